@@ -1,0 +1,68 @@
+"""What this run stands on: versions, git commit and device, for run folders, checkpoints and ``install.sh``."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+
+import torch
+
+from util.files import PROJECT
+
+_PACKAGES = ("torch", "torchvision", "timm", "numpy", "faiss")
+_DISTRIBUTIONS = {"faiss": ("faiss-gpu-cu12", "faiss-cpu")}
+_OPS = {"model.ops": "deformable attention", "model.clusterutils": "hashing and clustering"}
+
+
+def main() -> None:
+    """Print versions, device, and which operators run natively: the last thing ``install.sh`` does."""
+    rows = describe() | {name: _backend(module) for module, name in _OPS.items()}
+    width = max(len(name) for name in rows)
+    sys.stdout.writelines(f"{name:<{width}}  {value}\n" for name, value in rows.items())
+
+
+def describe() -> dict[str, str]:
+    """Python, package versions, git commit and device as printable strings; ``missing`` or ``unknown`` where not found."""
+    versions = {name: _version(name) for name in _PACKAGES}
+    return {"python": platform.python_version(), **versions, "commit": git_commit(), "device": device_name()}
+
+
+def git_commit() -> str:
+    """The project's commit, with ``-dirty`` when tracked files were changed; ``unknown`` outside a repository."""
+    command = ["git", "-C", str(PROJECT), f"--git-dir={PROJECT / '.git'}", "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def device_name() -> str:
+    """The GPUs torch can use, or the CPU with the cores this process may use."""
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        return ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"CPU ({platform.machine()}, {cores} cores)"
+
+
+def _version(package: str) -> str:
+    for distribution in _DISTRIBUTIONS.get(package, (package,)):
+        try:
+            return metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            continue
+    return "missing"
+
+
+def _backend(module: str) -> str:
+    backend = importlib.import_module(module).backend()
+    return "PyTorch reference" if backend == "reference" else f"native, {backend}"
+
+
+if __name__ == "__main__":
+    main()

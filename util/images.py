@@ -1,0 +1,93 @@
+"""Reading photographs and label maps, writing palette PNGs; errors name the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from util.errors import UserError
+from util.files import atomic_write
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+
+# Of RGB values in 0..1.
+IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
+IMAGENET_STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Read a photograph as RGB uint8 (H, W, 3); grey, CMYK, alpha and 16-bit files are converted.
+
+    Raises ``UserError`` for a missing, unreadable or truncated file.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: image not found")
+    data = np.fromfile(path, dtype=np.uint8)
+    _check_complete(path, data)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if image is None:
+        raise UserError(f"{path}: not a readable image; replace it or take it off the list")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _check_complete(path: Path, data: np.ndarray) -> None:
+    """Refuse a JPEG without an end marker: decoders fill the missing part with grey and say nothing."""
+    is_jpeg = data.size > 2 and data[0] == 0xFF and data[1] == 0xD8
+    if is_jpeg and b"\xff\xd9" not in data.tobytes():
+        raise UserError(f"{path}: truncated JPEG (no end marker); copy the file again")
+
+
+def read_label(path: Path) -> np.ndarray:
+    """Read a label map as uint8 (H, W): the palette index or grey value of each pixel, 255 is ignore.
+
+    Raises ``UserError`` for a missing, unreadable, truncated or colour file.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: label not found")
+    try:
+        with Image.open(path) as image:
+            label = np.array(image)
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise UserError(f"{path}: not a readable label ({error})") from None
+    if label.ndim != 2 or label.dtype != np.uint8:
+        raise UserError(
+            f"{path}: a label must be an 8-bit palette or grey PNG, this one is {label.dtype} {label.shape}"
+        )
+    return label
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(height, width) from the file's header, without decoding it. Raises ``UserError``."""
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (UnidentifiedImageError, OSError) as error:
+        raise UserError(f"{path}: not a readable image ({error})") from None
+
+
+def write_label(path: Path, label: np.ndarray) -> None:
+    """Write ``label`` (H, W) uint8 as a palette PNG with the VOC colours, atomically."""
+    image = Image.fromarray(label.astype(np.uint8, copy=False))
+    image.putpalette(voc_colours().tobytes())
+    with atomic_write(path) as temporary:
+        image.save(temporary, format="PNG")
+
+
+def write_image(path: Path, image: np.ndarray) -> None:
+    """Write an RGB uint8 (H, W, 3) image in the format of its suffix, atomically."""
+    with atomic_write(path) as temporary:
+        cv2.imwrite(str(temporary), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+
+
+def voc_colours() -> np.ndarray:
+    """The PASCAL VOC colour map, uint8 (256, 3): colour bits are the label's bits, three by three."""
+    labels = np.arange(256, dtype=np.uint8)
+    colours = np.zeros((256, 3), dtype=np.uint8)
+    for shift in range(8):
+        for channel in range(3):
+            bit = (labels >> (3 * shift + channel)) & 1 if 3 * shift + channel < 8 else np.zeros_like(labels)
+            colours[:, channel] |= bit << (7 - shift)
+    return colours

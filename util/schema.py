@@ -1,0 +1,172 @@
+"""The schema of a configuration: every key with its type, default and meaning.
+
+``util.config`` fills it from YAML files and the command line.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from util.files import PROJECT
+
+
+def _one_over_eight(side: int) -> int:
+    if side % 8 != 1:
+        raise ValueError(f"must be 1 more than a multiple of 8, like 257 or 473, not {side}")
+    return side
+
+
+Side = Annotated[int, Field(ge=33), AfterValidator(_one_over_eight)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_none(cls, values: Any) -> Any:
+        """``weight: ''`` means no weight, as in the published configs."""
+        if not isinstance(values, dict):
+            return values
+        return {key: None if value == "" else value for key, value in values.items()}
+
+
+class DataSection(_Section):
+    """``DATA``: which images and labels. Relative paths in a YAML file start at the project's folder."""
+
+    data_root: Path
+    train_list: Path
+    val_list: Path
+    classes: int = Field(20, ge=1, le=254, description="object classes, background not counted")
+    min_area: int = Field(2048, ge=1, description="pixels an object must cover to be an episode's object")
+    drop_novel_images: bool = False
+
+
+class ClusterSection(_Section):
+    """``Cluster``: pseudo masks (SPEC section 11)."""
+
+    recipe: Literal["global", "image"] = Field(
+        "global", description="global: one k-means over all images; image: two or three clusters per image"
+    )
+    cluster_num: int = Field(50, ge=2, le=255, description="K of the global k-means")
+    extractor: str = Field("moco", pattern=r"^(moco|timm:.+)$")
+    extractor_weights: Path | None = None
+    extractor_normalize: Literal["imagenet", "inception", "timm"] = "imagenet"
+    pseudo_folder: Path | None = Field(None, description="default: <data_root>/<dataset>_<extractor>_pseudo")
+    cluster_size: int = Field(473, ge=32, description="longer side for the features that are clustered")
+    assign_size: int = Field(640, ge=32, description="longer side for the features that are assigned")
+    cluster_images: int = Field(0, ge=0, description="images the k-means sees; 0: all of the list")
+    seed: int = 1534
+    superpixel_scale: float = Field(100.0, gt=0)
+    superpixel_sigma: float = Field(0.8, ge=0)
+    superpixel_min_size: int = Field(200, ge=1)
+    region_rule: Literal["span", "border"] = Field(
+        "span", description="span: drop regions that span the image; border: drop those that fill its border"
+    )
+    neighbours: int = Field(
+        0, ge=0, description="supports are drawn among so many; 0: half of the group, 5,000 at most"
+    )
+
+
+class VisSection(_Section):
+    """``VIS``: pictures."""
+
+    debug_vis: bool = False
+    visualize: bool = True
+    pictures: int = Field(8, ge=0, description="episodes on the sheet of examples")
+
+
+class TrainSection(_Section):
+    """``TRAIN``: network, optimisation, evaluation."""
+
+    # Network
+    backbone: str = Field("resnet50_v2", description="resnet50_v2, resnet101_v2 (deep stem) or any timm model")
+    backbone_weights: Path | None = Field(None, description="a file, 'timm' for timm's download, empty: random")
+    backbone_normalize: Literal["imagenet", "inception", "timm"] = "imagenet"
+    mid_stages: list[int] = Field([-3, -2], min_length=1, description="stages that are concatenated")
+    hidden_dims: int = Field(256, ge=8, multiple_of=8)
+    support_self_attention: bool = True
+    contrast_residual: bool = Field(False, description="add the nearest contrast, with a learned scale, to the logits")
+    compat: Literal["ours", "published"] = "ours"
+    # Episodes
+    train_h: Side = 473
+    train_w: Side = 473
+    val_size: Side = 473
+    scale_min: float = Field(0.9, gt=0)
+    scale_max: float = Field(1.1, gt=0)
+    rotate_min: float = -10.0
+    rotate_max: float = 10.0
+    ignore_label: int = Field(255, ge=255, le=255)
+    padding_label: int = Field(255, ge=255, le=255)
+    split: Literal[0, 1, 2, 3, 5] = Field(5, description="fold; 5: all folds")
+    shot: int = Field(1, ge=1, le=50)
+    use_split_coco: bool = Field(True, description="COCO folds: true interleaved, false contiguous")
+    # Optimisation
+    batch_size: int = Field(4, ge=1)
+    epochs: int = Field(100, ge=0)
+    epoch_episodes: int = Field(0, ge=0, description="training episodes an epoch; 0: one for each image")
+    base_lr: float = Field(0.002, gt=0)
+    lr_scale: float = Field(15.0, gt=0, description="the SGD rate applied is base_lr times this")
+    transformer_lr: float = Field(1e-4, gt=0, description="AdamW rate of the transformer, constant")
+    power: float = Field(0.9, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(1e-4, ge=0)
+    warmup: bool = True
+    manual_seed: int = 123
+    # Running
+    train_gpu: list[int] = [0]
+    workers: int = Field(2, ge=0)
+    print_freq: int = Field(10, ge=1, description="steps between two lines of the log")
+    save_freq: int = Field(1, ge=1, description="epochs between two checkpoints")
+    save_path: Path | None = Field(None, description="run folder; default: exp/<dataset>/<experiment>")
+    weight: Path | None = Field(None, description="checkpoint to start training from, or to test")
+    resume: Path | None = Field(None, description="checkpoint to continue; default: latest.pth of the run folder")
+    # Evaluation
+    evaluate: bool = Field(False, description="validate after every epoch (uses labels)")
+    best_on_validation: bool = Field(False, description="also keep the checkpoint with the best validation mIoU")
+    batch_size_val: int = Field(1, ge=1)
+    episodes: int = Field(0, ge=0, description="test episodes; 0: 1,000, for COCO 5,000")
+
+    @field_validator("scale_max", "rotate_max")
+    @classmethod
+    def _reaches_minimum(cls, maximum: float, info: ValidationInfo) -> float:
+        minimum_name = str(info.field_name).replace("max", "min")
+        minimum = info.data.get(minimum_name, maximum)
+        if maximum < minimum:
+            raise ValueError(f"must not be below {minimum_name}, {minimum}")
+        return maximum
+
+
+class Config(_Section):
+    """A complete experiment. ``dataset`` and ``experiment`` are the two words of the command line."""
+
+    dataset: str
+    experiment: str
+    DATA: DataSection
+    Cluster: ClusterSection
+    VIS: VisSection
+    TRAIN: TrainSection
+
+    @property
+    def unsupervised(self) -> bool:
+        """True for ``ssl_*`` experiments: training reads no label of any image."""
+        return self.experiment.startswith("ssl_")
+
+    @property
+    def published(self) -> bool:
+        """True where everything is to be as in the published code."""
+        return self.TRAIN.compat == "published"
+
+    @property
+    def run_folder(self) -> Path:
+        """Where checkpoints, logs and results of this experiment go."""
+        return self.TRAIN.save_path or PROJECT / "exp" / self.dataset / self.experiment
+
+    @property
+    def pseudo_folder(self) -> Path:
+        """Where the pseudo masks of this experiment are."""
+        extractor = self.Cluster.extractor.removeprefix("timm:")
+        return self.Cluster.pseudo_folder or self.DATA.data_root / f"{self.dataset}_{extractor}_pseudo"
