@@ -1,0 +1,10 @@
+"""The network: one file for each named block of the paper's figure, ``fss_network`` wires them.
+
+features -> prior, support_prototypes -> query_transformer -> classifier; ``loss`` stands outside. ``ops`` and
+``clusterutils`` hold the two operations that have native versions, ``baselines`` the methods without training.
+"""
+
+from model.fss_network import FSSModel
+from model.loading import build_model, load_model
+
+__all__ = ["FSSModel", "build_model", "load_model"]

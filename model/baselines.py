@@ -1,0 +1,56 @@
+"""Methods without training: what a network has to beat. Same inputs and outputs as the network."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.backbone import Backbone
+from model.contrast import episode_contrast
+from model.feature_cache import FeatureCache
+from model.features import EpisodeFeatures, episode_features, masked_average
+
+METHODS = ("foreground", "prototype", "nearest")
+
+
+class Baseline(nn.Module):
+    """``foreground``: everything is object. ``prototype``: cosine to the object's masked average minus cosine to the
+    background's, over the mid features. ``nearest``: the nearest contrast over mid and high features.
+    """
+
+    def __init__(self, method: str, backbone: Backbone) -> None:
+        super().__init__()
+        self.method = method
+        self.backbone: Backbone | FeatureCache = backbone
+
+    def forward(
+        self,
+        query_image: Tensor,
+        support_images: Tensor,
+        support_masks: Tensor,
+        query_padding: Tensor | None = None,
+        support_padding: Tensor | None = None,
+    ) -> Tensor:
+        """Logits (B, 2, H, W) from what ``FSSModel.forward`` takes."""
+        if self.method == "foreground":
+            score = torch.ones_like(query_image[:, :1])
+        else:
+            features = episode_features(
+                self.backbone, query_image, support_images, support_masks, query_padding, support_padding
+            )
+            score = episode_contrast(features) if self.method == "nearest" else _prototype_contrast(features)
+        score = F.interpolate(score, query_image.shape[-2:], mode="bilinear", align_corners=True)
+        return torch.cat([-score, score], dim=1)
+
+
+def _prototype_contrast(features: EpisodeFeatures) -> Tensor:
+    """Cosine to the object prototype minus cosine to the background prototype: (B, 1, h, w)."""
+    background = (1 - features.share) * ~features.support_padding
+    similarities = [
+        F.cosine_similarity(
+            features.query_mid, masked_average(features.support_mid, mask).mean(dim=1)[..., None, None], dim=1
+        )
+        for mask in (features.share, background)
+    ]
+    return (similarities[0] - similarities[1])[:, None]

@@ -1,0 +1,64 @@
+"""Comparing pixels with the support, without training: the *nearest* contrast."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.features import EpisodeFeatures
+
+NEIGHBOURS = 5
+
+
+def episode_contrast(features: EpisodeFeatures) -> Tensor:
+    """The *nearest* contrast of an episode's mid and high features together: (B, 1, h, w)."""
+    return nearest_contrast(
+        _unit_features(features.query_mid, features.query_high),
+        _unit_features(features.support_mid, features.support_high),
+        features.share,
+        features.query_padding,
+        features.support_padding,
+    )
+
+
+def nearest_contrast(
+    query: Tensor, support: Tensor, support_mask: Tensor, query_padding: Tensor, support_padding: Tensor
+) -> Tensor:
+    """Mean of the five highest cosines to support object pixels minus that to support background pixels.
+
+    query (B, C, h, w) and support (B, K, C, h, w) features, maps of unit length side by side;
+    support_mask (B, K, h, w) in 0..1, object above 0.5; query_padding (B, h, w) and support_padding
+    (B, K, h, w) True where padded. Returns (B, 1, h, w), above 0 where the query looks like the object.
+
+    The mean over all unpadded pixels of both images is subtracted first: it is what every pixel shares.
+    """
+    B, K, C, h, w = support.shape
+    query = query.flatten(2).transpose(1, 2)  # (B, h * w, C)
+    support = support.flatten(3).transpose(2, 3).reshape(B, K * h * w, C)
+    valid_query, valid_support = ~query_padding.flatten(1), ~support_padding.flatten(1)
+    pixels = torch.cat([query, support], dim=1)
+    weights = torch.cat([valid_query, valid_support], dim=1).to(query.dtype)[..., None]
+    mean = (pixels * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True).clamp(min=1)
+    cosine = F.normalize(query - mean, dim=-1) @ F.normalize(support - mean, dim=-1).transpose(1, 2)
+    share = support_mask.flatten(1)
+    # An object smaller than a feature cell has no share above one half: its fullest cells stand for it.
+    object_pixels = (share > 0.5) | (share >= share.amax(1, keepdim=True).clamp(min=1e-6))
+    contrast = _mean_of_highest(cosine, object_pixels & valid_support)
+    contrast = contrast - _mean_of_highest(cosine, ~object_pixels & valid_support)
+    return contrast.view(B, 1, h, w)
+
+
+def _unit_features(*maps: Tensor) -> Tensor:
+    """Feature maps (..., C_i, h, w), each scaled to unit length at every pixel, concatenated over channels."""
+    return torch.cat([F.normalize(features, dim=-3) for features in maps], dim=-3)
+
+
+def _mean_of_highest(cosine: Tensor, chosen: Tensor) -> Tensor:
+    """cosine (B, Q, S), chosen (B, S) bool -> (B, Q): mean of the highest few among the chosen columns.
+
+    With fewer than five chosen columns, the mean of those; with none, 0.
+    """
+    highest = cosine.masked_fill(~chosen[:, None], float("-inf")).topk(min(NEIGHBOURS, cosine.shape[-1]), dim=-1).values
+    present = highest > float("-inf")
+    return torch.where(present, highest, 0).sum(-1) / present.sum(-1).clamp(min=1)

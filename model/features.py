@@ -1,0 +1,71 @@
+"""What every method starts from: frozen features of query and supports, and masks at feature resolution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.backbone import Backbone
+from model.feature_cache import FeatureCache
+
+
+@dataclass(frozen=True)
+class EpisodeFeatures:
+    """Letters: B episodes, K shots, (h, w) the feature map."""
+
+    query_mid: Tensor  # (B, Cm, h, w)
+    query_high: Tensor  # (B, Ch, h, w)
+    support_mid: Tensor  # (B, K, Cm, h, w)
+    support_high: Tensor  # (B, K, Ch, h, w)
+    share: Tensor  # (B, K, h, w) share of object, 0..1
+    objects: Tensor  # (B, K, h, w) True on the object
+    query_padding: Tensor  # (B, h, w) True where padded
+    support_padding: Tensor  # (B, K, h, w) True where padded
+
+
+def episode_features(
+    backbone: Backbone | FeatureCache,
+    query_image: Tensor,
+    support_images: Tensor,
+    support_masks: Tensor,
+    query_padding: Tensor | None,
+    support_padding: Tensor | None,
+) -> EpisodeFeatures:
+    """Features without gradients (SPEC section 2); the arguments are those of ``FSSModel.forward``."""
+    B, K = support_images.shape[:2]
+    query_mid, query_high = backbone(query_image)
+    support_mid, support_high = (x.unflatten(0, (B, K)) for x in backbone(support_images.flatten(0, 1)))
+    size = query_high.shape[-2:]
+    is_object = support_masks == 1
+    return EpisodeFeatures(
+        query_mid=query_mid,
+        query_high=query_high,
+        support_mid=support_mid,
+        support_high=support_high,
+        share=F.interpolate(is_object.to(query_mid.dtype), size, mode="bilinear", align_corners=True),
+        objects=_nearest(is_object, size),
+        query_padding=_padding(query_padding, query_image, size),
+        support_padding=_padding(support_padding, support_images, size),
+    )
+
+
+def masked_average(features: Tensor, mask: Tensor) -> Tensor:
+    """Masked average pooling (SPEC section 2): features (..., C, h, w), mask (..., h, w) in 0..1 -> (..., C)."""
+    mask = mask.unsqueeze(-3)
+    return (features * mask).sum(dim=(-2, -1)) / (mask.sum(dim=(-2, -1)) + 0.0005)
+
+
+def _padding(padding: Tensor | None, images: Tensor, size: torch.Size) -> Tensor:
+    """Padding at feature resolution; nothing is padded where none is given."""
+    if padding is None:
+        return torch.zeros(*images.shape[:-3], *size, dtype=torch.bool, device=images.device)
+    return _nearest(padding, size)
+
+
+def _nearest(mask: Tensor, size: torch.Size) -> Tensor:
+    """Boolean (..., H, W) at another size, position i taking floor(i * in / out)."""
+    flat = mask.flatten(0, -3)[:, None].float()
+    return F.interpolate(flat, size, mode="nearest")[:, 0].reshape(*mask.shape[:-2], *size) > 0.5

@@ -1,0 +1,128 @@
+"""The support side: attend within each shot, then cluster object and background into prototypes (SPEC section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.clusterutils import hamming_kmeans, lsh_hash
+from model.layers import DeformableSelfAttention, FeedForward
+from util.seed import torch_random
+
+OBJECT_PROTOTYPES = 20
+BACKGROUND_PROTOTYPES = 50
+LAYERS = 2
+
+# (features (N, C), k) -> (assignment (N,) int64, counts (k,))
+Cluster = Callable[[Tensor, int], tuple[Tensor, Tensor]]
+
+
+class HammingClustering(nn.Module):
+    """k-means of the features' hash codes (SPEC section 6).
+
+    Hyperplanes and first centroids come from the module's own generator: in training a new draw each call, counted
+    in a buffer so that a resumed run draws what it would have drawn; in evaluation the same draw always, so that
+    a prediction is a function of its inputs.
+    """
+
+    def __init__(self, *, bits: int = 32, iterations: int = 10, seed: int = 0) -> None:
+        super().__init__()
+        self.bits, self.iterations, self.seed = bits, iterations, seed
+        self.draws: Tensor
+        self.register_buffer("draws", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def forward(self, features: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """features (N, C), N >= k -> assignment (N,) int64 in 0..k-1, counts (k,) int64."""
+        N, C = features.shape
+        generator = torch_random("clustering", self.seed, int(self.draws) if self.training else "evaluation")
+        planes = torch.randn(self.bits, C + 1, generator=generator).to(features.device)
+        first = torch.randperm(N, generator=generator)[:k].to(features.device)
+        if self.training:
+            self.draws += 1
+        codes = lsh_hash(features.float(), planes)
+        lengths, ks = (torch.tensor([n], device=features.device) for n in (N, k))
+        assignment, counts, _ = hamming_kmeans(
+            codes[None], lengths, codes[first][None], ks, self.iterations, self.bits
+        )
+        return assignment[0].long(), counts[0].long()
+
+
+class SupportPrototypes(nn.Module):
+    """Merged support features to at most 70 unit-length prototypes for each episode."""
+
+    def __init__(self, channels: int, *, self_attention: bool = True) -> None:
+        super().__init__()
+        layers = LAYERS if self_attention else 0
+        self.attentions = nn.ModuleList(DeformableSelfAttention(channels) for _ in range(layers))
+        self.attention_norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(layers))
+        self.feed_forwards = nn.ModuleList(FeedForward(channels) for _ in range(layers))
+        self.feed_forward_norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(layers))
+        self.dropout = nn.Dropout(0.1)
+
+    def forward(self, features: Tensor, masks: Tensor, padding: Tensor, cluster: Cluster) -> tuple[Tensor, Tensor]:
+        """features (B, K, C, h, w); masks (B, K, h, w) True on the object; padding (B, K, h, w) True where padded.
+
+        Returns prototypes (B, 70, C), object first, and absent (B, 70) True for rows that only fill up.
+        """
+        B, K, C, h, w = features.shape
+        pixels = features.flatten(3).transpose(2, 3).reshape(B * K, h * w, C)
+        pixels = self._attend(pixels, (h, w), padding.reshape(B * K, h * w)).reshape(B, K * h * w, C)
+        objects = with_both_sides(masks).flatten(1)
+        valid = ~padding.flatten(1)
+        episodes = [
+            _episode_prototypes(pixels[b], objects[b], valid[b], cluster) for b in range(B)
+        ]
+        prototypes = torch.stack([rows for rows, _ in episodes])
+        absent = torch.stack([flags for _, flags in episodes])
+        return F.normalize(prototypes, dim=-1), absent
+
+    def _attend(self, x: Tensor, size: tuple[int, int], ignored: Tensor) -> Tensor:
+        """Deformable self-attention within each shot: x (B * K, h * w, C)."""
+        for attention, norm, feed_forward, last_norm in zip(
+            self.attentions, self.attention_norms, self.feed_forwards, self.feed_forward_norms, strict=True
+        ):
+            x = norm(x + self.dropout(attention(x, x, size, ignored)))
+            x = last_norm(feed_forward(x))
+        return x
+
+
+def with_both_sides(masks: Tensor) -> Tensor:
+    """Give every shot's mask (..., h, w) at least some object and some background.
+
+    Without an object pixel the central 2x2 block is set, without a background pixel the four corners are cleared.
+    """
+    h, w = masks.shape[-2:]
+    masks = masks.clone()
+    no_object = ~masks.flatten(-2).any(-1)
+    centre = masks[..., h // 2 - 1 : h // 2 + 1, w // 2 - 1 : w // 2 + 1]
+    centre |= no_object[..., None, None]
+    no_background = masks.flatten(-2).all(-1)
+    corners = masks[..., :: max(h - 1, 1), :: max(w - 1, 1)]
+    corners &= ~no_background[..., None, None]
+    return masks
+
+
+def _episode_prototypes(pixels: Tensor, objects: Tensor, valid: Tensor, cluster: Cluster) -> tuple[Tensor, Tensor]:
+    """pixels (N, C), objects and valid (N,) bool -> (70, C) prototypes and (70,) absent flags."""
+    total = OBJECT_PROTOTYPES + BACKGROUND_PROTOTYPES
+    rows = torch.cat(
+        [
+            _prototypes(pixels[objects & valid], OBJECT_PROTOTYPES, cluster),
+            _prototypes(pixels[~objects & valid], BACKGROUND_PROTOTYPES, cluster),
+        ]
+    )
+    absent = torch.arange(total, device=pixels.device) >= len(rows)
+    return F.pad(rows, (0, 0, 0, total - len(rows))), absent
+
+
+def _prototypes(features: Tensor, k: int, cluster: Cluster) -> Tensor:
+    """(N, C) -> (min(N, k), C): the features themselves, or the means of their clusters."""
+    if len(features) <= k:
+        return features
+    assignment, counts = cluster(features.detach(), k)
+    sums = features.new_zeros(k, features.shape[1]).index_add(0, assignment, features)
+    return sums / (counts[:, None] + 0.001)
