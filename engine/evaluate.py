@@ -1,0 +1,78 @@
+"""Evaluation: predictions at the original size, scored over episodes (SPEC section 12)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from engine.metrics import EpisodeMetrics
+from util.logging import logger
+
+# (H0, W0) of a photograph -> (h, w) of its content in the top-left corner of the network's input.
+ContentSize = Callable[[int, int], tuple[int, int]]
+# One scored episode: batch, position in it, prediction (H0, W0) of 0/1.
+OnPrediction = Callable[[Mapping[str, Any], int, Tensor], None]
+# With more predictions than this share empty, the log names a collapse.
+COLLAPSED_SHARE = 0.95
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module,
+    batches: Iterable[Mapping[str, Any]],
+    *,
+    device: torch.device,
+    content_size: ContentSize | None,
+    slot: Callable[[int], int] = int,
+    on_prediction: OnPrediction | None = None,
+    total: int | None = None,
+) -> EpisodeMetrics:
+    """Score ``model`` on batches of evaluation episodes (``episodes.episode``).
+
+    ``content_size`` says how much of the network's input a photograph covers; None stands for the published rule,
+    which stretches the whole square over the longer side. ``slot(class_id)`` says where a class is counted.
+    ``on_prediction`` sees every prediction; ``total`` is the number of episodes, for the progress bar. A model that
+    predicts nothing but background is named in the log.
+    """
+    model.eval()
+    metrics = EpisodeMetrics()
+    with tqdm(total=total, unit="episode", desc="test", mininterval=5) as progress:
+        for batch in batches:
+            logits = predict(model, batch, device)
+            for i, target in enumerate(batch["original_mask"]):
+                prediction = to_original(logits[i], target.shape, content_size).argmax(dim=0).cpu()
+                metrics.add(slot(int(batch["class_id"][i])), prediction, target)
+                if on_prediction is not None:
+                    on_prediction(batch, i, prediction)
+            progress.update(len(batch["original_mask"]))
+    if metrics.episodes and metrics.empty_predictions > COLLAPSED_SHARE * metrics.episodes:
+        logger.warning(
+            "COLLAPSED: no object pixel in %d of %d predictions", metrics.empty_predictions, metrics.episodes
+        )
+    return metrics
+
+
+def predict(model: nn.Module, batch: Mapping[str, Any], device: torch.device) -> Tensor:
+    """Logits (B, 2, H, W) for a batch of episodes."""
+    names = ("query_image", "support_images", "support_masks", "query_padding", "support_padding")
+    logits: Tensor = model(*(batch[name].to(device, non_blocking=True) for name in names))
+    return logits
+
+
+def to_original(logits: Tensor, size: Sequence[int], content_size: ContentSize | None) -> Tensor:
+    """Logits (2, H, W) of the letterboxed input -> (2, H0, W0) of the photograph, ``size`` = (H0, W0)."""
+    height, width = size
+    if content_size is None:
+        side = max(height, width)
+        return _resize(logits, (side, side))[:, :height, :width]
+    content_height, content_width = content_size(height, width)
+    return _resize(logits[:, :content_height, :content_width], (height, width))
+
+
+def _resize(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(logits[None].float(), size, mode="bilinear", align_corners=True)[0]

@@ -1,0 +1,82 @@
+"""Results: what a number means beside the number, as JSON and as tables.
+
+``python -m engine.report FOLDER...`` prints the results of several run folders side by side.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from engine.metrics import EpisodeMetrics
+from util.errors import UserError, run_command
+from util.files import read_json, write_json
+
+RESULTS = "results.json"
+
+
+def build_results(metrics: EpisodeMetrics, protocol: dict[str, Any], classes: list[int]) -> dict[str, Any]:
+    """IoUs in percent, shares of pixels in percent, and the protocol they were measured by.
+
+    ``classes`` are those tested; one that no episode drew has no IoU and is left out of the mean, and named.
+    """
+    per_class = {str(slot): 100 * iou for slot, iou in metrics.per_class().items()}
+    return {
+        "miou": 100 * metrics.miou(),
+        "fb_iou": 100 * metrics.fb_iou(),
+        "per_class": per_class,
+        "classes_never_drawn": [number for number in classes if str(number) not in per_class],
+        "predicted_object": 100 * metrics.predicted_pixels / metrics.pixels,
+        "true_object": 100 * metrics.object_pixels / metrics.pixels,
+        "empty_predictions": metrics.empty_predictions,
+        "protocol": protocol,
+    }
+
+
+def save_results(results: dict[str, Any], folder: Path) -> None:
+    """Write ``results.json``, atomically."""
+    write_json(folder / RESULTS, results)
+
+
+def results_table(results: dict[str, Any]) -> str:
+    """The results of one test for the terminal: protocol, a line for each class, the means."""
+    lines = [f"{key:>16}  {value}" for key, value in results["protocol"].items()]
+    lines += [f"{'class ' + name:>16}  {iou:6.2f}" for name, iou in results["per_class"].items()]
+    if results["classes_never_drawn"]:
+        lines.append(f"{'never drawn':>16}  {results['classes_never_drawn']} (not in the mean)")
+    lines.append(f"{'mIoU':>16}  {results['miou']:6.2f}")
+    lines.append(f"{'FB-IoU':>16}  {results['fb_iou']:6.2f}")
+    lines.append(
+        f"{'object pixels':>16}  {results['predicted_object']:6.2f} % predicted, {results['true_object']:.2f} % true, "
+        f"{results['empty_predictions']} predictions empty"
+    )
+    return "\n".join(lines)
+
+
+def comparison_table(folders: list[Path]) -> str:
+    """One line for each run folder: method, fold, shots, episodes, mIoU, FB-IoU, labels used."""
+    header = (
+        f"{'method':<12} {'fold':>4} {'shot':>4} {'episodes':>8} {'mIoU':>6} {'FB-IoU':>6}  "
+        f"{'labels used':<28} folder"
+    )
+    rows = [header, "-" * len(header)]
+    for folder in folders:
+        results = read_json(folder / RESULTS)
+        protocol = results["protocol"]
+        rows.append(
+            f"{protocol['method']:<12} {protocol['split']:>4} {protocol['shots']:>4} {protocol['episodes']:>8} "
+            f"{results['miou']:>6.2f} {results['fb_iou']:>6.2f}  {protocol['label_use']:<28} {folder}"
+        )
+    return "\n".join(rows)
+
+
+def main(arguments: list[str]) -> None:
+    """Print the comparison of the run folders named in ``arguments``."""
+    if not arguments:
+        raise UserError("usage: python -m engine.report FOLDER... (run folders with a results.json)")
+    sys.stdout.write(comparison_table([Path(folder) for folder in arguments]) + "\n")
+
+
+if __name__ == "__main__":
+    run_command(main)

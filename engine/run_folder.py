@@ -1,0 +1,75 @@
+"""The folder of a run: its configuration, checkpoints and logs, and whether a command may continue it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from util.config import Config, save_config
+from util.environment import describe
+from util.errors import UserError
+from util.files import atomic_write
+
+LATEST = "latest.pth"
+BEST = "best.pth"
+# Keys that may differ when a run goes on: they change neither episodes nor weights.
+_FREE_KEYS = {
+    "TRAIN": {
+        "workers", "print_freq", "save_freq", "train_gpu", "save_path", "resume", "evaluate", "best_on_validation",
+        "batch_size_val", "episodes", "val_size",
+    },
+    "DATA": {"data_root", "val_list"},
+    "VIS": {"debug_vis", "visualize", "pictures"},
+}  # fmt: skip
+
+
+def open_run_folder(config: Config) -> None:
+    """Write the configuration into the run folder, or see that the one there is the same.
+
+    Raises ``UserError`` naming every key in which a run already there differs.
+    """
+    path = config.run_folder / "config.yaml"
+    if path.is_file():
+        differences = _differences(yaml.safe_load(path.read_text(encoding="utf-8")), config.model_dump(mode="json"))
+        if differences:
+            raise UserError(
+                f"{config.run_folder} holds a run with another configuration ({'; '.join(differences)}); "
+                "give TRAIN.save_path another folder, or delete this one"
+            )
+    save_config(config, path)
+
+
+def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
+    """Write tensors and plain values atomically, readable with ``weights_only=True``."""
+    with atomic_write(path) as temporary:
+        torch.save(checkpoint, temporary)
+
+
+def checkpoint_origin(config: Config) -> dict[str, Any]:
+    """What a checkpoint says about where it comes from: the resolved config and the versions."""
+    return {"config": config.model_dump(mode="json"), "environment": json.loads(json.dumps(describe()))}
+
+
+def append_epoch(config: Config, record: dict[str, Any]) -> None:
+    """One JSON line for an epoch, in ``epochs.jsonl``; a line of the same epoch from an interrupted run goes."""
+    path = config.run_folder / "epochs.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    kept = [line for line in lines if json.loads(line)["epoch"] < record["epoch"]]
+    with atomic_write(path) as temporary:
+        temporary.write_text("\n".join([*kept, json.dumps(record)]) + "\n", encoding="utf-8")
+
+
+def _differences(there: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+    differences = []
+    for section, settings in asked.items():
+        if not isinstance(settings, dict):
+            continue
+        for key, value in settings.items():
+            found = there.get(section, {}).get(key)
+            if key not in _FREE_KEYS.get(section, set()) and found != value:
+                differences.append(f"{section}.{key} is {found} there, {value} asked")
+    return differences

@@ -1,0 +1,124 @@
+"""Test an experiment: ``python test.py DATASET EXPERIMENT [--method METHOD] [key=value ...]``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from engine.evaluate import evaluate
+from engine.gallery import ExampleSheet
+from engine.report import build_results, results_table, save_results
+from engine.run_folder import LATEST
+from episodes.build import Evaluation, evaluation
+from model import FSSModel, build_model
+from model.backbone import build_backbone
+from model.baselines import METHODS, Baseline
+from model.feature_cache import FeatureCache
+from model.loading import load_model, read_checkpoint
+from util.config import Config, load_config
+from util.device import choose_device
+from util.environment import describe
+from util.errors import UserError, run_command
+from util.files import digest_file
+from util.images import read_image
+from util.logging import logger, start_logging
+from util.seed import seed_everything
+
+
+def main(arguments: list[str]) -> None:
+    """Read the command line, test, write ``results.json`` and the sheet of examples."""
+    parser = argparse.ArgumentParser(prog="test.sh", description=__doc__)
+    parser.add_argument("dataset")
+    parser.add_argument("experiment")
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser.add_argument(
+        "--method",
+        choices=("network", "untrained", *METHODS),
+        default="network",
+        help="network: the checkpoint; untrained: the network as initialised; the rest need no training",
+    )
+    words = parser.parse_intermixed_args(arguments)
+    start_logging()
+    config = load_config(words.dataset, words.experiment, words.overrides)
+    # Methods without a checkpoint keep their results beside the experiment's, not over them.
+    beside = config.run_folder.with_name(f"{config.run_folder.name}_{words.method}")
+    folder = config.run_folder if config.TRAIN.save_path or words.method == "network" else beside
+    model, origin = build_method(config, words.method)
+    results = run_test(config, model, evaluation(config), folder=folder, origin={"method": words.method, **origin})
+    save_results(results, folder)
+    logger.info("results in %s\n%s", folder, results_table(results))
+
+
+def build_method(config: Config, method: str) -> tuple[FSSModel | Baseline, dict[str, Any]]:
+    """What is tested, and what the protocol says of where it comes from."""
+    settings = config.TRAIN
+    if method == "network":
+        path = settings.weight or config.run_folder / LATEST
+        if not path.is_file():
+            raise UserError(
+                f"{path}: no checkpoint here; train it with `bash train.sh {config.dataset} {config.experiment}`, "
+                "or name one with TRAIN.weight=FILE"
+            )
+        checkpoint = read_checkpoint(path)
+        origin = {
+            "checkpoint": f"{path} ({digest_file(path)[:12]})",
+            "trained": f"{checkpoint['config']['dataset']} {checkpoint['config']['experiment']}, "
+            f"{checkpoint['epoch']} epochs",
+            "label_use": checkpoint["label_use"],
+        }
+        return load_model(path), origin
+    seed_everything(settings.manual_seed, "initialisation")
+    if method == "untrained":
+        model: FSSModel | Baseline = build_model(settings.model_dump(), backbone_weights=settings.backbone_weights)
+    else:
+        backbone = build_backbone(
+            settings.backbone,
+            weights=settings.backbone_weights,
+            normalize=settings.backbone_normalize,
+            mid_stages=settings.mid_stages,
+        )
+        model = Baseline(method, backbone)
+    return model, {"checkpoint": f"none (backbone {settings.backbone})", "trained": "no", "label_use": "none"}
+
+
+def run_test(
+    config: Config, model: FSSModel | Baseline, test: Evaluation, *, folder: Path, origin: dict[str, Any]
+) -> dict[str, Any]:
+    """Score ``model`` on the experiment's test, draw the sheet of examples, and return the results."""
+    settings = config.TRAIN
+    device = choose_device(settings.train_gpu)
+    model.backbone = FeatureCache(model.backbone)
+    images = test.episodes.images
+    sheet = ExampleSheet(config.VIS.pictures, test.total, lambda row: read_image(images.image_path(row)))
+    metrics = evaluate(
+        model.to(device),
+        test.batches,
+        device=device,
+        content_size=test.content_size,
+        slot=test.slot,
+        on_prediction=sheet.add if config.VIS.visualize else None,
+        total=test.total,
+    )
+    sheet.save(folder / "examples.png")
+    protocol = {
+        **origin,
+        "dataset": config.dataset,
+        "val_list": f"{config.DATA.val_list.name}, {len(images)} images, {images.digest[:12]}",
+        "split": settings.split,
+        "shots": settings.shot,
+        "episodes": metrics.episodes,
+        "seed": settings.manual_seed,
+        "size": settings.val_size,
+        "min_area": config.DATA.min_area,
+        "compat": settings.compat,
+        "torch": torch.__version__,
+        "commit": describe()["commit"],
+    }
+    return build_results(metrics, protocol, sorted({test.slot(number) for number in test.episodes.classes}))
+
+
+if __name__ == "__main__":
+    run_command(main)

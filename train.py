@@ -1,0 +1,121 @@
+"""Train an experiment: ``python train.py DATASET EXPERIMENT [key=value ...]``. The same command continues it."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from engine.evaluate import evaluate
+from engine.optimizers import build_optimizers
+from engine.run_folder import LATEST, open_run_folder
+from engine.trainer import Trainer
+from episodes.build import TrainingEpisodes, evaluation, training_episodes
+from episodes.loaders import make_loader
+from model import FSSModel, build_model
+from model.loading import read_checkpoint
+from util.config import Config, load_config
+from util.device import choose_device
+from util.errors import UserError, run_command
+from util.logging import logger, start_logging
+from util.seed import seed_everything
+
+
+def main(arguments: list[str]) -> None:
+    """Read the command line and train, or go on with the run that its folder holds."""
+    parser = argparse.ArgumentParser(prog="train.sh", description=__doc__)
+    parser.add_argument("dataset")
+    parser.add_argument("experiment")
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    words = parser.parse_args(arguments)
+    start_logging()
+    config = load_config(words.dataset, words.experiment, words.overrides)
+    episodes = training_episodes(config)
+    open_run_folder(config)
+    start_logging(config.run_folder / "log.txt")
+    trainer = build_trainer(config, episodes)
+    if trainer.finished_epochs < config.TRAIN.epochs:
+        logger.info(
+            "%s %s on %s: epochs %d to %d of %d steps, run folder %s",
+            *(config.dataset, config.experiment, trainer.device),
+            *(trainer.finished_epochs + 1, config.TRAIN.epochs, trainer.steps, config.run_folder),
+        )
+    trainer.run()
+    logger.info("trained: %s", config.run_folder / LATEST)
+
+
+def build_trainer(config: Config, episodes: TrainingEpisodes) -> Trainer:
+    """Network, optimizers and batches of ``config``, as they stood when the run was interrupted."""
+    settings = config.TRAIN
+    epoch_episodes = settings.epoch_episodes or len(episodes)
+    if epoch_episodes < settings.batch_size:
+        raise UserError(
+            f"TRAIN.batch_size={settings.batch_size} is more than the {epoch_episodes} episodes of an epoch; "
+            "make it smaller, or TRAIN.epoch_episodes larger"
+        )
+    latest = settings.resume or config.run_folder / LATEST
+    if settings.resume is not None and not latest.is_file():
+        raise UserError(f"TRAIN.resume={latest}: checkpoint not found; leave the key empty to start from the beginning")
+    resumed = latest if latest.is_file() else None
+    device = choose_device(settings.train_gpu)
+    model, label_use = initial_model(config, with_backbone=resumed is None)
+    model.to(device)
+    trainer = Trainer(
+        config=config,
+        model=model,
+        optimizers=build_optimizers(
+            model,
+            base_lr=settings.base_lr,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+            transformer_lr=settings.transformer_lr,
+        ),
+        device=device,
+        batches=lambda epoch: make_loader(
+            episodes,
+            epoch=epoch,
+            episodes=epoch_episodes,
+            batch_size=settings.batch_size,
+            workers=settings.workers,
+            drop_last=True,
+        ),
+        steps=epoch_episodes // settings.batch_size,
+        validate=partial(validation_miou, config, model, device) if settings.evaluate else None,
+        label_use=label_use,
+    )
+    if resumed is not None:
+        trainer.resume(read_checkpoint(resumed))
+    return trainer
+
+
+def initial_model(config: Config, *, with_backbone: bool) -> tuple[FSSModel, str]:
+    """The network before the first step, from ``TRAIN.weight`` where that is set, and the labels it will have used."""
+    weight: Path | None = config.TRAIN.weight
+    backbone_weights = config.TRAIN.backbone_weights if with_backbone and weight is None else None
+    seed_everything(config.TRAIN.manual_seed, "initialisation")
+    model = build_model(config.TRAIN.model_dump(), backbone_weights=backbone_weights)
+    own_use = "none" if config.unsupervised else f"fold {config.TRAIN.split} training classes"
+    if weight is None:
+        return model, own_use
+    checkpoint = read_checkpoint(weight)
+    try:
+        model.load_state_dict(checkpoint["model"])
+    except RuntimeError as error:
+        raise UserError(f"TRAIN.weight={weight}: another network than the config's ({error})") from None
+    earlier_use = checkpoint["label_use"]
+    return model, own_use if earlier_use in ("none", own_use) else f"{earlier_use}, {own_use}"
+
+
+def validation_miou(config: Config, model: FSSModel, device: torch.device) -> float:
+    """mIoU on the test episodes of the fold, 0..1."""
+    test = evaluation(config)
+    metrics = evaluate(
+        model, test.batches, device=device, content_size=test.content_size, slot=test.slot, total=test.total
+    )
+    return metrics.miou()
+
+
+if __name__ == "__main__":
+    run_command(main)
