@@ -1,0 +1,172 @@
+"""One few-shot task: what it holds, how it is put together from files, how tasks become a batch (DESIGN section 6)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import Sampler
+from typing_extensions import NotRequired, TypedDict
+
+from episodes.transforms import IGNORE, PADDED, Transform, View
+from util.errors import UserError
+from util.images import read_image, read_label
+from util.seed import numpy_random
+
+EpisodeKey = tuple[int, int]
+"""(epoch, index): with the data set and the seed it determines an episode."""
+
+
+class Episode(TypedDict):
+    """One query image and K annotated support images of a class; masks hold 0, 1 = object, 255 = ignore."""
+
+    query_image: torch.Tensor  # (3, H, W) float32, ImageNet-normalised
+    query_mask: torch.Tensor  # (H, W) int64
+    query_padding: torch.Tensor  # (H, W) bool, True where padded
+    support_images: torch.Tensor  # (K, 3, H, W) float32
+    support_masks: torch.Tensor  # (K, H, W) int64
+    support_padding: torch.Tensor  # (K, H, W) bool
+    class_id: int
+    query_index: int  # row in the image list
+    original_mask: NotRequired[torch.Tensor]  # (H0, W0) int64 at the photograph's size; evaluation only
+
+
+class Batch(TypedDict):
+    """B episodes: every field of ``Episode`` with B in front, (B,) int64 for the two numbers."""
+
+    query_image: torch.Tensor
+    query_mask: torch.Tensor
+    query_padding: torch.Tensor
+    support_images: torch.Tensor
+    support_masks: torch.Tensor
+    support_padding: torch.Tensor
+    class_id: torch.Tensor
+    query_index: torch.Tensor
+    original_mask: NotRequired[list[torch.Tensor]]  # their sizes differ
+
+
+class Example(NamedTuple):
+    """A photograph, its label map and the label value that is the object."""
+
+    image: Path
+    label: Path
+    object_id: int
+
+
+def build_episode(
+    query: Example,
+    supports: Sequence[Example],
+    *,
+    transform: Transform,
+    rng: random.Random,
+    class_id: int,
+    query_index: int,
+    void_is_padding: bool = False,
+    keep_original: bool = False,
+) -> Episode:
+    """Read the files and transform each image on its own, the query first.
+
+    ``void_is_padding`` marks the supports' ignored pixels as padded; ``keep_original`` adds ``original_mask``.
+    Raises ``UserError`` for a file that cannot be used.
+    """
+    image, mask = read_example(query)
+    query_view = transform(image, mask, rng=rng)
+    views = [_support_view(example, transform, rng, void_is_padding) for example in supports]
+    episode = Episode(
+        query_image=query_view.image,
+        query_mask=query_view.label,
+        query_padding=query_view.padding,
+        support_images=torch.stack([view.image for view in views]),
+        support_masks=torch.stack([view.label for view in views]),
+        support_padding=torch.stack([view.padding for view in views]),
+        class_id=class_id,
+        query_index=query_index,
+    )
+    if keep_original:
+        episode["original_mask"] = torch.from_numpy(mask.astype(np.int64))
+    return episode
+
+
+def read_example(example: Example) -> tuple[np.ndarray, np.ndarray]:
+    """The image (H, W, 3) uint8 RGB and the object's mask (H, W) uint8: 1 object, 255 ignore, 0 anything else."""
+    image, label = read_image(example.image), read_label(example.label)
+    check_same_size(example.image, image.shape[:2], example.label, label.shape)
+    mask = (label == example.object_id).astype(np.uint8)
+    mask[label == IGNORE] = IGNORE
+    return image, mask
+
+
+def check_same_size(image: Path, image_size: tuple[int, ...], label: Path, label_size: tuple[int, ...]) -> None:
+    """Raises ``UserError`` when the (height, width) of a label is not that of its image."""
+    if tuple(image_size) != tuple(label_size):
+        sizes = [f"{width}x{height}" for height, width in (label_size, image_size)]
+        raise UserError(f"{label}: the label is {sizes[0]} pixels, its image {image} is {sizes[1]}; make them equal")
+
+
+def collate(episodes: Sequence[Episode]) -> Batch:
+    """Stack episodes of one size and one number of shots."""
+    batch = Batch(
+        query_image=torch.stack([episode["query_image"] for episode in episodes]),
+        query_mask=torch.stack([episode["query_mask"] for episode in episodes]),
+        query_padding=torch.stack([episode["query_padding"] for episode in episodes]),
+        support_images=torch.stack([episode["support_images"] for episode in episodes]),
+        support_masks=torch.stack([episode["support_masks"] for episode in episodes]),
+        support_padding=torch.stack([episode["support_padding"] for episode in episodes]),
+        class_id=torch.tensor([episode["class_id"] for episode in episodes]),
+        query_index=torch.tensor([episode["query_index"] for episode in episodes]),
+    )
+    if "original_mask" in episodes[0]:
+        batch["original_mask"] = [episode["original_mask"] for episode in episodes]
+    return batch
+
+
+class QueryOrder:
+    """Every query once before any comes again, in an order drawn anew for each epoch."""
+
+    def __init__(self, count: int, seed: int) -> None:
+        self.count = count
+        self.seed = seed
+        self._epoch: int | None = None
+        self._order = np.arange(count)
+
+    def __call__(self, epoch: int, index: int) -> int:
+        """A number below ``count``, the same for the same (epoch, index)."""
+        if epoch != self._epoch:
+            self._order = numpy_random(self.seed, "query order", epoch).permutation(self.count)
+            self._epoch = epoch
+        return int(self._order[index % self.count])
+
+
+class EpisodeSampler(Sampler[list[EpisodeKey]]):
+    """Batches of keys (epoch, 0..episodes-1) in order.
+
+    Among ``world_size`` processes step t of process ``rank`` is batch t * world_size + rank: together they see
+    what one process with a ``world_size`` times larger batch sees.
+    """
+
+    def __init__(
+        self, *, epoch: int, episodes: int, batch_size: int, drop_last: bool, rank: int = 0, world_size: int = 1
+    ) -> None:
+        unit = batch_size * world_size
+        usable = episodes // unit * unit if drop_last else episodes
+        self.epoch = epoch
+        self.batches = [
+            range(start, min(start + batch_size, usable)) for start in range(rank * batch_size, usable, unit)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[EpisodeKey]]:
+        for batch in self.batches:
+            yield [(self.epoch, index) for index in batch]
+
+
+def _support_view(example: Example, transform: Transform, rng: random.Random, void_is_padding: bool) -> View:
+    image, mask = read_example(example)
+    padding = np.where(mask == IGNORE, PADDED, 0).astype(np.uint8) if void_is_padding else None
+    return transform(image, mask, rng=rng, padding=padding)

@@ -1,0 +1,37 @@
+"""Which classes are trained on and which are held back (SPEC section 10)."""
+
+from __future__ import annotations
+
+from util.errors import UserError
+
+_FOLDS = 4
+_ALL_FOLDS = 5
+_PASCAL_CLASSES = 20
+_COCO_CLASSES = 80
+
+
+def fold_classes(
+    dataset: str, split: int, interleaved: bool = True, *, classes: int | None = None
+) -> tuple[list[int], list[int]]:
+    """The (train, test) class numbers of a fold, each sorted, counted from 1.
+
+    ``split`` 0 to 3 holds back a quarter of the classes: consecutive ones (PASCAL-5i), or every fourth for
+    ``dataset`` "coco" unless ``interleaved`` is False. Split 5 trains and tests on all classes. Any other
+    dataset has consecutive folds over ``classes`` classes (20 where not given; the last fold may be smaller).
+    Raises ``UserError`` for another split, or a fold without a class.
+    """
+    total = _COCO_CLASSES if dataset == "coco" else classes or _PASCAL_CLASSES
+    numbers = list(range(1, total + 1))
+    if split == _ALL_FOLDS:
+        return numbers, list(numbers)
+    if split not in range(_FOLDS):
+        raise UserError(f"TRAIN.split must be 0, 1, 2, 3 or {_ALL_FOLDS} (all folds), not {split}")
+    if dataset == "coco" and interleaved:
+        test = numbers[split::_FOLDS]
+    else:
+        size = -(-total // _FOLDS)
+        test = numbers[split * size : (split + 1) * size]
+    train = [number for number in numbers if number not in test]
+    if not test or not train:
+        raise UserError(f"TRAIN.split={split}: {total} classes are too few for this fold; use split {_ALL_FOLDS}")
+    return train, test

@@ -1,0 +1,115 @@
+"""Image lists: text files with "IMAGE LABEL" a line, both relative to the data root (DESIGN section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from util.errors import UserError
+from util.files import digest_lines, write_text
+from util.logging import logger
+
+
+@dataclass(frozen=True)
+class ImageList:
+    """The images of a list and, where it names them, their labels.
+
+    ``images`` and ``labels`` are paths relative to ``root`` in list order; ``digest`` is the SHA-256 of the sorted
+    image ids (file names without suffix), one a line; ``list_file`` is where all this was read.
+    """
+
+    root: Path
+    images: tuple[str, ...]
+    labels: tuple[str | None, ...]
+    digest: str
+    list_file: Path
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def image_path(self, index: int) -> Path:
+        return self.root / self.images[index]
+
+    def label_path(self, index: int) -> Path:
+        """Raises ``UserError`` when the list names no label for the image."""
+        label = self.labels[index]
+        if label is None:
+            raise UserError(f"{self.list_file}: {self.images[index]} has no label; write 'IMAGE LABEL' on its line")
+        return self.root / label
+
+
+def read_list(list_file: Path, data_root: Path, *, need_labels: bool) -> ImageList:
+    """Read a list and check that its files exist; labels are looked at only when ``need_labels``.
+
+    Fields are separated by a tab where there is one, else by blanks. A line that repeats an earlier one is left
+    out. Raises ``UserError`` for a missing or empty list, a line that is not "IMAGE LABEL", a missing file, and
+    two images with the same id (their pseudo masks would have the same name).
+    """
+    images: list[str] = []
+    labels: list[str | None] = []
+    lines_of_ids: dict[str, tuple[int, str]] = {}
+    for number, line in enumerate(_read_lines(list_file), start=1):
+        if not line.strip():
+            continue
+        place = f"{list_file}, line {number}"
+        image, label = _parse(line, place)
+        first, earlier = lines_of_ids.setdefault(Path(image).stem, (number, image))
+        if earlier != image:
+            raise UserError(f"{place}: {image} has the same file name as {earlier} on line {first}; rename one of them")
+        if first != number:
+            logger.warning("%s: %s is on line %d already, left out", place, image, first)
+            continue
+        _check_files(image, label, data_root=data_root, place=place, need_labels=need_labels)
+        images.append(image)
+        labels.append(label)
+    if not images:
+        raise UserError(f"{list_file}: the list is empty; it should hold one 'IMAGE LABEL' a line")
+    digest = digest_lines(sorted(lines_of_ids))
+    return ImageList(root=data_root, images=tuple(images), labels=tuple(labels), digest=digest, list_file=list_file)
+
+
+def write_list(list_file: Path, pairs: Iterable[tuple[str, str | None]]) -> None:
+    """Write (image, label or None) pairs, relative to the data root, so that ``read_list`` gives them back."""
+    write_text(list_file, "".join(_format(image, label) + "\n" for image, label in pairs))
+
+
+def _read_lines(list_file: Path) -> list[str]:
+    try:
+        return list_file.read_text(encoding="utf-8-sig").splitlines()
+    except (FileNotFoundError, IsADirectoryError):
+        raise UserError(f"{list_file}: list not found; `python -m prepare` makes the lists") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{list_file}: not a text file in UTF-8; it should hold one 'IMAGE LABEL' a line") from None
+
+
+def _parse(line: str, place: str) -> tuple[str, str | None]:
+    if "\t" in line:
+        fields = [field.strip() for field in line.split("\t") if field.strip()]
+    else:
+        fields = line.split()
+    if len(fields) > 2:
+        raise UserError(
+            f"{place}: expected 'IMAGE LABEL', found {len(fields)} words; put a tab between names that have blanks"
+        )
+    return fields[0], fields[1] if len(fields) == 2 else None
+
+
+def _check_files(image: str, label: str | None, *, data_root: Path, place: str, need_labels: bool) -> None:
+    advice = "correct the list or DATA.data_root"
+    if not (data_root / image).is_file():
+        raise UserError(f"{place}: image {data_root / image} not found; {advice}")
+    if not need_labels:
+        return
+    if label is None:
+        raise UserError(f"{place}: no label after {image}; write 'IMAGE LABEL'")
+    if not (data_root / label).is_file():
+        raise UserError(f"{place}: label {data_root / label} not found; {advice}")
+
+
+def _format(image: str, label: str | None) -> str:
+    names = [name for name in (image, label) if name is not None]
+    if not any(character.isspace() for name in names for character in name):
+        return " ".join(names)
+    # The tab tells the reader that the blanks belong to the names.
+    return "\t".join([*names, ""])

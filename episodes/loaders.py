@@ -1,0 +1,93 @@
+"""Batches of episodes, read by any number of worker processes without changing what is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import cv2
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from episodes.episode import Batch, Episode, EpisodeKey, EpisodeSampler, collate
+from util.errors import UserError
+from util.seed import torch_random
+
+
+class EpisodeLoader:
+    """Iterates over batches; ``len()`` is their number.
+
+    A ``UserError`` met in a worker is raised here as it was there: one line, no text of a traceback around it.
+    """
+
+    def __init__(self, loader: DataLoader[Episode | UserError]) -> None:
+        self._loader = loader
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self._loader:
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch
+
+
+def make_loader(
+    dataset: Dataset[Episode],
+    *,
+    epoch: int,
+    episodes: int,
+    batch_size: int,
+    workers: int,
+    drop_last: bool,
+    rank: int = 0,
+    world_size: int = 1,
+) -> EpisodeLoader:
+    """The episodes (epoch, 0..episodes-1) of ``dataset`` in order, ``batch_size`` at a time.
+
+    Neither ``workers`` nor ``batch_size`` changes an episode, and no global random generator is touched. Of
+    ``world_size`` processes this one reads the batches that belong to ``rank`` (``EpisodeSampler``).
+    """
+    sampler = EpisodeSampler(
+        epoch=epoch,
+        episodes=episodes,
+        batch_size=batch_size,
+        drop_last=drop_last,
+        rank=rank,
+        world_size=world_size,
+    )
+    loader = DataLoader(
+        _CatchUserErrors(dataset),
+        batch_sampler=sampler,
+        num_workers=workers,
+        collate_fn=_collate_or_error,
+        worker_init_fn=_start_worker,
+        generator=torch_random("loader"),
+        pin_memory=torch.cuda.is_available(),
+    )
+    return EpisodeLoader(loader)
+
+
+class _CatchUserErrors(Dataset[Episode | UserError]):
+    """Hands a ``UserError`` on as a value: raised in a worker, it would come back wrapped in a traceback."""
+
+    def __init__(self, dataset: Dataset[Episode]) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, key: EpisodeKey) -> Episode | UserError:
+        try:
+            return self.dataset[key]
+        except UserError as error:
+            return error
+
+
+def _collate_or_error(items: Sequence[Episode | UserError]) -> Batch | UserError:
+    for item in items:
+        if isinstance(item, UserError):
+            return item
+    return collate([item for item in items if not isinstance(item, UserError)])
+
+
+def _start_worker(worker: int) -> None:
+    """One thread for each worker: more would fight over the cores. Torch's own threads the loader limits itself."""
+    cv2.setNumThreads(0)

@@ -1,0 +1,97 @@
+"""Episodes from labelled images: for training on the classes of a fold, and for every test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from episodes.episode import Episode, EpisodeKey, Example, QueryOrder, build_episode
+from episodes.label_index import label_areas
+from episodes.lists import ImageList
+from episodes.transforms import Transform
+from util.errors import UserError
+from util.seed import python_random
+
+
+class SupervisedEpisodes(Dataset[Episode]):
+    """Episodes whose object is one of ``classes``; label values of all other classes become background.
+
+    A class is present in an image where it covers ``min_area`` pixels. The query's class is uniform among those
+    present, its supports are ``shots`` different other images of the class. In training the queries come in a new
+    random order each epoch; with ``evaluation`` query i is the i-th usable image of the list, over and over, and
+    ``original_mask`` is kept. Images that hold a pixel of ``drop_classes`` are left out altogether.
+    ``void_is_padding`` marks the supports' 255 pixels as padded, as the published code does for PASCAL.
+
+    ``dataset[(epoch, index)]`` is a function of the list, ``seed``, epoch and index alone (SPEC sections 10, 12).
+    Raises ``UserError`` for a class that has too few images for ``shots``.
+    """
+
+    def __init__(
+        self,
+        images: ImageList,
+        classes: Sequence[int],
+        *,
+        shots: int,
+        seed: int,
+        transform: Transform,
+        min_area: int = 2048,
+        drop_classes: Sequence[int] = (),
+        evaluation: bool = False,
+        void_is_padding: bool = False,
+    ) -> None:
+        areas = label_areas(images)
+        present = areas[:, list(classes)] >= min_area
+        present[areas[:, list(drop_classes)].any(axis=1)] = False
+        self.images = images
+        self.classes = tuple(classes)
+        self.shots = shots
+        self.seed = seed
+        self.transform = transform
+        self.evaluation = evaluation
+        self.void_is_padding = void_is_padding
+        self._present = present
+        self._images_of_class = {
+            number: np.flatnonzero(column) for number, column in zip(classes, present.T, strict=True)
+        }
+        self._check_classes(min_area)
+        self._usable = np.flatnonzero(present.any(axis=1))
+        self._order = QueryOrder(len(self._usable), seed)
+
+    def __len__(self) -> int:
+        """Number of images that can be a query."""
+        return len(self._usable)
+
+    def __getitem__(self, key: EpisodeKey) -> Episode:
+        epoch, index = key
+        position = index % len(self) if self.evaluation else self._order(epoch, index)
+        query = int(self._usable[position])
+        rng = python_random(self.seed, "episode", epoch, index)
+        class_id = self.classes[rng.choice(np.flatnonzero(self._present[query]))]
+        # One more than needed, because the query may be among them.
+        drawn = rng.sample(self._images_of_class[class_id].tolist(), self.shots + 1)
+        supports = [row for row in drawn if row != query][: self.shots]
+        return build_episode(
+            self._example(query, class_id),
+            [self._example(row, class_id) for row in supports],
+            transform=self.transform,
+            rng=rng,
+            class_id=class_id,
+            query_index=query,
+            void_is_padding=self.void_is_padding,
+            keep_original=self.evaluation,
+        )
+
+    def _example(self, row: int, class_id: int) -> Example:
+        return Example(self.images.image_path(row), self.images.label_path(row), class_id)
+
+    def _check_classes(self, min_area: int) -> None:
+        counts = {number: len(rows) for number, rows in self._images_of_class.items()}
+        poor = [f"class {number} has {count}" for number, count in counts.items() if count <= self.shots]
+        if poor:
+            raise UserError(
+                f"{self.images.list_file}: {self.shots} shots need {self.shots + 1} images of every class with "
+                f"{min_area} pixels of it, but {', '.join(poor)}; use a longer list, fewer shots (TRAIN.shot) or a "
+                "smaller DATA.min_area"
+            )

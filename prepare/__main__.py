@@ -1,0 +1,31 @@
+"""``python -m prepare NAME ...``: the command line over the modules of this room.
+
+A module here has a docstring whose first line is its help, ``add_arguments(parser)`` and ``run(arguments)``.
+"""
+
+from __future__ import annotations
+
+from prepare import folder, shapes
+from prepare.arguments import Parser
+from util.errors import run_command
+from util.logging import start_logging
+
+_MODULES = (shapes, folder)
+
+
+def main(words: list[str]) -> None:
+    """Parse ``words`` and run the module that the first one names."""
+    parser = Parser(prog="python -m prepare", description="Prepare a dataset.")
+    names = parser.add_subparsers(metavar="NAME", required=True)
+    for module in _MODULES:
+        name, description = module.__name__.split(".")[-1], str(module.__doc__).splitlines()[0]
+        subparser = names.add_parser(name, help=description, description=description)
+        module.add_arguments(subparser)
+        subparser.set_defaults(run=module.run)
+    arguments = parser.parse_args(words)
+    start_logging()
+    arguments.run(arguments)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,49 @@
+"""The command line of this room: a parser whose errors are ``UserError``, and checked number types."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from typing import NoReturn
+
+from util.errors import UserError
+
+
+class Parser(argparse.ArgumentParser):
+    """An ``ArgumentParser`` that tells a mistake in one line instead of printing its usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def whole_number(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
+    """An argparse ``type`` for whole numbers from ``minimum`` to ``maximum``, both included."""
+    expected = f"a whole number of at least {minimum}" if maximum is None else f"a number from {minimum} to {maximum}"
+
+    def convert(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"'{text}' is not {expected}") from None
+        if number < minimum or (maximum is not None and number > maximum):
+            raise argparse.ArgumentTypeError(f"{text} is not {expected}")
+        return number
+
+    return convert
+
+
+def share(text: str) -> float:
+    """An argparse ``type`` for a number between 0 and 1, both excluded."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number between 0 and 1, like 0.2")
+    return number
+
+
+def available_cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
