@@ -13,6 +13,7 @@ from util.config import Config, save_config
 from util.environment import describe
 from util.errors import UserError
 from util.files import atomic_write
+from util.settings import differences
 
 LATEST = "latest.pth"
 BEST = "best.pth"
@@ -34,10 +35,10 @@ def open_run_folder(config: Config) -> None:
     """
     path = config.run_folder / "config.yaml"
     if path.is_file():
-        differences = _differences(yaml.safe_load(path.read_text(encoding="utf-8")), config.model_dump(mode="json"))
-        if differences:
+        different = differences(yaml.safe_load(path.read_text(encoding="utf-8")), _binding(config))
+        if different:
             raise UserError(
-                f"{config.run_folder} holds a run with another configuration ({'; '.join(differences)}); "
+                f"{config.run_folder} holds a run with another configuration ({'; '.join(different)}); "
                 "give TRAIN.save_path another folder, or delete this one"
             )
     save_config(config, path)
@@ -63,13 +64,10 @@ def append_epoch(config: Config, record: dict[str, Any]) -> None:
         temporary.write_text("\n".join([*kept, json.dumps(record)]) + "\n", encoding="utf-8")
 
 
-def _differences(there: dict[str, Any], asked: dict[str, Any]) -> list[str]:
-    differences = []
-    for section, settings in asked.items():
-        if not isinstance(settings, dict):
-            continue
-        for key, value in settings.items():
-            found = there.get(section, {}).get(key)
-            if key not in _FREE_KEYS.get(section, set()) and found != value:
-                differences.append(f"{section}.{key} is {found} there, {value} asked")
-    return differences
+def _binding(config: Config) -> dict[str, Any]:
+    """The settings that episodes or weights depend on."""
+    return {
+        section: {key: value for key, value in settings.items() if key not in _FREE_KEYS.get(section, set())}
+        for section, settings in config.model_dump(mode="json").items()
+        if isinstance(settings, dict)
+    }

@@ -16,6 +16,7 @@ from episodes.transforms import Transform
 from util.errors import UserError
 from util.files import read_json
 from util.seed import python_random
+from util.settings import differences
 
 MANIFEST_FILE = "manifest.json"
 IMAGES_FILE = "images.txt"
@@ -88,15 +89,10 @@ def check_manifest(folder: Path, config_values: Mapping[str, Any]) -> None:
     manifest = folder / MANIFEST_FILE
     if not manifest.is_file():
         raise UserError(f"{folder}: no complete set of pseudo masks here ({MANIFEST_FILE} is missing); run `{_CREATE}`")
-    found, wanted = _flatten(read_json(manifest)), _flatten(config_values)
-    differences = [
-        f"{key} is {found.get(key, 'absent')} there and {value} in the config"
-        for key, value in wanted.items()
-        if key not in found or found[key] != value
-    ]
-    if differences:
+    different = differences(read_json(manifest), config_values)
+    if different:
         raise UserError(
-            f"{manifest} does not fit the config: {'; '.join(differences)}; change the config, or make the masks "
+            f"{manifest} does not fit the config: {'; '.join(different)}; change the config, or make the masks "
             f"again with `{_CREATE}` (Cluster.pseudo_folder=... keeps these)"
         )
 
@@ -126,13 +122,3 @@ def _nothing_left(folder: Path, shots: int, neighbours: int) -> str:
         f"{made_with}; Cluster.neighbours is {neighbours}); use a smaller DATA.min_area, another Cluster.region_rule, "
         "fewer shots or more images"
     )
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat.update(_flatten(value, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = value
-    return flat

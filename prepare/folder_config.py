@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ def check_config(dataset: DatasetFacts) -> None:
         raise UserError(f"--name {dataset.name}: belongs to `python -m prepare {dataset.name}`; choose another")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", dataset.name):
         raise UserError(f"--name '{dataset.name}': use letters, digits, - and _ only")
+    if dataset.root.name != dataset.name:
+        logger.warning("masks/create.sh will look for a folder called %s, not %s", dataset.name, dataset.root)
     if not _experiment_file(dataset.name, _UNSUPERVISED).exists():
         return
     found = load_config(dataset.name, _UNSUPERVISED).DATA
@@ -70,10 +73,7 @@ def write_config(dataset: DatasetFacts) -> None:
             f"  bash train.sh {name} {_UNSUPERVISED}",
         ],
     )
-    for fold in _FOLDS:
-        train_classes, test_classes = fold_classes(name, fold)
-        if not (dataset.labels & set(train_classes) and dataset.labels & set(test_classes)):
-            continue
+    for fold, test_classes in _possible_folds(dataset):
         experiment = f"split{fold}_mobilenetv2"
         _write_experiment(
             name,
@@ -108,6 +108,17 @@ def _data_section(dataset: DatasetFacts) -> dict[str, Any]:
 def _portable(path: Path) -> str:
     """Relative to the project where the path lies in it: what paths in a YAML file start at."""
     return (path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path).as_posix()
+
+
+def _possible_folds(dataset: DatasetFacts) -> Iterator[tuple[int, list[int]]]:
+    """Folds that leave something to train on and something to test, with their test classes."""
+    for fold in _FOLDS:
+        try:
+            train_classes, test_classes = fold_classes(dataset.name, fold, classes=dataset.classes)
+        except UserError:  # too few classes for this fold
+            continue
+        if dataset.labels & set(train_classes) and dataset.labels & set(test_classes):
+            yield fold, test_classes
 
 
 def _write_experiment(name: str, experiment: str, *, split: int, comments: list[str]) -> None:

@@ -26,14 +26,15 @@ def main() -> None:
 
 
 def describe() -> dict[str, str]:
-    """Python, package versions, git commit and device as printable strings; ``missing`` or ``unknown`` where not found."""
+    """Versions of Python and the main packages, git commit, device; ``missing`` or ``unknown`` where not found."""
     versions = {name: _version(name) for name in _PACKAGES}
     return {"python": platform.python_version(), **versions, "commit": git_commit(), "device": device_name()}
 
 
 def git_commit() -> str:
     """The project's commit, with ``-dirty`` when tracked files were changed; ``unknown`` outside a repository."""
-    command = ["git", "-C", str(PROJECT), f"--git-dir={PROJECT / '.git'}", "describe", "--always", "--dirty", "--abbrev=40"]
+    repository = ["git", "-C", str(PROJECT), f"--git-dir={PROJECT / '.git'}"]
+    command = [*repository, "describe", "--always", "--dirty", "--abbrev=40"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):

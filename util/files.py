@@ -17,7 +17,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 def cache_folder() -> Path:
     """Where derived files live that may be deleted at any time (``UNSUPFSS_CACHE`` or ``.cache/``)."""
-    folder = Path(os.environ.get("UNSUPFSS_CACHE", PROJECT / ".cache"))
+    folder = Path(os.environ.get("UNSUPFSS_CACHE") or PROJECT / ".cache")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

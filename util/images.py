@@ -6,7 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from util.errors import UserError
 from util.files import atomic_write
@@ -17,6 +17,9 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
 IMAGENET_STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 
+# EXIF orientations 5 to 8 turn the picture by a quarter.
+_FIRST_TURNED_ORIENTATION = 5
+
 
 def read_image(path: Path) -> np.ndarray:
     """Read a photograph as RGB uint8 (H, W, 3); grey, CMYK, alpha and 16-bit files are converted.
@@ -25,19 +28,27 @@ def read_image(path: Path) -> np.ndarray:
     """
     if not path.is_file():
         raise UserError(f"{path}: image not found")
-    data = np.fromfile(path, dtype=np.uint8)
+    data = path.read_bytes()
     _check_complete(path, data)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR) if data else None
     if image is None:
         raise UserError(f"{path}: not a readable image; replace it or take it off the list")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def _check_complete(path: Path, data: np.ndarray) -> None:
+def _check_complete(path: Path, data: bytes) -> None:
     """Refuse a JPEG without an end marker: decoders fill the missing part with grey and say nothing."""
-    is_jpeg = data.size > 2 and data[0] == 0xFF and data[1] == 0xD8
-    if is_jpeg and b"\xff\xd9" not in data.tobytes():
+    if data.startswith(b"\xff\xd8") and data.find(b"\xff\xd9", _scan_start(data)) < 0:
         raise UserError(f"{path}: truncated JPEG (no end marker); copy the file again")
+
+
+def _scan_start(data: bytes) -> int:
+    """Where a JPEG's pixels start: the segments before may hold a thumbnail with an end marker of its own."""
+    position = 2
+    while data[position + 1 : position + 2] not in (b"\xda", b""):
+        length = int.from_bytes(data[position + 2 : position + 4], "big")
+        position += 1 if data[position + 1] == 0xFF else 2 + length
+    return position
 
 
 def read_label(path: Path) -> np.ndarray:
@@ -60,10 +71,11 @@ def read_label(path: Path) -> np.ndarray:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(height, width) from the file's header, without decoding it. Raises ``UserError``."""
+    """(height, width) as ``read_image`` would return it, from the file's header alone. Raises ``UserError``."""
     try:
         with Image.open(path) as image:
-            return image.height, image.width
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= _FIRST_TURNED_ORIENTATION
+            return (image.width, image.height) if turned else (image.height, image.width)
     except (UnidentifiedImageError, OSError) as error:
         raise UserError(f"{path}: not a readable image ({error})") from None
 

@@ -106,7 +106,7 @@ class TrainSection(_Section):
     use_split_coco: bool = Field(True, description="COCO folds: true interleaved, false contiguous")
     # Optimisation
     batch_size: int = Field(4, ge=1)
-    epochs: int = Field(100, ge=0)
+    epochs: int = Field(100, ge=1)
     epoch_episodes: int = Field(0, ge=0, description="training episodes an epoch; 0: one for each image")
     base_lr: float = Field(0.002, gt=0)
     lr_scale: float = Field(15.0, gt=0, description="the SGD rate applied is base_lr times this")

@@ -1,0 +1,25 @@
+"""What all tests share: one thread, a cache folder of their own, no GPU tests without a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+
+def pytest_configure() -> None:
+    torch.set_num_threads(1)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs an NVIDIA GPU")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing a test derives ends in the user's cache, and nothing in it helps a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNSUPFSS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

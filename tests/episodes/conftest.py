@@ -1,0 +1,62 @@
+"""A data set drawn on the spot, with labels and with a pseudo folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from episodes.lists import ImageList, read_list, write_list
+from tests.episodes.drawing import COUNT, draw_label, draw_pseudo_mask, write_photograph
+from util.files import write_json
+from util.images import write_label
+
+_PAIRS = [(f"JPEGImages/photo_{row:02d}.png", f"SegmentationClassAug/photo_{row:02d}.png") for row in range(COUNT)]
+
+
+@pytest.fixture
+def unlabelled(tmp_path: Path) -> ImageList:
+    """Photographs alone; the labels that the list names do not exist."""
+    for row, (image, _) in enumerate(_PAIRS):
+        write_photograph(tmp_path / image, row)
+    write_list(tmp_path / "train.txt", _PAIRS)
+    return read_list(tmp_path / "train.txt", tmp_path, need_labels=False)
+
+
+@pytest.fixture
+def images(unlabelled: ImageList) -> ImageList:
+    """The same with labels: five photographs of each of the classes 1 to 3."""
+    for row in range(len(unlabelled)):
+        write_label(unlabelled.label_path(row), draw_label(row))
+    return read_list(unlabelled.list_file, unlabelled.root, need_labels=True)
+
+
+@pytest.fixture
+def pseudo_folder(unlabelled: ImageList) -> Path:
+    """Two regions a photograph, 7 in group 0 and 9 in group 1; photograph 0 also has 3, the only one of group 2."""
+    folder = unlabelled.root / "pseudo"
+    for row, image in enumerate(unlabelled.images):
+        write_label(folder / f"{Path(image).stem}.png", draw_pseudo_mask(row))
+    table = [(row, region, group) for row in range(COUNT) for region, group in ((7, 0), (9, 1))] + [(0, 3, 2)]
+    columns = np.array(table, dtype=np.int32).T
+    embedding = np.random.default_rng(0).standard_normal((len(table), 8))
+    embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
+    arrays = {
+        name: np.ascontiguousarray(column) for name, column in zip(("image", "region", "group"), columns, strict=True)
+    }
+    arrays |= {"area": np.full(len(table), 300, dtype=np.int32), "embedding": embedding.astype(np.float16)}
+    save_file(arrays, folder / "regions.safetensors")
+    (folder / "images.txt").write_text("".join(f"{image}\n" for image in unlabelled.images))
+    manifest = {
+        "recipe": "global",
+        "cluster_num": 30,
+        "min_area": 200,
+        "region_rule": "span",
+        "superpixel": {"scale": 100.0, "sigma": 0.8},
+        "list_digest": unlabelled.digest,
+        "regions": len(table),
+    }
+    write_json(folder / "manifest.json", manifest)
+    return folder

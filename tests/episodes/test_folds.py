@@ -1,0 +1,53 @@
+"""Folds against the class numbers that papers print."""
+
+from __future__ import annotations
+
+import pytest
+
+from episodes.folds import fold_classes
+from util.errors import UserError
+
+
+@pytest.mark.parametrize("split", range(4))
+def test_pascal_folds_are_five_consecutive_classes(split: int) -> None:
+    train, test = fold_classes("pascal", split)
+    assert test == [5 * split + 1, 5 * split + 2, 5 * split + 3, 5 * split + 4, 5 * split + 5]
+    assert sorted(train + test) == list(range(1, 21))
+    assert train == sorted(train)
+
+
+def test_coco_folds_take_every_fourth_class() -> None:
+    assert fold_classes("coco", 0)[1][:3] == [1, 5, 9]
+    assert fold_classes("coco", 3)[1] == list(range(4, 81, 4))
+    assert len(fold_classes("coco", 2)[0]) == 60
+    assert sorted(number for split in range(4) for number in fold_classes("coco", split)[1]) == list(range(1, 81))
+
+
+def test_coco_folds_can_be_contiguous() -> None:
+    train, test = fold_classes("coco", 1, interleaved=False)
+    assert test == list(range(21, 41))
+    assert train == [*range(1, 21), *range(41, 81)]
+
+
+@pytest.mark.parametrize(("dataset", "classes"), [("pascal", 20), ("coco", 80), ("shapes", 20)])
+def test_split_five_is_all_classes(dataset: str, classes: int) -> None:
+    train, test = fold_classes(dataset, 5)
+    assert train == test == list(range(1, classes + 1))
+    assert train is not test
+
+
+def test_other_names_have_the_folds_of_pascal() -> None:
+    assert fold_classes("cells", 2) == fold_classes("pascal", 2)
+
+
+def test_folds_of_any_number_of_classes() -> None:
+    assert [fold_classes("cells", split, classes=6)[1] for split in range(3)] == [[1, 2], [3, 4], [5, 6]]
+    assert fold_classes("cells", 1, classes=6)[0] == [1, 2, 5, 6]
+    with pytest.raises(UserError, match="6 classes are too few for this fold"):
+        fold_classes("cells", 3, classes=6)
+
+
+@pytest.mark.parametrize("split", [-1, 4, 6])
+def test_another_split_is_a_user_error(split: int) -> None:
+    with pytest.raises(UserError, match=f"TRAIN.split must be .* not {split}"):
+        fold_classes("pascal", split)

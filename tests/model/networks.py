@@ -1,0 +1,36 @@
+"""Small networks and episodes for the tests."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from model import FSSModel
+from model.backbone import Backbone, build_backbone
+
+
+def tiny_backbone() -> Backbone:
+    """A narrow MobileNet-V2 with random weights; its maps have 1/8 of the input's size."""
+    torch.manual_seed(0)
+    return build_backbone("mobilenetv2_035", weights=None, normalize="imagenet", mid_stages=[-2])
+
+
+def tiny_model(*, contrast_residual: bool = False, support_self_attention: bool = True) -> FSSModel:
+    """The whole network, small, in evaluation mode."""
+    backbone = tiny_backbone()
+    return FSSModel(
+        backbone,
+        channels=16,
+        contrast_residual=contrast_residual,
+        support_self_attention=support_self_attention,
+    ).eval()
+
+
+def random_episode(*, batch: int = 2, shots: int = 1, size: int = 65) -> tuple[Tensor, Tensor, Tensor]:
+    """query_image, support_images, support_masks with a rectangle as the object."""
+    generator = torch.Generator().manual_seed(7)
+    query = torch.randn(batch, 3, size, size, generator=generator)
+    supports = torch.randn(batch, shots, 3, size, size, generator=generator)
+    masks = torch.zeros(batch, shots, size, size, dtype=torch.int64)
+    masks[:, :, size // 4 : size // 2, size // 3 : size - 8] = 1
+    return query, supports, masks

@@ -1,0 +1,151 @@
+"""Extractors: what they compute, which weight files they take, and what they say about others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+import torchvision
+from safetensors.torch import save_file
+
+from model.extractors import Extractor, build_extractor
+from util.errors import UserError
+
+_TINY = "test_efficientnet"
+
+
+@pytest.fixture
+def tiny_weights(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    torch.save(timm.create_model(_TINY, pretrained=False).state_dict(), tmp_path / "tiny.pth")
+    return tmp_path / "tiny.pth"
+
+
+def _build(weights: Path | None, name: str = f"timm:{_TINY}", stride: int = 8) -> Extractor:
+    return build_extractor(name, weights=weights, normalize="inception", output_stride=stride)
+
+
+def test_timm_features_are_the_last_stage_of_the_normalised_image(tiny_weights: Path) -> None:
+    extractor = _build(tiny_weights)
+    reference = timm.create_model(_TINY, pretrained=False, features_only=True, output_stride=8).eval()
+    state = torch.load(tiny_weights, weights_only=True)
+    reference.load_state_dict({key: state[key] for key in reference.state_dict()})
+    images = torch.rand(2, 3, 64, 96)
+    with torch.no_grad():
+        expected = reference(2 * images - 1)[-1]
+    assert extractor(images).shape == (2, extractor.channels, 8, 12)
+    assert torch.allclose(extractor(images), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("stride", [8, 16, 32])
+def test_stride(tiny_weights: Path, stride: int) -> None:
+    extractor = _build(tiny_weights, stride=stride)
+    assert extractor.stride == stride
+    assert extractor(torch.rand(1, 3, 64, 64)).shape[-1] == 64 // stride
+
+
+def test_frozen_and_in_evaluation_mode(tiny_weights: Path) -> None:
+    extractor = _build(tiny_weights)
+    assert not extractor.training
+    assert not any(parameter.requires_grad for parameter in extractor.parameters())
+
+
+def test_safetensors_without_batch_counters(tiny_weights: Path, tmp_path: Path) -> None:
+    state = torch.load(tiny_weights, weights_only=True)
+    save_file({key: tensor for key, tensor in state.items() if "num_batches" not in key}, tmp_path / "w.safetensors")
+    images = torch.rand(1, 3, 64, 64)
+    assert torch.equal(_build(tmp_path / "w.safetensors")(images), _build(tiny_weights)(images))
+
+
+def test_timm_models_that_rename_their_stages_load(tmp_path: Path) -> None:
+    """features_only turns the names stages.0.* of the full model into stages_0.*."""
+    full = timm.create_model("test_convnext", pretrained=False)
+    torch.save(full.state_dict(), tmp_path / "w.pth")
+    extractor = _build(tmp_path / "w.pth", "timm:test_convnext")
+    assert torch.equal(extractor.network.network.stem_0.weight, full.stem[0].weight)
+
+
+@pytest.fixture(scope="module")
+def moco_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    state = {f"module.encoder_q.{key}": value for key, value in torchvision.models.resnet50().state_dict().items()}
+    state |= {"module.encoder_k.conv1.weight": torch.zeros(64, 3, 7, 7), "module.queue": torch.zeros(8, 4)}
+    path = tmp_path_factory.mktemp("moco") / "moco.pth.tar"
+    torch.save({"epoch": 800, "arch": "resnet50", "state_dict": state, "optimizer": {"state": {}}}, path)
+    return path
+
+
+def test_moco_takes_the_query_encoder_after_layer4(moco_weights: Path) -> None:
+    extractor = build_extractor("moco", weights=moco_weights, normalize="imagenet", output_stride=32)
+    assert (extractor.channels, extractor.stride) == (2048, 32)
+    reference = torchvision.models.resnet50()
+    state = torch.load(moco_weights, weights_only=True)["state_dict"]
+    prefix = "module.encoder_q."
+    reference.load_state_dict({key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)})
+    trunk = torch.nn.Sequential(*list(reference.eval().children())[:-2])
+    images = torch.rand(1, 3, 65, 97)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    with torch.no_grad():
+        expected = trunk((images - mean[:, None, None]) / std[:, None, None])
+    assert expected.shape == (1, 2048, 3, 4)
+    assert torch.allclose(extractor(images), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_missing_weights() -> None:
+    with pytest.raises(UserError, match=r"timm:test_efficientnet: weights are missing; give weights=FILE"):
+        _build(None)
+    with pytest.raises(UserError, match=r"nowhere\.pth: weights not found; see initmodel/README\.md.*same command"):
+        _build(Path("nowhere.pth"))
+
+
+def test_weights_of_another_architecture(tiny_weights: Path) -> None:
+    message = r"tiny\.pth: weights of another architecture: \d+ of \d+ tensors are missing .*, \d+ are unexpected; "
+    with pytest.raises(UserError, match=message + r"it looks like a timm EfficientNet or MobileNet"):
+        _build(tiny_weights, "moco")
+
+
+def test_weights_of_a_wider_network_of_the_same_family(tiny_weights: Path, tmp_path: Path) -> None:
+    state = torch.load(tiny_weights, weights_only=True)
+    torch.save({**state, "conv_stem.weight": torch.zeros(99, 3, 3, 3)}, tmp_path / "wide.pth")
+    with pytest.raises(UserError, match=r"wide\.pth: weights of another architecture: 1 of \d+ tensors"):
+        _build(tmp_path / "wide.pth")
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"not weights"])
+def test_unreadable_weights(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match="not a readable weight file"):
+        _build(tmp_path / name)
+
+
+def test_truncated_weights(tiny_weights: Path) -> None:
+    tiny_weights.write_bytes(tiny_weights.read_bytes()[:-1000])
+    with pytest.raises(UserError, match="not a readable weight file"):
+        _build(tiny_weights)
+
+
+def test_a_file_without_tensors(tmp_path: Path) -> None:
+    torch.save([1, 2], tmp_path / "w.pth")
+    with pytest.raises(UserError, match="holds no named tensors"):
+        _build(tmp_path / "w.pth")
+
+
+def test_code_in_a_pickle_is_not_run(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (Path.touch, (tmp_path / "sprung",))  # type: ignore[return-value]
+
+    torch.save({"state_dict": Trap()}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match="not a readable weight file"):
+        _build(tmp_path / "w.pth")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_unknown_model_and_model_without_strides(tiny_weights: Path) -> None:
+    with pytest.raises(UserError, match=r"no such model; did you mean .*resnet50"):
+        _build(tiny_weights, "timm:resnet_50")
+    with pytest.raises(UserError, match=r"test_vit at output stride 8: .*choose a convolutional model"):
+        _build(tiny_weights, "timm:test_vit")

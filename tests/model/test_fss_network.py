@@ -1,0 +1,87 @@
+"""The whole network: shapes, gradients, determinism, and what each option does."""
+
+import pytest
+import torch
+
+from model.baselines import Baseline
+from model.loss import dice_loss
+from tests.model.networks import random_episode, tiny_model
+
+
+@pytest.mark.parametrize("shots", [1, 3])
+def test_logits_have_the_size_of_the_query(shots: int) -> None:
+    assert tiny_model()(*random_episode(shots=shots)).shape == (2, 2, 65, 65)
+
+
+def test_input_need_not_be_square() -> None:
+    query, supports, masks = random_episode()
+    logits = tiny_model()(query[..., :41], supports[..., :41], masks[..., :41])
+    assert logits.shape == (2, 2, 65, 41)
+
+
+@pytest.mark.parametrize("options", [{}, {"contrast_residual": True}, {"support_self_attention": False}])
+def test_every_trainable_parameter_gets_a_gradient(options: dict[str, bool]) -> None:
+    model = tiny_model(**options).train()
+    query, supports, masks = random_episode(shots=2)
+    # Twice, because a last layer that starts at zero lets nothing through in the first step.
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        dice_loss(model(query, supports, masks), masks[:, 0]).backward()
+        optimizer.step()
+    without = [name for name, p in model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
+    assert without == []
+    assert all(not p.requires_grad for p in model.backbone.parameters())
+
+
+def test_evaluation_is_a_function_of_its_inputs() -> None:
+    model, episode = tiny_model(), random_episode()
+    first = model(*episode)
+    torch.manual_seed(99)
+    torch.rand(5)
+    assert torch.equal(first, model(*episode))
+
+
+def test_an_episode_does_not_depend_on_its_batch() -> None:
+    model, (query, supports, masks) = tiny_model(), random_episode(batch=3)
+    together = model(query, supports, masks)
+    alone = model(query[1:2], supports[1:2], masks[1:2])
+    torch.testing.assert_close(together[1:2], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_untrained_network_with_contrast_residual_is_the_nearest_method() -> None:
+    model, episode = tiny_model(contrast_residual=True), random_episode()
+    nearest = Baseline("nearest", model.backbone)(*episode)
+    torch.testing.assert_close(model(*episode), 15 * nearest, rtol=1e-4, atol=1e-5)
+
+
+def test_support_self_attention_changes_the_result() -> None:
+    with_attention, without = tiny_model(), tiny_model(support_self_attention=False)
+    without.load_state_dict(with_attention.state_dict(), strict=False)
+    assert not torch.allclose(with_attention(*random_episode()), without(*random_episode()))
+
+
+def test_cluster_may_be_replaced() -> None:
+    model, calls = tiny_model(), []
+
+    def first_rows(features: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        calls.append((features.shape[1], k))
+        assignment = torch.arange(len(features)) % k
+        return assignment, torch.bincount(assignment, minlength=k)
+
+    model.cluster = first_rows  # type: ignore[method-assign]
+    model(*random_episode(batch=1, size=129))
+    assert calls == [(16, 20), (16, 50)]
+
+
+def test_padding_in_the_support_is_not_clustered() -> None:
+    model, (query, supports, masks) = tiny_model(), random_episode(batch=1, size=129)
+    seen = []
+    original = model.cluster
+    model.cluster = lambda features, k: (seen.append(len(features)), original(features, k))[1]  # type: ignore
+    padding = torch.zeros(1, 1, 129, 129, dtype=torch.bool)
+    model(query, supports, masks, None, padding)
+    padding[..., 64:, :] = True
+    model(query, supports, masks, None, padding)
+    assert sum(seen[:2]) == 17 * 17
+    assert sum(seen[2:]) < 17 * 17 * 0.6

@@ -1,0 +1,91 @@
+"""The transformer's layers against the published computation."""
+
+import pytest
+import torch
+
+from model.layers import (
+    DeformableSelfAttention,
+    FeedForward,
+    PrototypeCrossAttention,
+    attention_heads,
+    sine_position_encoding,
+)
+from tests import golden
+
+TOLERANCE = 2e-5
+
+
+def test_deformable_self_attention_matches_golden() -> None:
+    values = golden.load("deformable_self_attention")
+    layer = DeformableSelfAttention(256).eval()
+    assert golden.relative_error(layer.sampling_offsets.bias, values["init_offsets_bias"]) < 1e-6
+    golden.fill(
+        layer,
+        {
+            "sampling_offsets": "sampling_offsets",
+            "attention_weights": "attention_weights",
+            "value_projection": "value_proj",
+            "output_projection": "output_proj",
+        },
+    )
+    output = layer(values["query"], values["value"], (13, 13), values["padding"])
+    assert golden.relative_error(output[:, ::8], values["output"]) < TOLERANCE
+
+
+def test_cross_attention_matches_golden_forward_and_backward() -> None:
+    values = golden.load("prototype_cross_attention")
+    layer = PrototypeCrossAttention(256).eval()
+    golden.fill(
+        layer,
+        {
+            "query_projection": "q_fc",
+            "key_projection": "k_fc",
+            "value_projection": "v_fc",
+            "output_projection": "proj",
+        },
+    )
+    query = values["query"].requires_grad_()
+    output = layer(query, values["prototypes"], values["absent"].bool())
+    output.backward(values["grad_output"])
+    assert golden.relative_error(output, values["output"]) < TOLERANCE
+    assert golden.relative_error(query.grad, values["grad_query"]) < TOLERANCE
+
+
+def test_feed_forward_matches_golden_forward_and_backward() -> None:
+    values = golden.load("feed_forward")
+    layer = FeedForward(256).eval()
+    golden.fill(layer, {"expand": "layers.0.0", "contract": "layers.1"})
+    x = values["x"].requires_grad_()
+    output = layer(x)
+    output.backward(values["grad_output"])
+    assert golden.relative_error(output, values["output"]) < TOLERANCE
+    assert golden.relative_error(x.grad, values["grad_x"]) < TOLERANCE
+
+
+def test_position_encoding_matches_golden() -> None:
+    values = golden.load("sine_position_encoding")
+    encoding = sine_position_encoding(values["padding"], 256)
+    assert golden.relative_error(encoding[:, ::8], values["output_every_8th"]) < TOLERANCE
+
+
+def test_flagged_prototypes_get_no_attention() -> None:
+    torch.manual_seed(0)
+    layer = PrototypeCrossAttention(16).eval()
+    query, prototypes = torch.randn(1, 5, 16), torch.randn(1, 7, 16)
+    absent = torch.arange(7)[None] >= 4
+    changed = torch.where(absent[..., None], 100 * prototypes, prototypes)
+    assert torch.equal(layer(query, prototypes, absent), layer(query, changed, absent))
+
+
+def test_padded_values_are_not_sampled() -> None:
+    torch.manual_seed(0)
+    layer = DeformableSelfAttention(16).eval()
+    query, value = torch.randn(1, 20, 16), torch.randn(1, 20, 16)
+    ignored = torch.arange(20)[None] >= 15
+    changed = torch.where(ignored[..., None], value + 9, value)
+    assert torch.equal(layer(query, value, (4, 5), ignored), layer(query, changed, (4, 5), ignored))
+
+
+@pytest.mark.parametrize(("channels", "heads"), [(256, 8), (384, 12), (128, 8), (64, 8)])
+def test_heads(channels: int, heads: int) -> None:
+    assert attention_heads(channels) == heads

@@ -1,0 +1,54 @@
+"""Prototypes against golden values, and the rules for masks without one of the two sides."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from model.clusterutils import hamming_kmeans, lsh_hash
+from model.support_prototypes import HammingClustering, _episode_prototypes, with_both_sides
+from tests import golden
+
+
+def test_prototypes_match_golden() -> None:
+    values = golden.load("support_prototypes")
+    features = torch.randn(3, 256, 256, generator=torch.Generator().manual_seed(110)).relu()
+    calls: Iterator[dict[str, Tensor]] = iter(values["calls"])
+
+    def published_cluster(features: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        call = next(calls)
+        codes = lsh_hash(features, values["planes"])
+        first = codes[call["init_index"]]
+        assignment, counts, _ = hamming_kmeans(
+            codes[None], torch.tensor([len(codes)]), first[None], torch.tensor([k]), 9, 32
+        )
+        assert torch.equal(assignment[0], call["assignment"])
+        return assignment[0].long(), counts[0].long()
+
+    for b in range(3):
+        rows, absent = _episode_prototypes(
+            features[b], values["objects"][b], ~values["padding"][b], published_cluster
+        )
+        assert torch.equal(absent.float(), values["absent"][b])
+        assert golden.relative_error(rows[:, ::4], values["prototypes_every_4th"][b]) < 1e-5
+
+
+def test_a_mask_without_object_gets_the_centre_and_a_full_one_loses_its_corners() -> None:
+    masks = torch.stack([torch.zeros(6, 8), torch.ones(6, 8), torch.eye(8)[:6]]).bool()
+    mended = with_both_sides(masks)
+    assert mended[0].nonzero().tolist() == [[2, 3], [2, 4], [3, 3], [3, 4]]
+    assert (~mended[1]).nonzero().tolist() == [[0, 0], [0, 7], [5, 0], [5, 7]]
+    assert torch.equal(mended[2], masks[2])
+
+
+def test_clustering_draws_anew_in_training_and_never_in_evaluation() -> None:
+    clustering = HammingClustering()
+    features = torch.randn(300, 8, generator=torch.Generator().manual_seed(0))
+    clustering.train()
+    first, second = clustering(features, 5)[0], clustering(features, 5)[0]
+    assert not torch.equal(first, second)
+    resumed = HammingClustering()
+    resumed.load_state_dict({"draws": torch.tensor(1)})
+    assert torch.equal(resumed.train()(features, 5)[0], second)
+    clustering.eval()
+    assert torch.equal(clustering(features, 5)[0], clustering(features, 5)[0])

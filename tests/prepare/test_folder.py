@@ -1,0 +1,241 @@
+"""A dataset from a folder of photographs: links, lists and configuration, and every mistake in its own words."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from episodes.lists import read_list
+from prepare.__main__ import main
+from util import config as config_module
+from util.config import experiments, load_config
+from util.errors import UserError
+from util.files import PROJECT
+from util.images import read_label, write_image, write_label
+
+SHAPE = (50, 60)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project folder of the test's own, with the configurations that all datasets share."""
+    folder = tmp_path / "project"
+    (folder / "config").mkdir(parents=True)
+    for name in ("base.yaml", "mobilenetv2.yaml"):
+        shutil.copy(PROJECT / "config" / name, folder / "config" / name)
+    monkeypatch.setattr("prepare.folder.PROJECT", folder)
+    monkeypatch.setattr("prepare.folder_config.PROJECT", folder)
+    monkeypatch.setattr(config_module, "PROJECT", folder)
+    return folder
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Ten photographs in two folders; masks of classes 1 to 6 beside them in ``masks``."""
+    rng = np.random.default_rng(0)
+    for number in range(10):
+        stem = f"{'ab'[number % 2]}/photo{number}"
+        write_image(tmp_path / "images" / f"{stem}.jpg", rng.integers(0, 255, (*SHAPE, 3), dtype=np.uint8))
+        label = np.zeros(SHAPE, dtype=np.uint8)
+        label[10:30, 10:40] = number % 6 + 1
+        label[30:32] = 255
+        write_label(tmp_path / "masks" / f"{stem}.png", label)
+    return tmp_path / "images"
+
+
+def prepare(images: Path, *options: object) -> None:
+    main(["folder", str(images), "--name", "mine", *(str(option) for option in options)])
+
+
+def written(project: Path) -> list[str]:
+    return sorted(path.relative_to(project).as_posix() for path in project.rglob("*") if not path.is_dir())
+
+
+def test_photographs_alone(project: Path, images: Path) -> None:
+    prepare(images)
+    images_read = read_list(project / "lists" / "mine" / "train.txt", project / "data" / "mine", need_labels=False)
+    assert images_read.images == tuple(f"JPEGImages/photo{number}.jpg" for number in (0, 2, 4, 6, 8, 1, 3, 5, 7, 9))
+    assert set(images_read.labels) == {None}
+    assert images_read.image_path(5).resolve() == images / "b" / "photo1.jpg"
+    assert not (project / "lists" / "mine" / "val.txt").exists()
+    assert experiments("mine") == ["ssl_mobilenetv2"]
+    config = load_config("mine", "ssl_mobilenetv2")
+    assert config.unsupervised and config.TRAIN.split == 5
+    assert config.TRAIN.backbone == "mobilenetv2_100"
+    assert config.DATA.data_root == project / "data" / "mine"
+    assert config.DATA.train_list == project / "lists" / "mine" / "train.txt"
+    assert config.DATA.min_area == round(2048 / (500 * 375) * 50 * 60)
+
+
+def test_photographs_with_masks(project: Path, images: Path) -> None:
+    prepare(images, "--masks", images.parent / "masks", "--val-share", 0.3)
+    root = project / "data" / "mine"
+    lists = project / "lists" / "mine"
+    parts = [read_list(lists / f"{split}.txt", root, need_labels=True) for split in ("train", "val")]
+    assert [len(part) for part in parts] == [7, 3]
+    assert not set(parts[0].images) & set(parts[1].images)
+    for part in parts:
+        for row in range(len(part)):
+            number = int(part.image_path(row).stem.removeprefix("photo"))
+            assert set(np.unique(read_label(part.label_path(row)))) == {0, number % 6 + 1, 255}
+    # Six classes: folds of two, three of them with classes.
+    assert experiments("mine") == [*(f"split{fold}_mobilenetv2" for fold in range(3)), "ssl_mobilenetv2"]
+    assert load_config("mine", "split1_mobilenetv2").TRAIN.split == 1
+    assert load_config("mine", "ssl_mobilenetv2").DATA.classes == 6
+
+
+def test_one_class_has_no_folds(project: Path, images: Path) -> None:
+    for path in (images.parent / "masks").rglob("*.png"):
+        write_label(path, np.minimum(read_label(path), 1))
+    prepare(images, "--masks", images.parent / "masks")
+    assert experiments("mine") == ["ssl_mobilenetv2"]
+
+
+def test_a_second_run_changes_nothing_and_keeps_edited_configuration(project: Path, images: Path) -> None:
+    prepare(images, "--masks", images.parent / "masks")
+    base = project / "config" / "mine" / "base.yaml"
+    base.write_text(base.read_text().replace("min_area: 33", "min_area: 7"))
+    lists = {path: path.read_text() for path in (project / "lists").rglob("*.txt")}
+    before = written(project)
+    prepare(images, "--masks", images.parent / "masks")
+    assert written(project) == before
+    assert all(path.read_text() == text for path, text in lists.items())
+    assert load_config("mine", "ssl_mobilenetv2").DATA.min_area == 7
+
+
+def test_relative_options_start_at_the_working_directory(
+    project: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(images.parent)
+    prepare(Path("images"), "--root", "out/mine", "--lists", "out/lists")
+    assert (images.parent / "out" / "mine" / "JPEGImages" / "photo3.jpg").resolve() == images / "b" / "photo3.jpg"
+    assert load_config("mine", "ssl_mobilenetv2").DATA.train_list == images.parent / "out" / "lists" / "train.txt"
+
+
+def test_names_are_unique_and_free_of_blanks(project: Path, tmp_path: Path) -> None:
+    image = np.zeros((*SHAPE, 3), dtype=np.uint8)
+    for name in ("a/x.jpg", "b/x.jpg", "b/X.png", "a-x.jpg", "c/my photo.jpg", "c/._my photo.jpg"):
+        write_image(tmp_path / "in" / name, image)
+    (tmp_path / "in" / "c" / "notes.txt").touch()
+    prepare(tmp_path / "in")
+    names = (project / "lists" / "mine" / "train.txt").read_text().split()
+    assert names == [f"JPEGImages/{name}" for name in ("a-x.jpg", "a-x_2.jpg", "b-X.png", "b-x_2.jpg", "my_photo.jpg")]
+
+
+def test_masks_inside_the_image_folder_are_not_photographs(project: Path, images: Path) -> None:
+    shutil.move(images.parent / "masks", images / "masks")
+    prepare(images, "--masks", images / "masks")
+    assert len(list((project / "data" / "mine" / "JPEGImages").iterdir())) == 10
+
+
+def test_files_are_copied_where_links_fail(project: Path, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("no links on this disk")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    for _ in range(2):  # the second run meets its own copies
+        prepare(images)
+    copy = project / "data" / "mine" / "JPEGImages" / "photo4.jpg"
+    assert not copy.is_symlink()
+    assert copy.read_bytes() == (images / "a" / "photo4.jpg").read_bytes()
+
+
+def _truncate(images: Path, masks: Path) -> None:
+    path = images / "a" / "photo2.jpg"
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def _spoil_two(images: Path, masks: Path) -> None:
+    for number in (2, 4):
+        (images / "a" / f"photo{number}.jpg").write_text("not an image")
+
+
+def _resize_mask(images: Path, masks: Path) -> None:
+    write_label(masks / "a" / "photo2.png", np.zeros((50, 61), dtype=np.uint8))
+
+
+def _remove_mask(images: Path, masks: Path) -> None:
+    (masks / "b" / "photo3.png").unlink()
+
+
+def _colour_mask(images: Path, masks: Path) -> None:
+    cv2.imwrite(str(masks / "a" / "photo2.png"), np.zeros((*SHAPE, 3), dtype=np.uint8))
+
+
+def _binary_masks(images: Path, masks: Path) -> None:
+    for path in masks.rglob("*.png"):
+        write_label(path, np.where(read_label(path) > 0, 255, 0).astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_truncate, r"photo2\.jpg: truncated JPEG"),
+        (_spoil_two, r"photo2\.jpg: not a readable image.* \(and 1 more files\)"),
+        (_resize_mask, r"photo2\.png: the mask is 61 x 50 pixels and .*photo2\.jpg 60 x 50"),
+        (_remove_mask, r"photo3\.jpg: no mask, expected .*masks/b/photo3\.png; 1 of 10 images have none"),
+        (_colour_mask, r"photo2\.png: a label must be an 8-bit palette or grey PNG"),
+        (_binary_masks, r"masks: no object in any mask, only \[0, 255\]; objects are 1 to 254, 255 is ignored"),
+    ],
+)
+def test_bad_files_are_named_before_anything_is_written(
+    project: Path, images: Path, spoil: Callable[[Path, Path], None], message: str
+) -> None:
+    masks = images.parent / "masks"
+    spoil(images, masks)
+    before = written(project)
+    with pytest.raises(UserError, match=message) as error:
+        prepare(images, "--masks", masks)
+    assert "\n" not in str(error.value)
+    assert written(project) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--masks", "{images}/../nowhere"], "nowhere: folder not found"),
+        (["--masks", "{images}"], "holds photographs and masks"),
+        (["--root", "{images}/.."], "overlaps with .*JPEGImages, which this command fills; choose another --root"),
+        (["--name", "pascal"], "--name pascal: belongs to `python -m prepare pascal`"),
+        (["--name", "../mine"], "use letters, digits, - and _ only"),
+        (["--val-share", "1"], "--val-share: '1' is not a number between 0 and 1"),
+        (["--masks", "{images}/../masks", "--classes", "5"], "the masks go up to class 6, --classes says 5"),
+    ],
+)
+def test_bad_options(project: Path, images: Path, options: list[str], message: str) -> None:
+    before = written(project)
+    target = images.parent / "JPEGImages"
+    if "--root" in options:
+        images.rename(target)
+        images = target
+    with pytest.raises(UserError, match=message):
+        prepare(images, *(option.format(images=images) for option in options))
+    assert written(project) == before
+
+
+def test_folders_without_images(project: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="gone: folder not found"):
+        prepare(tmp_path / "gone")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"empty: no images in this folder; expected files that end in \.jpg"):
+        prepare(tmp_path / "empty")
+
+
+def test_another_datasets_files_are_not_overwritten(project: Path, images: Path) -> None:
+    taken = project / "data" / "mine" / "JPEGImages" / "photo1.jpg"
+    taken.parent.mkdir(parents=True)
+    taken.write_text("something else")
+    with pytest.raises(UserError, match=r"photo1\.jpg: holds something else than .*choose another --root"):
+        prepare(images)
+    assert taken.read_text() == "something else"
+
+
+def test_a_configuration_about_other_data_is_not_used(project: Path, images: Path) -> None:
+    prepare(images)
+    with pytest.raises(UserError, match=r"config/mine: DATA\.data_root is .* there and .* here; delete the folder"):
+        prepare(images, "--root", images.parent / "elsewhere" / "mine")

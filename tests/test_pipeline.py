@@ -1,0 +1,254 @@
+"""The whole chain on drawn pictures, in the commands a user types: masks, training, test, interruption, errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import test as test_command
+import train as train_command
+from masks import create
+from model import load_model
+from prepare.__main__ import main as prepare
+from tests.model.networks import tiny_backbone
+from util.errors import run_command
+from util.files import PROJECT
+
+SIZE = 65
+
+
+class Workspace:
+    """A folder with drawn shapes, weights of a narrow backbone and pseudo masks."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        prepare(
+            ["shapes", "--root", str(root / "shapes"), "--lists", str(root / "lists"), "--train", "80", "--val", "90",
+             "--size", "80", "--workers", "1"]
+        )  # fmt: skip
+        self.weights = root / "backbone.safetensors"
+        save_file(_full_state(), self.weights)
+        create.main([str(root), "shapes", *self.mask_overrides])
+
+    @property
+    def mask_overrides(self) -> list[str]:
+        return [
+            "experiment=ssl_demo", "extractor=timm:mobilenetv2_035", f"weights={self.weights}", "TRAIN.workers=0",
+            f"list={self.root}/lists/train.txt", "DATA.min_area=200", "Cluster.assign_size=64",
+        ]  # fmt: skip
+
+    def overrides(self, run: str, *more: str) -> list[str]:
+        """``key=value`` words for a small network that keeps its run in ``root/run``."""
+        return [
+            f"DATA.data_root={self.root}/shapes", f"DATA.train_list={self.root}/lists/train.txt",
+            f"DATA.val_list={self.root}/lists/val.txt", "DATA.min_area=200", "Cluster.extractor=timm:mobilenetv2_035",
+            f"Cluster.extractor_weights={self.weights}", "Cluster.assign_size=64", "TRAIN.backbone=mobilenetv2_035",
+            f"TRAIN.backbone_weights={self.weights}", f"TRAIN.train_h={SIZE}", f"TRAIN.train_w={SIZE}",
+            f"TRAIN.val_size={SIZE}", "TRAIN.hidden_dims=16", "TRAIN.batch_size=2", "TRAIN.epoch_episodes=4",
+            "TRAIN.epochs=2", "TRAIN.workers=0", "TRAIN.episodes=10", "VIS.pictures=2",
+            f"TRAIN.save_path={self.root}/{run}", *more,
+        ]  # fmt: skip
+
+    def train(self, run: str, *more: str, experiment: str = "ssl_demo") -> dict[str, torch.Tensor]:
+        """The weights after training."""
+        train_command.main(["shapes", experiment, *self.overrides(run, *more)])
+        return load_model(self.root / run / "latest.pth").state_dict()
+
+    def test(self, run: str, *more: str, experiment: str = "split0_demo") -> dict[str, object]:
+        """The results of a test."""
+        test_command.main(["shapes", experiment, *self.overrides(run), *more])
+        results: dict[str, object] = json.loads((self.root / run / "results.json").read_text())
+        return results
+
+
+def _full_state() -> dict[str, torch.Tensor]:
+    """Weights of every stage, as a file of a timm model has them."""
+    return {key: value.contiguous() for key, value in tiny_backbone().network.state_dict().items()}
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return Workspace(tmp_path_factory.mktemp("pipeline"))
+
+
+@pytest.fixture
+def fails(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a command that must end with exit code 2 and one line on stderr; returns the line."""
+
+    def run(main: Callable[[list[str]], None], arguments: list[str]) -> str:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            run_command(main, arguments)
+        assert stop.value.code == 2
+        errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1
+        return errors[0]
+
+    return run
+
+
+def equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_same_seed_same_weights_another_seed_others(workspace: Workspace) -> None:
+    first = workspace.train("first")
+    assert equal(first, workspace.train("second", "TRAIN.workers=2"))
+    assert not equal(first, workspace.train("third", "TRAIN.manual_seed=5"))
+
+
+def test_a_killed_run_continues_to_the_same_weights(workspace: Workspace) -> None:
+    uninterrupted = workspace.train("uninterrupted", "TRAIN.epochs=4")
+    overrides = workspace.overrides("killed", "TRAIN.epochs=4")
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, str(PROJECT / "train.py"), "shapes", "ssl_demo", *overrides],
+        env=environment, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    checkpoint = workspace.root / "killed" / "latest.pth"
+    while not checkpoint.exists() and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    finished = torch.load(checkpoint, weights_only=True)["epoch"]
+    assert 1 <= finished <= 4
+    assert equal(uninterrupted, workspace.train("killed", "TRAIN.epochs=4"))
+    epochs = [json.loads(line)["epoch"] for line in (workspace.root / "killed/epochs.jsonl").read_text().splitlines()]
+    assert epochs == [1, 2, 3, 4]
+
+
+def test_two_tests_give_the_same_results_and_say_how_they_were_measured(workspace: Workspace) -> None:
+    workspace.train("tested")
+    first = workspace.test("tested")
+    assert workspace.test("tested", "TRAIN.workers=4") == first
+    assert set(first) >= {"miou", "fb_iou", "per_class", "protocol"}
+    protocol = first["protocol"]
+    assert isinstance(protocol, dict)
+    assert protocol["episodes"] == 10
+    assert protocol["label_use"] == "none"
+    assert set(protocol) >= {"dataset", "val_list", "split", "shots", "seed", "size", "checkpoint", "compat"}
+    assert (workspace.root / "tested" / "examples.png").is_file()
+
+
+def test_methods_without_training_run_in_the_same_loop(workspace: Workspace) -> None:
+    results = {
+        method: workspace.test(f"method_{method}", "--method", method)
+        for method in ("foreground", "prototype", "nearest", "untrained")
+    }
+    assert results["foreground"]["predicted_object"] == 100
+    # The demo family starts from the nearest contrast.
+    assert results["untrained"]["miou"] == pytest.approx(results["nearest"]["miou"], abs=0.05)
+    truths = {result["true_object"] for result in results.values()}
+    assert len(truths) == 1
+
+
+def test_unsupervised_training_opens_no_label(workspace: Workspace) -> None:
+    labels, hidden = (workspace.root / "shapes" / name for name in ("SegmentationClassAug", "moved_away"))
+    with_labels = workspace.train("with_labels")
+    labels.rename(hidden)
+    try:
+        assert equal(with_labels, workspace.train("without_labels"))
+    finally:
+        hidden.rename(labels)
+
+
+def test_supervised_training_says_which_labels_it_used(workspace: Workspace) -> None:
+    workspace.train("pretrained")
+    initial = f"TRAIN.weight={workspace.root}/pretrained/latest.pth"
+    workspace.train("tuned", "TRAIN.epochs=1", "DATA.min_area=20", initial, experiment="split0_demo")
+    results = workspace.test("tuned")
+    assert results["protocol"]["label_use"] == "fold 0 training classes"  # type: ignore[index]
+
+
+def test_validation_keeps_the_best(workspace: Workspace) -> None:
+    workspace.train("validated", "TRAIN.evaluate=true", "TRAIN.best_on_validation=true", "TRAIN.epochs=1")
+    assert (workspace.root / "validated" / "best.pth").is_file()
+    record = json.loads((workspace.root / "validated" / "epochs.jsonl").read_text())
+    assert 0 <= record["validation_miou"] <= 1
+
+
+def test_another_config_in_the_same_run_folder(workspace: Workspace, fails: Callable[..., str]) -> None:
+    workspace.train("taken")
+    overrides = workspace.overrides("taken", "TRAIN.base_lr=0.5", "TRAIN.print_freq=3")
+    message = fails(train_command.main, ["shapes", "ssl_demo", *overrides])
+    assert "TRAIN.base_lr is 0.002 there, 0.5 asked" in message
+    assert "print_freq" not in message
+
+
+def test_finished_run_has_nothing_left_to_do(workspace: Workspace) -> None:
+    first = workspace.train("finished")
+    before = (workspace.root / "finished" / "latest.pth").stat().st_mtime_ns
+    assert equal(first, workspace.train("finished"))
+    assert (workspace.root / "finished" / "latest.pth").stat().st_mtime_ns == before
+
+
+def test_missing_checkpoints(workspace: Workspace, fails: Callable[..., str]) -> None:
+    message = fails(test_command.main, ["shapes", "split0_demo", *workspace.overrides("nothing_here")])
+    assert "no checkpoint here; train it with `bash train.sh shapes split0_demo`" in message
+    for key in ("TRAIN.weight", "TRAIN.resume"):
+        overrides = workspace.overrides("nothing_here", f"{key}={workspace.root}/gone.pth")
+        assert "gone.pth" in fails(train_command.main, ["shapes", "ssl_demo", *overrides])
+
+
+def test_missing_backbone_weights(workspace: Workspace, fails: Callable[..., str]) -> None:
+    overrides = workspace.overrides("no_weights", f"TRAIN.backbone_weights={workspace.root}/gone.pth")
+    message = fails(train_command.main, ["shapes", "ssl_demo", *overrides])
+    assert "gone.pth: weights not found" in message
+    assert "README.md" in message
+
+
+def test_weights_of_another_network(workspace: Workspace, fails: Callable[..., str]) -> None:
+    workspace.train("small")
+    overrides = workspace.overrides("wide", "TRAIN.hidden_dims=32", f"TRAIN.weight={workspace.root}/small/latest.pth")
+    message = fails(train_command.main, ["shapes", "ssl_demo", *overrides])
+    assert "another network than the config's" in message
+
+
+def test_pseudo_masks_of_other_settings(workspace: Workspace, fails: Callable[..., str]) -> None:
+    overrides = workspace.overrides("other_masks", "DATA.min_area=300")
+    message = fails(train_command.main, ["shapes", "ssl_demo", *overrides])
+    assert "min_area is 200 there, 300 asked" in message
+
+
+def test_batch_larger_than_an_epoch(workspace: Workspace, fails: Callable[..., str]) -> None:
+    overrides = workspace.overrides("large_batch", "TRAIN.batch_size=64")
+    message = fails(train_command.main, ["shapes", "ssl_demo", *overrides])
+    assert "TRAIN.batch_size=64 is more than the 4 episodes of an epoch" in message
+
+
+def test_a_checkpoint_that_is_not_one(workspace: Workspace, fails: Callable[..., str]) -> None:
+    torch.save({"state_dict": {}}, workspace.root / "foreign.pth")
+    overrides = workspace.overrides("foreign", f"TRAIN.weight={workspace.root}/foreign.pth")
+    message = fails(test_command.main, ["shapes", "split0_demo", *overrides])
+    assert "not a checkpoint of this software" in message
+
+
+@pytest.mark.parametrize("command", [train_command, test_command])
+def test_unknown_words(fails: Callable[..., str], command: object) -> None:
+    main = command.main  # type: ignore[attr-defined]
+    assert "no dataset 'moon'" in fails(main, ["moon", "ssl_demo"])
+    assert "there are: " in fails(main, ["shapes", "split9_demo"])
+    message = fails(main, ["shapes", "ssl_demo", "TRAIN.epoch=3", "TRAIN.shot=many"])
+    assert "unknown key 'TRAIN.epoch'" in message
+    assert "TRAIN.shot='many'" in message
+
+
+def test_images_and_lists_that_cannot_be_used(workspace: Workspace, fails: Callable[..., str]) -> None:
+    listed = (workspace.root / "lists" / "val.txt").read_text().splitlines()
+    broken = workspace.root / "broken.txt"
+    broken.write_text("\n".join([*listed[:2], "JPEGImages/gone.jpg SegmentationClassAug/gone.png"]))
+    arguments = ["shapes", "split0_demo", "--method", "nearest"]
+    message = fails(test_command.main, [*arguments, *workspace.overrides("broken", f"DATA.val_list={broken}")])
+    assert "broken.txt" in message
+    assert "line 3" in message or ":3" in message
+    assert "gone.jpg" in message

@@ -1,0 +1,81 @@
+"""The shell scripts: both shells read them, any working directory will do, mistakes end in one line."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from util.config import experiments
+from util.files import PROJECT
+
+SCRIPTS = [
+    script
+    for folder in (".", "masks", "model", "tests", "util")
+    for script in sorted((PROJECT / folder).rglob("*.sh") if folder != "." else PROJECT.glob("*.sh"))
+]
+SHELLS = [shell for shell in ("sh", "bash", "dash") if shutil.which(shell)]
+
+
+def run(*command: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(word) for word in command], cwd=folder, capture_output=True, text=True, timeout=600)
+
+
+def test_scripts_are_found() -> None:
+    names = {str(script.relative_to(PROJECT)) for script in SCRIPTS}
+    assert {"install.sh", "train.sh", "test.sh", "demo.sh", "masks/create.sh", "tests/run.sh"} <= names
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("script", [*SCRIPTS, PROJECT / ".ci" / "run"], ids=lambda path: str(path.relative_to(PROJECT)))
+def test_syntax(shell: str, script: Path) -> None:
+    done = run(shell, "-n", script, folder=PROJECT)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_unknown_experiment_lists_those_that_exist(tmp_path: Path) -> None:
+    done = run("sh", PROJECT / "test.sh", "pascal", "split9_resnet50", folder=tmp_path)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert all(name in done.stderr for name in experiments("pascal"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_working_directory_makes_no_difference(tmp_path: Path) -> None:
+    """A relative path to the script, a space in the folder's name, and modules there that have names of ours."""
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    for name in ("util", "engine", "yaml"):
+        (folder / f"{name}.py").write_text("raise SystemExit(99)")
+    (tmp_path / "project").symlink_to(PROJECT)
+    done = run("bash", "../project/train.sh", "nothing", "at_all", folder=folder)
+    assert done.returncode == 2
+    assert "no dataset 'nothing'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--pyton", "x"], "unknown option '--pyton'"),
+        (["--python"], "needs the path"),
+        (["--python", "/no/such/python"], "not a Python 3.10 or later"),
+    ],
+)
+def test_install_refuses_what_it_cannot_use(tmp_path: Path, words: list[str], message: str) -> None:
+    shutil.copy(PROJECT / "install.sh", tmp_path)
+    shutil.copy(PROJECT / "pyproject.toml", tmp_path)
+    done = run("sh", tmp_path / "install.sh", *words, folder=tmp_path)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert message in done.stderr
+
+
+def test_install_says_when_there_is_no_python(tmp_path: Path) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for tool in ("sh", "dirname"):
+        (tools / tool).symlink_to(str(shutil.which(tool)))
+    shutil.copy(PROJECT / "install.sh", tmp_path)
+    done = run("env", f"PATH={tools}", "sh", tmp_path / "install.sh", folder=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: no Python 3.10 or later found")

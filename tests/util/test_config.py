@@ -1,0 +1,130 @@
+"""util.config: every experiment loads; overrides have the right types and paths the right start."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from util import config as config_module
+from util.config import experiments, load_config, save_config
+from util.files import PROJECT
+from util.schema import Config
+
+EXPERIMENTS = [(dataset, name) for dataset in ("pascal", "coco", "shapes") for name in experiments(dataset)]
+
+
+def load(*overrides: str) -> Config:
+    return load_config("pascal", "ssl_resnet50", overrides)
+
+
+@pytest.mark.parametrize(("dataset", "experiment"), EXPERIMENTS)
+def test_every_experiment_loads(dataset: str, experiment: str) -> None:
+    config = load_config(dataset, experiment)
+    kind = experiment.split("_")[0]
+    assert config.TRAIN.split == (5 if kind == "ssl" else int(kind.removeprefix("split")))
+    assert config.unsupervised == (kind == "ssl")
+    assert not (config.unsupervised and config.TRAIN.evaluate)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "experiment", "batch", "epochs", "rate", "scales", "seed"),
+    [
+        ("pascal", "ssl_resnet50", 4, 200, 0.002, (0.9, 1.1), 123),
+        ("pascal", "split2_resnet101", 4, 100, 0.0001, (0.9, 1.1), 123),
+        ("coco", "ssl_resnet101", 32, 50, 0.01, (0.8, 1.25), 321),
+        ("coco", "split0_resnet50", 16, 50, 0.0025, (0.8, 1.25), 321),
+    ],
+)
+def test_published_values(
+    dataset: str, experiment: str, batch: int, epochs: int, rate: float, scales: tuple[float, float], seed: int
+) -> None:
+    """The table of SPEC section 9."""
+    train = load_config(dataset, experiment).TRAIN
+    assert (train.batch_size, train.epochs, train.base_lr) == (batch, epochs, rate)
+    assert (train.scale_min, train.scale_max) == scales
+    assert train.manual_seed == seed
+    assert train.lr_scale == 15
+
+
+def test_each_dataset_has_each_family() -> None:
+    for dataset, families in [("pascal", 3), ("coco", 3), ("shapes", 4)]:
+        assert len(experiments(dataset)) == 5 * families
+
+
+@pytest.mark.parametrize(
+    "words", [["TRAIN.epochs=3"], ["epochs=3"], ["TRAIN.epochs", "3"], ["epochs", "3"], ["epochs=7", "TRAIN.epochs=3"]]
+)
+def test_forms_of_an_override(words: list[str]) -> None:
+    assert load(*words).TRAIN.epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("base_lr=1", 1.0),
+        ("base_lr=1e-4", 1e-4),
+        ("evaluate=true", True),
+        ("visualize=False", False),
+        ("rotate_min=-5", -5.0),
+        ("mid_stages=[-2]", [-2]),
+        ("train_gpu=[0, 1]", [0, 1]),
+        ("compat=published", "published"),
+        ("backbone=mobilenetv2_100", "mobilenetv2_100"),
+        ("extractor=timm:resnet18", "timm:resnet18"),
+    ],
+)
+def test_values_have_the_type_of_their_key(word: str, value: object) -> None:
+    config, key = load(word), word.split("=")[0]
+    section = next(section for section in (config.TRAIN, config.VIS, config.Cluster) if hasattr(section, key))
+    assert getattr(section, key) == value
+    assert type(getattr(section, key)) is type(value)
+
+
+@pytest.mark.parametrize("words", [["weight="], ["weight", ""], ["TRAIN.weight=null"], ["weight=None"]])
+def test_empty_value_is_none(words: list[str]) -> None:
+    assert load("weight=somewhere.pth", *words).TRAIN.weight is None
+
+
+def test_override_of_a_path_starts_at_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/user")
+    assert load("save_path=run").run_folder == tmp_path / "run"
+    assert load("TRAIN.weight", "2024-01-01").TRAIN.weight == tmp_path / "2024-01-01"
+    assert load("data_root=/data").DATA.data_root == Path("/data")
+    assert load("data_root=~/data").DATA.data_root == Path("/home/user/data")
+    assert load("backbone_weights=timm").TRAIN.backbone_weights == Path("timm")
+
+
+def test_path_in_a_file_starts_at_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = load()
+    assert config.DATA.data_root == PROJECT / "data" / "pascal"
+    assert config.TRAIN.backbone_weights == PROJECT / "initmodel" / "resnet50_v2.pth"
+    assert config.run_folder == PROJECT / "exp" / "pascal" / "ssl_resnet50"
+    assert config.pseudo_folder == PROJECT / "data" / "pascal" / "pascal_moco_pseudo"
+
+
+def test_every_path_is_absolute_or_timm() -> None:
+    for dataset, experiment in EXPERIMENTS:
+        config = load_config(dataset, experiment)
+        values = [value for section in (config.DATA, config.Cluster, config.TRAIN) for _, value in section]
+        assert all(value.is_absolute() for value in values if isinstance(value, Path))
+
+
+def test_empty_section_keeps_the_base(write_config: Callable[[str], None]) -> None:
+    write_config("VIS:\nTRAIN:\n")
+    assert load().VIS.visualize
+
+
+def test_short_names_are_unambiguous() -> None:
+    keys = [name.split(".")[1] for name in config_module._FIELDS]
+    assert len(keys) == len(set(keys))
+
+
+def test_saved_configuration_is_the_whole_configuration(tmp_path: Path) -> None:
+    config = load("epochs=3", "weight=a.pth", "backbone_weights=timm")
+    save_config(config, tmp_path / "config.yaml")
+    values: dict[str, Any] = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    assert Config.model_validate(values) == config

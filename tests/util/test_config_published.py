@@ -1,0 +1,118 @@
+"""util.config: files and words of the published code still mean what they meant."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from util import config as config_module
+from util.config import load_config
+from util.schema import Config
+
+WriteConfig = Callable[[str], None]
+
+
+def load(*overrides: str) -> Config:
+    return load_config("pascal", "ssl_resnet50", overrides)
+
+
+@pytest.mark.parametrize(
+    ("word", "section", "key"),
+    [
+        ("data_list=a.txt", "DATA", "train_list"),
+        ("DATA.data_list=a.txt", "DATA", "train_list"),
+        ("list=a.txt", "DATA", "train_list"),
+        ("checkpoint_path=a.txt", "TRAIN", "weight"),
+        ("TRAIN.checkpoint_path=a.txt", "TRAIN", "weight"),
+        ("weights=a.txt", "Cluster", "extractor_weights"),
+    ],
+)
+def test_aliases(word: str, section: str, key: str) -> None:
+    assert getattr(getattr(load(word), section), key) == Path("a.txt").absolute()
+
+
+def test_alias_in_a_file(write_config: WriteConfig, tmp_path: Path) -> None:
+    write_config("DATA: {data_list: lists/mine.txt}\nTRAIN: {checkpoint_path: exp/a.pth}")
+    assert load().DATA.train_list == tmp_path / "lists" / "mine.txt"
+    assert load().TRAIN.weight == tmp_path / "exp" / "a.pth"
+    assert load("list=/other.txt").DATA.train_list == Path("/other.txt")
+
+
+def test_layers_name_a_backbone_and_its_weights(write_config: WriteConfig, tmp_path: Path) -> None:
+    write_config("TRAIN: {layers: 101}")
+    assert load().TRAIN.backbone == "resnet101_v2"
+    assert load().TRAIN.backbone_weights == tmp_path / "initmodel" / "resnet101_v2.pth"
+    assert load("layers=50").TRAIN.backbone == "resnet50_v2"
+
+
+PUBLISHED = """
+DATA: {data_root: ../data/pascal, train_list: lists/train.txt, val_list: lists/val.txt, classes: 20}
+Cluster: {cluster_num: 30}
+VIS: {debug_vis: False, visualize: False}
+TRAIN:
+  layers: 50
+  train_h: 473
+  train_w: 473
+  val_size: 473
+  hidden_dims: 256
+  scale_min: 0.9
+  scale_max: 1.1
+  rotate_min: -10
+  rotate_max: 10
+  ignore_label: 255
+  padding_label: 255
+  train_gpu: [0]
+  workers: 8
+  batch_size: 4
+  batch_size_val: 1
+  base_lr: 0.002
+  epochs: 200
+  start_epoch: 0
+  power: 0.9
+  momentum: 0.9
+  weight_decay: 0.0001
+  manual_seed: 123
+  print_freq: 10
+  save_freq: 1
+  save_path: exp/pascal/ssl
+  weight:
+  resume:
+  evaluate: True
+  split: 5
+  shot: 1
+  with_transformer: True
+  fix_random_seed_val: True
+  warmup: True
+  use_coco: False
+  use_split_coco: False
+  resized_val: True
+  ori_resize: True
+Distributed: {dist_url: "tcp://127.0.0.1:6789", world_size: 1, rank: 0, use_apex: True}
+"""
+
+
+def test_published_file_loads_and_says_what_has_no_effect(
+    write_config: WriteConfig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config_module.logger, "propagate", True)
+    write_config(PUBLISHED)
+    with caplog.at_level(logging.WARNING):
+        config = load()
+    assert config.TRAIN.hidden_dims == 256
+    said = [record.getMessage() for record in caplog.records]
+    names = ("with_transformer", "fix_random_seed_val", "use_coco", "start_epoch", "resized_val", "ori_resize")
+    assert [message.split()[1] for message in said] == [f"TRAIN.{name}" for name in names] + ["Distributed"]
+    assert all("no effect" in message for message in said)
+
+
+def test_key_without_effect_as_override() -> None:
+    assert load("with_transformer=true", "Distributed.rank=0", "use_apex", "False") == load()
+
+
+def test_compat_published_sets_its_settings_over_the_file() -> None:
+    config = load_config("pascal", "ssl_mobilenetv2", ["TRAIN.compat=published"])
+    assert (config.Cluster.recipe, config.Cluster.region_rule, config.Cluster.neighbours) == ("global", "span", 0)
+    assert not config.TRAIN.support_self_attention
+    assert not config.TRAIN.contrast_residual
+    assert load_config("pascal", "ssl_mobilenetv2").TRAIN.contrast_residual

@@ -1,0 +1,67 @@
+"""util.files: whole files or none, digests, readable errors."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from util.errors import UserError
+from util.files import atomic_write, cache_folder, digest_file, digest_lines, read_json, write_json, write_text
+
+
+def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "values.txt"
+    write_text(path, "old")
+    with pytest.raises(ZeroDivisionError), atomic_write(path) as temporary:
+        temporary.write_text("half")
+        raise ZeroDivisionError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_failed_first_write_leaves_an_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), atomic_write(tmp_path / "new" / "values.txt") as temporary:
+        temporary.write_text("half")
+        raise ZeroDivisionError
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_temporary_name_is_hidden_beside_the_file_and_keeps_its_suffix(tmp_path: Path) -> None:
+    with atomic_write(tmp_path / "mask.png") as temporary:
+        temporary.touch()
+        assert temporary.parent == tmp_path
+        assert temporary.suffix == ".png"
+        assert temporary.name.startswith(".")
+        assert not (tmp_path / "mask.png").exists()
+
+
+def test_json_comes_back(tmp_path: Path) -> None:
+    value = {"miou": 45.5, "classes": [1, 2], "weight": None}
+    write_json(tmp_path / "results.json", value)
+    assert read_json(tmp_path / "results.json") == value
+
+
+@pytest.mark.parametrize("content", [None, "{", "{} {}", "\udc80"])
+def test_bad_json_is_a_user_error_that_names_the_file(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "manifest.json"
+    if content is not None:
+        path.write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(UserError, match=r"manifest\.json: (file not found|not valid JSON)"):
+        read_json(path)
+
+
+def test_digest_of_lines_is_that_of_the_file_with_these_lines(tmp_path: Path) -> None:
+    path = tmp_path / "ids.txt"
+    path.write_bytes(b"2007_000032\n2007_000039\n")
+    assert digest_lines(["2007_000032", "2007_000039"]) == digest_file(path)
+    assert digest_file(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_digest_of_nothing() -> None:
+    assert digest_lines([]) == hashlib.sha256(b"").hexdigest()
+
+
+def test_cache_folder_is_made_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNSUPFSS_CACHE", str(tmp_path / "a" / "b"))
+    assert cache_folder() == tmp_path / "a" / "b"
+    assert cache_folder().is_dir()

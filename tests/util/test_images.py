@@ -1,0 +1,137 @@
+"""util.images: files that come back as they were, and odd or broken ones."""
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+
+from util.errors import UserError
+from util.images import image_size, read_image, read_label, voc_colours, write_image, write_label
+
+
+@pytest.fixture
+def photograph() -> np.ndarray:
+    """RGB uint8 (40, 60, 3): smooth, so that JPEG keeps it, and different in each channel."""
+    rows, columns = np.mgrid[:40, :60]
+    return np.stack([6 * rows, 4 * columns, 240 - 6 * rows], axis=-1).astype(np.uint8)
+
+
+def jpeg(image: np.ndarray, **options: object) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, format="JPEG", quality=95, **options)
+    return stream.getvalue()
+
+
+def test_label_comes_back_with_its_palette(tmp_path: Path) -> None:
+    label = np.arange(256, dtype=np.uint8).reshape(8, 32)
+    write_label(tmp_path / "label.png", label)
+    assert (read_label(tmp_path / "label.png") == label).all()
+    with Image.open(tmp_path / "label.png") as image:
+        assert image.mode == "P"
+        assert image.getpalette() == voc_colours().flatten().tolist()
+
+
+def test_voc_colours_are_those_of_the_development_kit() -> None:
+    colours = voc_colours()
+    assert colours[[0, 1, 15, 20, 255]].tolist() == [
+        [0, 0, 0],
+        [128, 0, 0],
+        [192, 128, 128],
+        [0, 64, 128],
+        [224, 224, 192],
+    ]
+
+
+def test_grey_label_is_read_by_value(tmp_path: Path) -> None:
+    Image.fromarray(np.full((4, 5), 7, dtype=np.uint8)).save(tmp_path / "label.png")
+    assert (read_label(tmp_path / "label.png") == 7).all()
+
+
+@pytest.mark.parametrize("pixels", [np.zeros((4, 5, 3), np.uint8), np.zeros((4, 5), np.uint16), np.zeros((4, 5), bool)])
+def test_label_of_another_kind_is_refused(tmp_path: Path, pixels: np.ndarray) -> None:
+    Image.fromarray(pixels).save(tmp_path / "label.png")
+    with pytest.raises(UserError, match=r"label\.png: a label must be an 8-bit palette or grey PNG"):
+        read_label(tmp_path / "label.png")
+
+
+def test_image_comes_back(tmp_path: Path, photograph: np.ndarray) -> None:
+    write_image(tmp_path / "image.png", photograph)
+    assert (read_image(tmp_path / "image.png") == photograph).all()
+
+
+def test_grey_16_bit_and_alpha_become_rgb(tmp_path: Path, photograph: np.ndarray) -> None:
+    grey = photograph[..., 0]
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    cv2.imwrite(str(tmp_path / "deep.png"), grey.astype(np.uint16) * 257)
+    Image.fromarray(np.dstack([photograph, grey])).save(tmp_path / "alpha.png")
+    assert (read_image(tmp_path / "grey.png") == grey[..., None]).all()
+    assert (read_image(tmp_path / "deep.png") == grey[..., None]).all()
+    assert (read_image(tmp_path / "alpha.png") == photograph).all()
+
+
+def test_cmyk_jpeg_becomes_rgb(tmp_path: Path, photograph: np.ndarray) -> None:
+    Image.fromarray(photograph).convert("CMYK").save(tmp_path / "print.jpg", quality=95)
+    read = read_image(tmp_path / "print.jpg")
+    assert read.shape == photograph.shape
+    assert np.abs(read.astype(int) - photograph).mean() < 10
+
+
+def test_turned_photograph_has_one_size(tmp_path: Path, photograph: np.ndarray) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    (tmp_path / "turned.jpg").write_bytes(jpeg(photograph, exif=exif))
+    assert image_size(tmp_path / "turned.jpg") == read_image(tmp_path / "turned.jpg").shape[:2] == (60, 40)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_truncated_jpeg_is_refused(tmp_path: Path, photograph: np.ndarray, progressive: bool) -> None:
+    content = jpeg(photograph, progressive=progressive)
+    (tmp_path / "cut.jpg").write_bytes(content[: 2 * len(content) // 3])
+    with pytest.raises(UserError, match=r"cut\.jpg: truncated JPEG"):
+        read_image(tmp_path / "cut.jpg")
+
+
+def test_thumbnail_does_not_hide_a_truncation(tmp_path: Path, photograph: np.ndarray) -> None:
+    """Camera files hold a whole small JPEG, end marker included, before their pixels."""
+    content = jpeg(photograph)
+    thumbnail = jpeg(photograph[::4, ::4])
+    segment = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
+    content = content[:2] + segment + content[2:]
+    (tmp_path / "whole.jpg").write_bytes(content)
+    (tmp_path / "cut.jpg").write_bytes(content[: len(content) - 100])
+    assert read_image(tmp_path / "whole.jpg").shape == photograph.shape
+    with pytest.raises(UserError, match="truncated JPEG"):
+        read_image(tmp_path / "cut.jpg")
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 3, 5, 30, 200])
+def test_any_beginning_of_a_jpeg_is_one_clear_error(tmp_path: Path, photograph: np.ndarray, length: int) -> None:
+    (tmp_path / "cut.jpg").write_bytes(jpeg(photograph)[:length])
+    with pytest.raises(UserError, match=r"cut\.jpg: (truncated JPEG|not a readable image)"):
+        read_image(tmp_path / "cut.jpg")
+
+
+def test_bytes_after_the_end_marker_do_no_harm(tmp_path: Path, photograph: np.ndarray) -> None:
+    (tmp_path / "image.jpg").write_bytes(jpeg(photograph) + b"maker's note" * 100)
+    assert read_image(tmp_path / "image.jpg").shape == photograph.shape
+
+
+def test_truncated_png_is_refused(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
+    write_label(tmp_path / "label.png", noise)
+    content = (tmp_path / "label.png").read_bytes()
+    (tmp_path / "label.png").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match=r"label\.png: not a readable label"):
+        read_label(tmp_path / "label.png")
+
+
+@pytest.mark.parametrize("read", [read_image, read_label, image_size])
+def test_missing_file_and_text_file_are_named(tmp_path: Path, read: object) -> None:
+    assert callable(read)
+    (tmp_path / "text.png").write_text("no picture")
+    for name in ("missing.png", "text.png"):
+        with pytest.raises(UserError, match=name.replace(".", r"\.")):
+            read(tmp_path / name)

@@ -1,0 +1,29 @@
+"""Comparing the settings that something was made with to those that are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def differences(there: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """A phrase for each value of ``asked`` that ``there`` lacks or has otherwise; nested mappings key by key.
+
+    ``"TRAIN.epochs is 3 there, 4 asked"``
+    """
+    found = _flatten(there)
+    return [
+        f"{key} is {found.get(key, 'absent')} there, {value} asked"
+        for key, value in _flatten(asked).items()
+        if key not in found or found[key] != value
+    ]
+
+
+def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            flat.update(_flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
