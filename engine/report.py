@@ -57,8 +57,7 @@ def results_table(results: dict[str, Any]) -> str:
 def comparison_table(folders: list[Path]) -> str:
     """One line for each run folder: method, fold, shots, episodes, mIoU, FB-IoU, labels used."""
     header = (
-        f"{'method':<12} {'fold':>4} {'shot':>4} {'episodes':>8} {'mIoU':>6} {'FB-IoU':>6}  "
-        f"{'labels used':<28} folder"
+        f"{'method':<12} {'fold':>4} {'shot':>4} {'episodes':>8} {'mIoU':>6} {'FB-IoU':>6}  {'labels used':<28} folder"
     )
     rows = [header, "-" * len(header)]
     for folder in folders:

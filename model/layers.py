@@ -63,9 +63,7 @@ class DeformableSelfAttention(nn.Module):
         h, w = size
         scale = torch.tensor([w, h], device=query.device)
         locations = _pixel_centres(size, query)[None, :, None, None, None] + offsets / scale
-        sampled = deform_attn(
-            value.view(B, L, self.heads, C // self.heads), torch.tensor([[h, w]]), locations, weights
-        )
+        sampled = deform_attn(value.view(B, L, self.heads, C // self.heads), torch.tensor([[h, w]]), locations, weights)
         return self.output_projection(sampled)
 
 

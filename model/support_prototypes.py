@@ -45,9 +45,7 @@ class HammingClustering(nn.Module):
             self.draws += 1
         codes = lsh_hash(features.float(), planes)
         lengths, ks = (torch.tensor([n], device=features.device) for n in (N, k))
-        assignment, counts, _ = hamming_kmeans(
-            codes[None], lengths, codes[first][None], ks, self.iterations, self.bits
-        )
+        assignment, counts, _ = hamming_kmeans(codes[None], lengths, codes[first][None], ks, self.iterations, self.bits)
         return assignment[0].long(), counts[0].long()
 
 
@@ -73,9 +71,7 @@ class SupportPrototypes(nn.Module):
         pixels = self._attend(pixels, (h, w), padding.reshape(B * K, h * w)).reshape(B, K * h * w, C)
         objects = with_both_sides(masks).flatten(1)
         valid = ~padding.flatten(1)
-        episodes = [
-            _episode_prototypes(pixels[b], objects[b], valid[b], cluster) for b in range(B)
-        ]
+        episodes = [_episode_prototypes(pixels[b], objects[b], valid[b], cluster) for b in range(B)]
         prototypes = torch.stack([rows for rows, _ in episodes])
         absent = torch.stack([flags for _, flags in episodes])
         return F.normalize(prototypes, dim=-1), absent

@@ -1,6 +1,7 @@
 """Backbones: sizes, freezing, weights in their published layouts, and wrong ones."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -15,7 +16,7 @@ from util.errors import UserError
 def published_resnet50(layout: str = "deep") -> dict[str, torch.Tensor]:
     """Made-up weights with the keys of a published file, the classifier included."""
     torch.manual_seed(0)
-    options = {"stem_type": "deep", "stem_width": 64} if layout == "deep" else {}
+    options: dict[str, Any] = {"stem_type": "deep", "stem_width": 64} if layout == "deep" else {}
     state = timm.create_model("resnet50", num_classes=10, **options).state_dict()
     names = {"conv1.0": "conv1", "conv1.1": "bn1", "conv1.3": "conv2", "conv1.4": "bn2", "conv1.6": "conv3"}
     published = {}
@@ -44,7 +45,7 @@ def test_deep_stem_resnet_loads_the_published_layout(tmp_path: Path) -> None:
 
 def test_a_seven_by_seven_stem_is_not_the_deep_one(tmp_path: Path) -> None:
     torch.save(published_resnet50("plain"), tmp_path / "resnet50.pth")
-    with pytest.raises(UserError, match="not the weights of resnet50_v2|another architecture"):
+    with pytest.raises(UserError, match="not the weights of resnet50_v2"):
         build_backbone("resnet50_v2", weights=tmp_path / "resnet50.pth", normalize="imagenet", mid_stages=[-2])
 
 
@@ -67,7 +68,7 @@ def test_weights_with_code_in_them_are_refused(tmp_path: Path) -> None:
 
 
 def test_unknown_model_and_impossible_stages() -> None:
-    with pytest.raises(UserError, match="TRAIN.backbone=mobilenet_of_mine"):
+    with pytest.raises(UserError, match=r"TRAIN\.backbone=mobilenet_of_mine"):
         build_backbone("mobilenet_of_mine", weights=None, normalize="imagenet", mid_stages=[-2])
     with pytest.raises(UserError, match="stages 0 to 4"):
         build_backbone("mobilenetv2_035", weights=None, normalize="imagenet", mid_stages=[-1])
@@ -83,9 +84,7 @@ def test_backbone_stays_frozen_and_in_evaluation_mode() -> None:
 def test_inception_normalisation_means_minus_one_to_one(tmp_path: Path) -> None:
     state = tiny_backbone().network.state_dict()
     save_file(state, tmp_path / "w.safetensors")
-    ours = build_backbone(
-        "mobilenetv2_035", weights=tmp_path / "w.safetensors", normalize="inception", mid_stages=[-2]
-    )
+    ours = build_backbone("mobilenetv2_035", weights=tmp_path / "w.safetensors", normalize="inception", mid_stages=[-2])
     image = torch.rand(1, 3, 65, 65)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     normalised = (image - mean.view(3, 1, 1)) / std.view(3, 1, 1)

@@ -5,7 +5,7 @@ import torch
 
 from model.baselines import Baseline
 from model.loss import dice_loss
-from tests.model.networks import random_episode, tiny_model
+from tests.model.networks import random_episode, tiny_backbone, tiny_model
 
 
 @pytest.mark.parametrize("shots", [1, 3])
@@ -51,7 +51,7 @@ def test_an_episode_does_not_depend_on_its_batch() -> None:
 
 def test_untrained_network_with_contrast_residual_is_the_nearest_method() -> None:
     model, episode = tiny_model(contrast_residual=True), random_episode()
-    nearest = Baseline("nearest", model.backbone)(*episode)
+    nearest = Baseline("nearest", tiny_backbone())(*episode)
     torch.testing.assert_close(model(*episode), 15 * nearest, rtol=1e-4, atol=1e-5)
 
 

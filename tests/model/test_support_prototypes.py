@@ -26,9 +26,7 @@ def test_prototypes_match_golden() -> None:
         return assignment[0].long(), counts[0].long()
 
     for b in range(3):
-        rows, absent = _episode_prototypes(
-            features[b], values["objects"][b], ~values["padding"][b], published_cluster
-        )
+        rows, absent = _episode_prototypes(features[b], values["objects"][b], ~values["padding"][b], published_cluster)
         assert torch.equal(absent.float(), values["absent"][b])
         assert golden.relative_error(rows[:, ::4], values["prototypes_every_4th"][b]) < 1e-5
 

@@ -1,0 +1,129 @@
+"""MoCo-v2: each image must find the other view of itself among the keys of images seen before it.
+
+Sources: He et al., "Momentum Contrast for Unsupervised Visual Representation Learning", CVPR 2020
+(arXiv:1911.05722); Chen et al., "Improved Baselines with Momentum Contrastive Learning" (arXiv:2003.04297).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from util.images import IMAGENET_MEAN, IMAGENET_STD
+
+# The keys of a batch are computed in so many groups, each with its own batch statistics.
+_KEY_GROUPS = 4
+# Stages of the backbone that learn: what is pooled from the earlier of them carries the first steps.
+_STAGES = 3
+
+
+class MoCo(nn.Module):
+    """Query encoder, momentum key encoder and the queue of keys.
+
+    Attributes:
+        query_encoder: the network that learns, (B, H, W, 3) uint8 -> (B, E) unit length.
+        key_encoder: its moving average; no gradient reaches it.
+        queue: (Q, E) keys of the latest images, unit length.
+        pointer: (), the row of the queue that is the oldest.
+    """
+
+    queue: Tensor
+    pointer: Tensor
+
+    def __init__(self, encoder: Encoder, *, queue: int, momentum: float, temperature: float) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.temperature = temperature
+        self.query_encoder = encoder
+        self.key_encoder = copy.deepcopy(encoder).requires_grad_(False)
+        self.register_buffer("queue", functional.normalize(torch.randn(queue, encoder.embedding), dim=1))
+        self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
+
+    def forward(self, query_images: Tensor, key_images: Tensor) -> Tensor:
+        """Contrast two views of the same B images, each (B, H, W, 3) uint8 RGB.
+
+        Returns logits (B, 1 + Q): the right answer is always column 0. The key encoder takes one step towards the
+        query encoder before, and the keys take the place of the oldest in the queue after.
+        """
+        self.update_key_encoder()
+        queries = self.query_encoder(query_images)
+        keys = self.keys(key_images)
+        logits = contrast_logits(queries, keys, self.queue, self.temperature)
+        self.enqueue(keys)
+        return logits
+
+    @torch.no_grad()
+    def update_key_encoder(self) -> None:
+        """key <- momentum * key + (1 - momentum) * query, for every parameter."""
+        pairs = zip(self.key_encoder.parameters(), self.query_encoder.parameters(), strict=True)
+        for key, query in pairs:
+            key.lerp_(query, 1 - self.momentum)
+
+    @torch.no_grad()
+    def keys(self, images: Tensor) -> Tensor:
+        """Keys (B, E) of ``images`` (B, H, W, 3), in order.
+
+        Batch statistics would tell which key was computed together with which query. MoCo's cure, to shuffle the
+        batch between devices, works on one device as random groups that are normalised apart.
+        """
+        shuffled = torch.randperm(len(images), device=images.device)
+        groups = images[shuffled].chunk(min(_KEY_GROUPS, len(images) // 2))
+        keys = torch.cat([self.key_encoder(group) for group in groups])
+        return keys[shuffled.argsort()]
+
+    @torch.no_grad()
+    def enqueue(self, keys: Tensor) -> None:
+        """Write ``keys`` (B, E) over the oldest rows of the queue, B at most Q; the end wraps to the start."""
+        rows = (self.pointer + torch.arange(len(keys), device=keys.device)) % len(self.queue)
+        self.queue = self.queue.index_copy(0, rows, keys)  # not in place: the backward pass needs the old one
+        self.pointer = (self.pointer + len(keys)) % len(self.queue)
+
+
+class Encoder(nn.Module):
+    """A backbone, the means over its last feature maps, and a two-layer head on the unit sphere.
+
+    ``backbone`` maps (B, 3, H, W) to a list of feature maps with ``channels`` channels each. The head normalises its
+    batches (as MoCo v3's): without, a small network from scratch sends all images to one point. Only the backbone is
+    kept after the training.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, backbone: nn.Module, *, channels: Sequence[int], hidden: int = 512, embedding: int = 128
+    ) -> None:
+        super().__init__()
+        self.embedding = embedding
+        self.backbone = backbone
+        self.head = nn.Sequential(
+            nn.Linear(sum(channels[-_STAGES:]), hidden, bias=False),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, embedding, bias=False),
+            nn.BatchNorm1d(embedding, affine=False),
+        )
+        self.register_buffer("mean", torch.from_numpy(255 * IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.from_numpy(255 * IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, H, W, 3) uint8 RGB -> (B, E) float32 of unit length."""
+        pixels = (images.permute(0, 3, 1, 2) - self.mean) / self.std  # (B, 3, H, W), channels last in memory
+        maps = self.backbone(pixels)[-_STAGES:]
+        features = torch.cat([features.mean(dim=(2, 3)) for features in maps], dim=1)
+        return functional.normalize(self.head(features), dim=1)
+
+
+def contrast_logits(queries: Tensor, keys: Tensor, queue: Tensor, temperature: float) -> Tensor:
+    """Cosines over the temperature: with the own key in column 0, then with every key of the queue.
+
+    ``queries`` and ``keys`` (B, E), ``queue`` (Q, E), all of unit length. Returns (B, 1 + Q); InfoNCE is the
+    cross-entropy of these logits with target 0. No gradient reaches ``keys`` or ``queue``.
+    """
+    positive = (queries * keys.detach()).sum(dim=1, keepdim=True)  # (B, 1)
+    negative = queries @ queue.detach().T  # (B, Q)
+    return torch.cat([positive, negative], dim=1) / temperature

@@ -1,0 +1,138 @@
+"""The pseudo folder: masks, region index, manifest; what an interrupted run leaves and how the next goes on.
+
+``manifest.json`` is written last: a folder without it is incomplete. Until then ``.partial/`` holds the settings
+and the region rows of every finished chunk of images.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import faiss
+import numpy as np
+import skimage
+import timm
+import torch
+from safetensors.numpy import load_file, save_file
+
+from episodes.lists import ImageList
+from util.errors import UserError
+from util.files import atomic_write, digest_lines, read_json, write_json, write_text
+from util.images import write_label
+
+_CHUNK = 64
+_VERSION = 1
+_PACKAGES = (cv2, faiss, skimage, timm, torch)  # what the masks' last bits depend on
+_ADVICE = "delete the folder to make it anew, or give Cluster.pseudo_folder=ANOTHER"
+
+
+class PseudoFolder:
+    """One dataset's pseudo masks while they are being made.
+
+    ``settings`` is everything the masks depend on, as it will stand in the manifest.
+    """
+
+    def __init__(self, folder: Path, images: ImageList, settings: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.images = images
+        self.settings = dict(settings)
+        self._partial = folder / ".partial"
+        self._waiting: list[dict[str, np.ndarray]] = []
+
+    def open(self) -> bool:
+        """Start or continue the folder; True when it is complete already.
+
+        Raises ``UserError`` when it was made with other settings or holds masks of unknown origin.
+        """
+        manifest, settings = self.folder / "manifest.json", self._partial / "settings.json"
+        # Rows of finished chunks count in list order, so a run can only be continued in the same order.
+        order = {"list_order": digest_lines(self.images.images)}
+        if manifest.is_file():
+            self._check(read_json(manifest), {})
+            return True
+        if settings.is_file():
+            self._check(read_json(settings), order)
+            return False
+        if any(self.folder.glob("[!.]*")):
+            raise UserError(f"{self.folder}: holds files but neither a manifest nor a run to continue; {_ADVICE}")
+        write_json(settings, {**self.settings, **order})
+        return False
+
+    def missing_rows(self) -> list[int]:
+        """Rows of the list whose chunk is not finished."""
+        starts = [start for start in range(0, len(self.images), _CHUNK) if not self._chunk_file(start).is_file()]
+        return [row for start in starts for row in range(start, self._end(start))]
+
+    def add(self, row: int, labels: np.ndarray, regions: dict[str, np.ndarray]) -> None:
+        """Write the mask of one image and remember its regions. Rows come in the order of ``missing_rows``."""
+        write_label(self.folder / f"{Path(self.images.images[row]).stem}.png", labels)
+        self._waiting.append(regions)
+        start = row // _CHUNK * _CHUNK
+        if row + 1 == self._end(start):
+            _save(self._chunk_file(start), _concatenate(self._waiting))
+            self._waiting = []
+
+    def finish(self) -> dict[str, np.ndarray]:
+        """Write the region index and the manifest; returns the index. Raises ``UserError`` when it is empty."""
+        chunks = [load_file(self._chunk_file(start)) for start in range(0, len(self.images), _CHUNK)]
+        regions = _concatenate(chunks)
+        count = len(regions["image"])
+        if count == 0:
+            raise UserError(
+                f"{self.folder}: no pseudo region survives the filter in any image; lower DATA.min_area "
+                f"({self.settings['min_area']}) or change Cluster.region_rule ({self.settings['region_rule']})"
+            )
+        _save(self.folder / "regions.safetensors", regions)
+        write_text(self.folder / "images.txt", "".join(f"{image}\n" for image in self.images.images))
+        software = {package.__name__: package.__version__ for package in _PACKAGES}
+        totals = {"images": len(self.images), "regions": count, "software": software}
+        write_json(self.folder / "manifest.json", {"version": _VERSION, **self.settings, **totals})
+        shutil.rmtree(self._partial)
+        for left_over in self.folder.glob(".*.png"):  # of a run that was killed while it wrote
+            left_over.unlink()
+        return regions
+
+    def load_centroids(self) -> np.ndarray | None:
+        """Centroids (K, D) that an earlier run of the same settings has saved."""
+        path = self.folder / "centroids.safetensors"
+        return load_file(path)["centroids"] if path.is_file() else None
+
+    def save_centroids(self, centroids: np.ndarray) -> None:
+        _save(self.folder / "centroids.safetensors", {"centroids": centroids})
+
+    def _check(self, found: Mapping[str, Any], further: Mapping[str, Any]) -> None:
+        there, asked = dict(_flat(found)), dict(_flat({**self.settings, **further}))
+        different = [
+            f"{key}: the folder has {there.get(key)}, the config asks {value}"
+            for key, value in asked.items()
+            if there.get(key) != value
+        ]
+        if different:
+            raise UserError(f"{self.folder}: made with other settings ({'; '.join(different)}); {_ADVICE}")
+
+    def _chunk_file(self, start: int) -> Path:
+        return self._partial / f"regions_{start:07d}.safetensors"
+
+    def _end(self, start: int) -> int:
+        return min(start + _CHUNK, len(self.images))
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _concatenate(tables: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {column: np.concatenate([table[column] for table in tables]) for column in tables[0]}
+
+
+def _save(path: Path, tensors: dict[str, np.ndarray]) -> None:
+    with atomic_write(path) as temporary:
+        save_file(tensors, temporary)

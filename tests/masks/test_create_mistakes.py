@@ -1,0 +1,92 @@
+"""What the command refuses, in one line that says what to do, and that nothing is lost by it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from masks.create import main
+from tests.masks.photographs import arguments, write_photographs
+from util.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def made(root: Path) -> Path:
+    """A complete pseudo folder of the recipe ``image``."""
+    main(arguments(root, "image", root / "complete"))
+    return root / "complete"
+
+
+def test_other_settings_are_refused(made: Path, root: Path) -> None:
+    words = arguments(root, "image", made, "Cluster.superpixel_scale=50", "DATA.min_area=301")
+    with pytest.raises(UserError) as refusal:
+        main(words)
+    message = str(refusal.value)
+    assert "superpixel.scale: the folder has 100.0, the config asks 50.0" in message
+    assert "min_area: the folder has 300, the config asks 301" in message
+    assert "cluster_size" not in message
+    assert "delete the folder" in message and "Cluster.pseudo_folder=" in message
+
+
+def test_another_list_is_refused(made: Path, root: Path, tmp_path: Path) -> None:
+    lines = (root / "train.txt").read_text().splitlines()
+    (tmp_path / "fewer.txt").write_text("\n".join(lines[1:]))
+    with pytest.raises(UserError, match="list_digest: the folder has"):
+        main(arguments(root, "image", made, f"list={tmp_path / 'fewer.txt'}"))
+
+
+def test_masks_of_unknown_origin_are_not_overwritten(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "photo_00.png").write_bytes(b"somebody's work")
+    with pytest.raises(UserError, match="neither a manifest nor a run to continue; delete the folder"):
+        main(arguments(root, "image", tmp_path))
+
+
+def test_an_unreadable_photograph_is_named_and_can_be_mended(root: Path, tmp_path: Path) -> None:
+    images = write_photographs(tmp_path, 3)
+    words = arguments(root, "image", tmp_path / "pseudo", f"list={images.list_file}", f"DATA.data_root={images.root}")
+    whole = images.image_path(1).read_bytes()
+    for content in (b"", b"not an image", whole[:-600]):
+        images.image_path(1).write_bytes(content)
+        with pytest.raises(UserError, match=r"^[^\n]*photo_01\.jpg[^\n]*$"):
+            main(words)
+    images.image_path(1).write_bytes(whole)
+    main(words)
+    assert (tmp_path / "pseudo" / "manifest.json").is_file()
+
+
+def test_no_region_survives(root: Path, tmp_path: Path) -> None:
+    words = arguments(root, "image", tmp_path / "pseudo", "DATA.min_area=50000")
+    with pytest.raises(UserError, match=r"no pseudo region survives.*DATA\.min_area \(50000\).*region_rule \(border\)"):
+        main(words)
+
+
+def test_more_clusters_than_features(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "one.txt").write_text("JPEGImages/photo_01.jpg\n")
+    further = [f"list={tmp_path / 'one.txt'}", "Cluster.cluster_num=200"]
+    with pytest.raises(UserError, match=r"Cluster\.cluster_num=200 is more than the 48 features"):
+        main(arguments(root, "global", tmp_path / "pseudo", *further))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["list=nowhere.txt"], r"nowhere\.txt: list not found"),
+        (["weights=nowhere.pth"], r"nowhere\.pth: weights not found; see initmodel/README\.md"),
+        (["extractor=timm:no_such_net"], "timm has no such model"),
+        (["Cluster.recipe=fancy"], r"Cluster\.recipe"),
+        (["experiment=ssl_nothing"], "no experiment 'ssl_nothing'"),
+    ],
+)
+def test_mistakes_are_one_line(root: Path, tmp_path: Path, changes: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message) as mistake:
+        main(arguments(root, "image", tmp_path / "pseudo", *changes))
+    assert "\n" not in str(mistake.value)
+    assert not (tmp_path / "pseudo").exists()
+
+
+def test_unknown_dataset_and_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no dataset 'pascals'"):
+        main([str(tmp_path), "pascals"])
+    with pytest.raises(UserError, match=r"pascal: folder not found; ROOT is the folder that holds pascal/"):
+        main([str(tmp_path), "pascal"])

@@ -1,0 +1,59 @@
+"""The pseudo folder: chunks of rows, and what may be continued."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from episodes.lists import ImageList
+from masks.store import PseudoFolder
+from util.errors import UserError
+from util.files import read_json
+
+
+def _images(count: int) -> ImageList:
+    names = tuple(f"photo_{row:03d}.jpg" for row in range(count))
+    return ImageList(Path("nowhere"), names, (None,) * count, "digest", Path("list.txt"))
+
+
+def _add(folder: PseudoFolder, row: int) -> None:
+    columns = {name: np.array([row], dtype=np.int32) for name in ("image", "region", "group", "area")}
+    folder.add(row, np.zeros((4, 4), dtype=np.uint8), {**columns, "embedding": np.ones((1, 3), dtype=np.float16)})
+
+
+def test_only_whole_chunks_count_as_done(tmp_path: Path) -> None:
+    images = _images(70)
+    folder = PseudoFolder(tmp_path / "pseudo", images, {"seed": 1})
+    assert not folder.open()
+    assert folder.missing_rows() == list(range(70))
+    for row in range(67):
+        _add(folder, row)
+    again = PseudoFolder(tmp_path / "pseudo", images, {"seed": 1})
+    assert not again.open()
+    assert again.missing_rows() == list(range(64, 70))
+    for row in again.missing_rows():
+        _add(again, row)
+    assert again.finish()["image"].tolist() == list(range(70))
+    assert PseudoFolder(tmp_path / "pseudo", images, {"seed": 1}).open()
+    assert read_json(tmp_path / "pseudo" / "manifest.json")["regions"] == 70
+
+
+def test_an_unfinished_folder_is_continued_with_its_own_settings_and_order_only(tmp_path: Path) -> None:
+    images = _images(3)
+    PseudoFolder(tmp_path / "pseudo", images, {"seed": 1}).open()
+    with pytest.raises(UserError, match="seed: the folder has 1, the config asks 2"):
+        PseudoFolder(tmp_path / "pseudo", images, {"seed": 2}).open()
+    with pytest.raises(UserError, match="list_order"):
+        PseudoFolder(tmp_path / "pseudo", replace(images, images=images.images[::-1]), {"seed": 1}).open()
+
+
+def test_centroids_are_kept(tmp_path: Path) -> None:
+    folder = PseudoFolder(tmp_path / "pseudo", _images(3), {})
+    assert folder.load_centroids() is None
+    centroids = np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32)
+    folder.save_centroids(centroids)
+    loaded = folder.load_centroids()
+    assert loaded is not None and np.array_equal(loaded, centroids)
