@@ -55,12 +55,18 @@ def results_table(results: dict[str, Any]) -> str:
 
 
 def comparison_table(folders: list[Path]) -> str:
-    """One line for each run folder: method, fold, shots, episodes, mIoU, FB-IoU, labels used."""
+    """One line for each run folder that holds results: method, fold, shots, episodes, mIoU, FB-IoU, labels used.
+
+    Raises ``UserError`` when none does.
+    """
+    tested = [folder for folder in folders if (folder / RESULTS).is_file()]
+    if not tested:
+        raise UserError(f"{', '.join(map(str, folders))}: no {RESULTS} here; run bash test.sh first")
     header = (
         f"{'method':<12} {'fold':>4} {'shot':>4} {'episodes':>8} {'mIoU':>6} {'FB-IoU':>6}  {'labels used':<28} folder"
     )
     rows = [header, "-" * len(header)]
-    for folder in folders:
+    for folder in tested:
         results = read_json(folder / RESULTS)
         protocol = results["protocol"]
         rows.append(

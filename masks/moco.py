@@ -71,7 +71,7 @@ class MoCo(nn.Module):
         batch between devices, works on one device as random groups that are normalised apart.
         """
         shuffled = torch.randperm(len(images), device=images.device)
-        groups = images[shuffled].chunk(min(_KEY_GROUPS, len(images) // 2))
+        groups = images[shuffled].tensor_split(min(_KEY_GROUPS, len(images) // 2))
         keys = torch.cat([self.key_encoder(group) for group in groups])
         return keys[shuffled.argsort()]
 

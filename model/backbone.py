@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from timm.data.constants import IMAGENET_INCEPTION_MEAN, IMAGENET_INCEPTION_STD
 from torch import Tensor, nn
 
-from model.weights import load_strictly, read_weights
+from model.weights import load_tensors, read_tensors
 from util.errors import UserError
 from util.images import IMAGENET_MEAN, IMAGENET_STD
 
@@ -82,7 +82,7 @@ def build_backbone(name: str, *, weights: Path | None, normalize: str, mid_stage
         )
     network = _create(name, pretrained=weights == FROM_TIMM, out_indices=(*sorted(stages), total - 1))
     if weights is not None and weights != FROM_TIMM:
-        load_strictly(network, _backbone_state(name, weights), weights, name=name)
+        load_tensors(network, _backbone_tensors(name, weights), weights, name=name)
     channels = _channels(network)
     mean, std = normalization(normalize, name)
     return Backbone(network, mid_channels=sum(channels[:-1]), high_channels=channels[-1], mean=mean, std=std)
@@ -121,11 +121,11 @@ def _channels(network: nn.Module) -> list[int]:
     return channels
 
 
-def _backbone_state(name: str, path: Path) -> dict[str, Tensor]:
-    state = read_weights(path)
+def _backbone_tensors(name: str, path: Path) -> dict[str, Tensor]:
+    tensors = read_tensors(path)
     if name not in _DEEP_STEM:
-        return state
-    return {_to_timm_key(key): value for key, value in state.items()}
+        return tensors
+    return {_to_timm_key(key): value for key, value in tensors.items()}
 
 
 def _to_timm_key(key: str) -> str:

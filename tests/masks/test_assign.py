@@ -75,7 +75,7 @@ class _MeanColour(torch.nn.Module):
 
 @pytest.fixture
 def mean_colour() -> Extractor:
-    return Extractor(_MeanColour(), channels=4, stride=32, mean=torch.zeros(3), std=torch.ones(3))
+    return Extractor(_MeanColour(), channels=4, stride=32, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
 
 # Directions of red, green and black (the padding) in the features of _MeanColour.

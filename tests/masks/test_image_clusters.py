@@ -37,7 +37,7 @@ class _Colours(torch.nn.Module):
 
 @pytest.fixture
 def colours() -> Extractor:
-    return Extractor(_Colours(), channels=16, stride=8, mean=torch.zeros(3), std=torch.ones(3))
+    return Extractor(_Colours(), channels=16, stride=8, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
 
 def _segment(extractor: Extractor, image: np.ndarray) -> np.ndarray:

@@ -45,7 +45,7 @@ def test_deep_stem_resnet_loads_the_published_layout(tmp_path: Path) -> None:
 
 def test_a_seven_by_seven_stem_is_not_the_deep_one(tmp_path: Path) -> None:
     torch.save(published_resnet50("plain"), tmp_path / "resnet50.pth")
-    with pytest.raises(UserError, match="not the weights of resnet50_v2"):
+    with pytest.raises(UserError, match="another architecture than resnet50_v2"):
         build_backbone("resnet50_v2", weights=tmp_path / "resnet50.pth", normalize="imagenet", mid_stages=[-2])
 
 
