@@ -7,7 +7,7 @@ and the region rows of every finished chunk of images.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from episodes.lists import ImageList
 from util.errors import UserError
 from util.files import atomic_write, digest_lines, read_json, write_json, write_text
 from util.images import write_label
+from util.settings import differences
 
 _CHUNK = 64
 _VERSION = 1
@@ -105,12 +106,7 @@ class PseudoFolder:
         _save(self.folder / "centroids.safetensors", {"centroids": centroids})
 
     def _check(self, found: Mapping[str, Any], further: Mapping[str, Any]) -> None:
-        there, asked = dict(_flat(found)), dict(_flat({**self.settings, **further}))
-        different = [
-            f"{key}: the folder has {there.get(key)}, the config asks {value}"
-            for key, value in asked.items()
-            if there.get(key) != value
-        ]
+        different = differences(found, {**self.settings, **further})
         if different:
             raise UserError(f"{self.folder}: made with other settings ({'; '.join(different)}); {_ADVICE}")
 
@@ -119,14 +115,6 @@ class PseudoFolder:
 
     def _end(self, start: int) -> int:
         return min(start + _CHUNK, len(self.images))
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _concatenate(tables: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

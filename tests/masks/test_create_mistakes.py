@@ -23,8 +23,8 @@ def test_other_settings_are_refused(made: Path, root: Path) -> None:
     with pytest.raises(UserError) as refusal:
         main(words)
     message = str(refusal.value)
-    assert "superpixel.scale: the folder has 100.0, the config asks 50.0" in message
-    assert "min_area: the folder has 300, the config asks 301" in message
+    assert "superpixel.scale is 100.0 there, 50.0 asked" in message
+    assert "min_area is 300 there, 301 asked" in message
     assert "cluster_size" not in message
     assert "delete the folder" in message and "Cluster.pseudo_folder=" in message
 
@@ -32,7 +32,7 @@ def test_other_settings_are_refused(made: Path, root: Path) -> None:
 def test_another_list_is_refused(made: Path, root: Path, tmp_path: Path) -> None:
     lines = (root / "train.txt").read_text().splitlines()
     (tmp_path / "fewer.txt").write_text("\n".join(lines[1:]))
-    with pytest.raises(UserError, match="list_digest: the folder has"):
+    with pytest.raises(UserError, match="list_digest is"):
         main(arguments(root, "image", made, f"list={tmp_path / 'fewer.txt'}"))
 
 

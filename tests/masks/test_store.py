@@ -44,7 +44,7 @@ def test_only_whole_chunks_count_as_done(tmp_path: Path) -> None:
 def test_an_unfinished_folder_is_continued_with_its_own_settings_and_order_only(tmp_path: Path) -> None:
     images = _images(3)
     PseudoFolder(tmp_path / "pseudo", images, {"seed": 1}).open()
-    with pytest.raises(UserError, match="seed: the folder has 1, the config asks 2"):
+    with pytest.raises(UserError, match="seed is 1 there, 2 asked"):
         PseudoFolder(tmp_path / "pseudo", images, {"seed": 2}).open()
     with pytest.raises(UserError, match="list_order"):
         PseudoFolder(tmp_path / "pseudo", replace(images, images=images.images[::-1]), {"seed": 1}).open()
