@@ -16,7 +16,6 @@ from engine.evaluate import to_original
 from episodes.episode import check_same_size
 from episodes.transforms import IGNORE, ValTransform, View, content_size
 from model import FSSModel, load_model
-from model.loading import read_checkpoint
 from util.device import choose_device
 from util.draw import overlay
 from util.errors import UserError, run_command
@@ -40,8 +39,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--output", type=Path, default=Path("predictions"), help="folder (%(default)s)")
     words = parser.parse_args(arguments)
     start_logging()
-    size = int(read_checkpoint(words.checkpoint)["config"]["TRAIN"]["val_size"])
     model = load_model(words.checkpoint).to(choose_device([0]))
+    size = model.settings["val_size"]
     supports = [read_support(image, mask, size) for image, mask in words.support]
     for path in find_queries(words.query):
         photograph = read_image(path)

@@ -13,10 +13,10 @@ from engine.gallery import ExampleSheet
 from engine.report import build_results, results_table, save_results
 from engine.run_folder import LATEST
 from episodes.build import Evaluation, evaluation
-from model import FSSModel, build_model
-from model.backbone import build_backbone
+from model import FSSModel
 from model.baselines import METHODS, Baseline
 from model.feature_cache import FeatureCache
+from model.fss_network import configured_backbone
 from model.loading import load_model, read_checkpoint
 from util.config import Config, load_config
 from util.device import choose_device
@@ -71,16 +71,12 @@ def build_method(config: Config, method: str) -> tuple[FSSModel | Baseline, dict
         }
         return load_model(path), origin
     seed_everything(settings.manual_seed, "initialisation")
+    network = settings.model_dump()
+    model: FSSModel | Baseline
     if method == "untrained":
-        model: FSSModel | Baseline = build_model(settings.model_dump(), backbone_weights=settings.backbone_weights)
+        model = FSSModel.from_settings(network, backbone_weights=settings.backbone_weights)
     else:
-        backbone = build_backbone(
-            settings.backbone,
-            weights=settings.backbone_weights,
-            normalize=settings.backbone_normalize,
-            mid_stages=settings.mid_stages,
-        )
-        model = Baseline(method, backbone)
+        model = Baseline(method, configured_backbone(network, settings.backbone_weights))
     return model, {"checkpoint": f"none (backbone {settings.backbone})", "trained": "no", "label_use": "none"}
 
 

@@ -14,7 +14,7 @@ from engine.run_folder import LATEST, open_run_folder
 from engine.trainer import Trainer
 from episodes.build import TrainingEpisodes, evaluation, training_episodes
 from episodes.loaders import make_loader
-from model import FSSModel, build_model
+from model import FSSModel
 from model.loading import read_checkpoint
 from util.config import Config, load_config
 from util.device import choose_device
@@ -95,7 +95,7 @@ def initial_model(config: Config, *, with_backbone: bool) -> tuple[FSSModel, str
     weight: Path | None = config.TRAIN.weight
     backbone_weights = config.TRAIN.backbone_weights if with_backbone and weight is None else None
     seed_everything(config.TRAIN.manual_seed, "initialisation")
-    model = build_model(config.TRAIN.model_dump(), backbone_weights=backbone_weights)
+    model = FSSModel.from_settings(config.TRAIN.model_dump(), backbone_weights=backbone_weights)
     own_use = "none" if config.unsupervised else f"fold {config.TRAIN.split} training classes"
     if weight is None:
         return model, own_use

@@ -5,6 +5,6 @@ features -> prior, support_prototypes -> query_transformer -> classifier; ``loss
 """
 
 from model.fss_network import FSSModel
-from model.loading import build_model, load_model
+from model.loading import load_model
 
-__all__ = ["FSSModel", "build_model", "load_model"]
+__all__ = ["FSSModel", "load_model"]

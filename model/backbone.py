@@ -1,8 +1,11 @@
-"""The frozen backbone (SPEC section 1): any timm network at output stride 8, or the published deep-stem ResNet."""
+"""The frozen backbone (SPEC section 1): any timm network, or the published deep-stem ResNet.
+
+Convolutional networks run at output stride 8, vision transformers on their patch grid. Either way input sides are 1
+more than a multiple of the stride, and feature i stands for the pixel i * stride: corners lie on corners.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,8 @@ import torch.nn.functional as F
 from timm.data.constants import IMAGENET_INCEPTION_MEAN, IMAGENET_INCEPTION_STD
 from torch import Tensor, nn
 
-from model.weights import load_tensors, read_tensors
+from model.folding import fold_batch_norm
+from model.weights import Weights, load_tensors, read_tensors
 from util.errors import UserError
 from util.images import IMAGENET_MEAN, IMAGENET_STD
 
@@ -21,30 +25,29 @@ OUTPUT_STRIDE = 8
 FROM_TIMM = Path("timm")
 # The published ResNets are timm's with a deep stem of width 64.
 _DEEP_STEM = {"resnet50_v2": "resnet50", "resnet101_v2": "resnet101"}
-# Published name of a stem tensor -> timm's.
-_DEEP_STEM_KEYS = {
-    "conv1": "conv1.0",
-    "bn1": "conv1.1",
-    "conv2": "conv1.3",
-    "bn2": "conv1.4",
-    "conv3": "conv1.6",
-    "bn3": "bn1",
-}
 
 
 class Backbone(nn.Module):
-    """A frozen feature extractor: no gradients, batch norm always in evaluation mode.
+    """A frozen feature extractor: no gradients, always in evaluation mode, batch norm folded where that is possible.
 
-    ``mid_channels`` and ``high_channels`` are the channels of the two maps that ``forward`` returns.
+    ``mid_channels`` and ``high_channels`` are the channels of the two maps that ``forward`` returns, ``stride`` the
+    pixels between two of their positions.
     """
 
     def __init__(
-        self, network: nn.Module, *, mid_channels: int, high_channels: int, mean: Sequence[float], std: Sequence[float]
+        self,
+        network: nn.Module,
+        *,
+        mid_channels: int,
+        high_channels: int,
+        stride: int,
+        mean: Sequence[float],
+        std: Sequence[float],
     ) -> None:
         """``network`` maps images normalised with ``mean`` and ``std`` to a list of maps, mid stages first."""
         super().__init__()
-        self.network = network.requires_grad_(False).eval()
-        self.mid_channels, self.high_channels = mid_channels, high_channels
+        self.network = network.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+        self.mid_channels, self.high_channels, self.stride = mid_channels, high_channels, stride
         self.scale: Tensor
         self.shift: Tensor
         own_mean, own_std = torch.tensor(mean), torch.tensor(std)
@@ -56,36 +59,74 @@ class Backbone(nn.Module):
         """Stay in evaluation mode whatever the surrounding network does."""
         return super().train(False)
 
+    def check_side(self, side: int, key: str) -> None:
+        """Raise ``UserError`` unless images of this side, which ``key`` of the config gives, fit the stride."""
+        if side % self.stride != 1:
+            lower = (side - 1) // self.stride * self.stride + 1
+            raise UserError(
+                f"{key}={side}: sides must be 1 more than a multiple of {self.stride}, the stride of this backbone, "
+                f"like {lower} or {lower + self.stride}"
+            )
+
     @torch.no_grad()
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """images (B, 3, H, W), ImageNet-normalised -> mid (B, mid_channels, h, w), high (B, high_channels, h, w)."""
+        """images (B, 3, H, W), ImageNet-normalised -> mid (B, mid_channels, h, w), high (B, high_channels, h, w).
+
+        Both maps are in channels-last memory: a position's features lie side by side.
+        """
         images = images * self.scale + self.shift
         *mid, high = self.network(images.contiguous(memory_format=torch.channels_last))
         size = high.shape[-2:]
         mid = [x if x.shape[-2:] == size else F.interpolate(x, size, mode="bilinear", align_corners=True) for x in mid]
-        return torch.cat(mid, dim=1).contiguous(), high.contiguous()
+        return torch.cat(mid, dim=1), high
 
 
-def build_backbone(name: str, *, weights: Path | None, normalize: str, mid_stages: Sequence[int]) -> Backbone:
+class PatchGrid(nn.Module):
+    """The normalised maps of chosen blocks of a timm vision transformer, as (B, C, h, w) each.
+
+    The image is padded by half a patch (with 0, the mean colour), so that the middle of patch i is pixel i * patch.
+    """
+
+    def __init__(self, network: Any, blocks: Sequence[int], patch: int) -> None:
+        super().__init__()
+        self.network, self.patch = network, patch
+        self.blocks = network.prune_intermediate_layers(list(blocks), prune_norm=False, prune_head=True)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        before = (self.patch - 1) // 2
+        after = self.patch - 1 - before
+        images = F.pad(images, (before, after, before, after))
+        h, w = (side // self.patch for side in images.shape[-2:])
+        tokens = self.network.forward_intermediates(
+            images, indices=self.blocks, norm=True, output_fmt="NLC", intermediates_only=True
+        )
+        return [x.transpose(1, 2).unflatten(2, (h, w)) for x in tokens]
+
+
+def build_backbone(name: str, *, weights: Path | Weights | None, normalize: str, mid_stages: Sequence[int]) -> Backbone:
     """A frozen backbone by name.
 
-    ``name`` is ``resnet50_v2``, ``resnet101_v2`` or a timm model; ``weights`` a file, ``Path("timm")`` for timm's own
-    download, or None for random weights; ``normalize`` what the weights expect: ``imagenet``, ``inception``
-    (mean and std 0.5) or ``timm`` (what timm says of the model). ``mid_stages`` index timm's feature stages; the
-    last stage always is the high map. Raises ``UserError``.
+    ``name`` is ``resnet50_v2``, ``resnet101_v2`` or a timm model; ``weights`` a file or what was read from one,
+    ``Path("timm")`` for timm's own download, or None for random weights; ``normalize`` what the weights expect:
+    ``timm`` (what timm says of the model), ``imagenet``, or ``inception`` (mean and std 0.5). ``mid_stages`` index
+    timm's feature stages, of a transformer its blocks; the last one always is the high map. Raises ``UserError``.
     """
-    total = len(_channels(_create(name, pretrained=False, out_indices=None)))
-    stages = [stage % total for stage in mid_stages if -total <= stage < total - 1 and stage != -1]
-    if len(stages) != len(mid_stages):
-        raise UserError(
-            f"TRAIN.mid_stages={list(mid_stages)}: {name} has stages 0 to {total - 1}, the last is no mid stage"
-        )
-    network = _create(name, pretrained=weights == FROM_TIMM, out_indices=(*sorted(stages), total - 1))
-    if weights is not None and weights != FROM_TIMM:
-        load_tensors(network, _backbone_tensors(name, weights), weights, name=name)
-    channels = _channels(network)
+    download = weights == FROM_TIMM
+    network, stages = _convolutional(name, mid_stages, download) or _patch_grid(name, mid_stages, download)
+    if weights is not None and not download:
+        file = weights if isinstance(weights, Weights) else read_tensors(weights)
+        load_tensors(network.network if isinstance(network, PatchGrid) else network, file, name=name)
+    fold_batch_norm(network)
+    *mid_channels, high_channels = (stage["num_chs"] for stage in stages)
     mean, std = normalization(normalize, name)
-    return Backbone(network, mid_channels=sum(channels[:-1]), high_channels=channels[-1], mean=mean, std=std)
+    return Backbone(
+        network,
+        mid_channels=sum(mid_channels),
+        high_channels=high_channels,
+        stride=stages[-1]["reduction"],
+        mean=mean,
+        std=std,
+    )
 
 
 def normalization(normalize: str, model_name: str) -> tuple[Sequence[float], Sequence[float]]:
@@ -99,35 +140,53 @@ def normalization(normalize: str, model_name: str) -> tuple[Sequence[float], Seq
     return IMAGENET_MEAN.tolist(), IMAGENET_STD.tolist()
 
 
-def _create(name: str, *, pretrained: bool, out_indices: tuple[int, ...] | None) -> nn.Module:
-    options: dict[str, Any] = {"stem_type": "deep", "stem_width": 64} if name in _DEEP_STEM else {}
-    try:
-        return timm.create_model(
-            _DEEP_STEM.get(name, name),
-            pretrained=pretrained,
-            features_only=True,
-            output_stride=OUTPUT_STRIDE,
-            out_indices=out_indices,
-            **options,
+# timm's description of a stage: its "num_chs", its "reduction" of the image's side.
+Stage = dict[str, Any]
+
+
+def _convolutional(name: str, mid_stages: Sequence[int], download: bool) -> tuple[nn.Module, list[Stage]] | None:
+    """The network at output stride 8 and its chosen stages; None for a model that knows no output stride."""
+    options: dict[str, Any] = {"features_only": True, "output_stride": OUTPUT_STRIDE}
+    if name in _DEEP_STEM:
+        options |= {"stem_type": "deep", "stem_width": 64}
+    probe = _create(name, **options)
+    if probe is None:
+        return None
+    chosen = _chosen_stages(name, mid_stages, len(probe.feature_info))
+    network = _create(name, pretrained=download, out_indices=chosen, **options)
+    return network, [probe.feature_info[stage] for stage in chosen]
+
+
+def _patch_grid(name: str, mid_stages: Sequence[int], download: bool) -> tuple[PatchGrid, list[Stage]]:
+    """A vision transformer that takes any number of patches, and its chosen blocks."""
+    network = _create(name, pretrained=download, dynamic_img_size=True)
+    stages: list[Stage] = getattr(network, "feature_info", [])
+    patches = {stage["reduction"] for stage in stages}
+    if len(patches) != 1 or not hasattr(network, "prune_intermediate_layers"):
+        raise UserError(
+            f"TRAIN.backbone={name}: it runs neither at output stride {OUTPUT_STRIDE} nor on patches at any size; "
+            "choose a convolutional network like resnet50 or a vision transformer like vit_small_patch14_dinov2"
         )
-    except (RuntimeError, TypeError, AttributeError) as error:
-        raise UserError(f"TRAIN.backbone={name}: timm cannot build it at output stride 8 ({error})") from None
+    chosen = _chosen_stages(name, mid_stages, len(stages))
+    return PatchGrid(network, chosen, patches.pop()), [stages[stage] for stage in chosen]
 
 
-def _channels(network: nn.Module) -> list[int]:
-    """Channels of each map that a timm ``features_only`` network returns."""
-    feature_info: Any = network.feature_info
-    channels: list[int] = feature_info.channels()
-    return channels
+def _chosen_stages(name: str, mid_stages: Sequence[int], total: int) -> tuple[int, ...]:
+    """Indices from 0 of the mid stages, in order, and of the last stage."""
+    chosen = sorted(stage % total for stage in mid_stages if -total <= stage < total - 1 and stage != -1)
+    if len(chosen) != len(mid_stages):
+        raise UserError(
+            f"TRAIN.mid_stages={list(mid_stages)}: {name} has stages 0 to {total - 1}, the last is no mid stage"
+        )
+    return (*chosen, total - 1)
 
 
-def _backbone_tensors(name: str, path: Path) -> dict[str, Tensor]:
-    tensors = read_tensors(path)
-    if name not in _DEEP_STEM:
-        return tensors
-    return {_to_timm_key(key): value for key, value in tensors.items()}
-
-
-def _to_timm_key(key: str) -> str:
-    stem = re.match(r"(conv|bn)[123](?=\.)", key)
-    return _DEEP_STEM_KEYS[stem.group()] + key[stem.end() :] if stem else key
+def _create(name: str, **options: Any) -> Any:
+    """timm's model; None where it does not know one of the options."""
+    try:
+        return timm.create_model(_DEEP_STEM.get(name, name), **options)
+    except TypeError:
+        return None
+    except Exception as error:  # timm, its hub client and each model family raise their own kinds
+        reason = " ".join(str(error).split()) or "not supported by this model"
+        raise UserError(f"TRAIN.backbone={name}: timm cannot build it ({reason})") from error

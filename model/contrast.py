@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.features import EpisodeFeatures
+from model.precision import at_least_float32
 
 NEIGHBOURS = 5
 
@@ -22,20 +23,21 @@ def episode_contrast(features: EpisodeFeatures) -> Tensor:
     )
 
 
+@at_least_float32
 def nearest_contrast(
     query: Tensor, support: Tensor, support_mask: Tensor, query_padding: Tensor, support_padding: Tensor
 ) -> Tensor:
     """Mean of the five highest cosines to support object pixels minus that to support background pixels.
 
-    query (B, C, h, w) and support (B, K, C, h, w) features, maps of unit length side by side;
-    support_mask (B, K, h, w) in 0..1, object above 0.5; query_padding (B, h, w) and support_padding
-    (B, K, h, w) True where padded. Returns (B, 1, h, w), above 0 where the query looks like the object.
+    query (B, C, h, w) and support (B, K, C, h', w') features, maps of unit length side by side;
+    support_mask (B, K, h', w') in 0..1, object above 0.5; query_padding (B, h, w) and support_padding
+    (B, K, h', w') True where padded. Returns (B, 1, h, w), above 0 where the query looks like the object.
 
     The mean over all unpadded pixels of both images is subtracted first: it is what every pixel shares.
     """
-    B, K, C, h, w = support.shape
+    B, C, h, w = query.shape
     query = query.flatten(2).transpose(1, 2)  # (B, h * w, C)
-    support = support.flatten(3).transpose(2, 3).reshape(B, K * h * w, C)
+    support = support.flatten(3).transpose(2, 3).reshape(B, -1, C)
     valid_query, valid_support = ~query_padding.flatten(1), ~support_padding.flatten(1)
     pixels = torch.cat([query, support], dim=1)
     weights = torch.cat([valid_query, valid_support], dim=1).to(query.dtype)[..., None]
@@ -49,6 +51,7 @@ def nearest_contrast(
     return contrast.view(B, 1, h, w)
 
 
+@at_least_float32
 def _unit_features(*maps: Tensor) -> Tensor:
     """Feature maps (..., C_i, h, w), each scaled to unit length at every pixel, concatenated over channels."""
     return torch.cat([F.normalize(features, dim=-3) for features in maps], dim=-3)

@@ -13,6 +13,7 @@ import torchvision
 from torch import Tensor, nn
 
 from model.backbone import FROM_TIMM, normalization
+from model.folding import fold_batch_norm
 from model.weights import load_tensors, read_tensors
 from util.errors import UserError
 
@@ -33,7 +34,9 @@ class Extractor(nn.Module):
         self, network: nn.Module, *, channels: int, stride: int, mean: Sequence[float], std: Sequence[float]
     ) -> None:
         super().__init__()
-        self.network = network.requires_grad_(False).to(memory_format=torch.channels_last)
+        network = network.requires_grad_(False).eval()
+        fold_batch_norm(network)
+        self.network = network.to(memory_format=torch.channels_last)
         self.channels = channels
         self.stride = stride
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
@@ -77,7 +80,7 @@ def build_extractor(name: str, *, weights: Path | None, normalize: Normalisation
 def _build_moco(weights: Path, normalize: Normalisation) -> Extractor:
     network = torchvision.models.resnet50(weights=None)
     network.fc = nn.Identity()
-    load_tensors(network, read_tensors(weights), weights, name="torchvision's ResNet-50")
+    load_tensors(network, read_tensors(weights), name="torchvision's ResNet-50")
     trunk = nn.Sequential(*list(network.children())[:-2])  # without average pooling and classifier
     mean, std = normalization(normalize, "resnet50")
     return Extractor(trunk, channels=2048, stride=32, mean=mean, std=std)
@@ -96,7 +99,7 @@ def _build_timm(name: str, weights: Path, normalize: Normalisation, output_strid
         reason = " ".join(str(error).split())
         raise UserError(f"extractor timm:{name} at output stride {output_stride}: {reason}; {advice}") from error
     if not download:
-        load_tensors(network, read_tensors(weights), weights, name=name)
+        load_tensors(network, read_tensors(weights), name=name)
     mean, std = normalization(normalize, name)
     info = network.feature_info
     return Extractor(_LastStage(network), channels=info.channels()[-1], stride=info.reduction()[-1], mean=mean, std=std)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,18 +12,17 @@ from model.backbone import Backbone
 from model.feature_cache import FeatureCache
 
 
-@dataclass(frozen=True)
-class EpisodeFeatures:
-    """Letters: B episodes, K shots, (h, w) the feature map."""
+class EpisodeFeatures(NamedTuple):
+    """Letters: B episodes, K shots, (h, w) the query's feature map, (h', w') the supports'."""
 
     query_mid: Tensor  # (B, Cm, h, w)
     query_high: Tensor  # (B, Ch, h, w)
-    support_mid: Tensor  # (B, K, Cm, h, w)
-    support_high: Tensor  # (B, K, Ch, h, w)
-    share: Tensor  # (B, K, h, w) share of object, 0..1
-    objects: Tensor  # (B, K, h, w) True on the object
+    support_mid: Tensor  # (B, K, Cm, h', w')
+    support_high: Tensor  # (B, K, Ch, h', w')
+    share: Tensor  # (B, K, h', w') share of object, 0..1
+    objects: Tensor  # (B, K, h', w') True on the object
     query_padding: Tensor  # (B, h, w) True where padded
-    support_padding: Tensor  # (B, K, h, w) True where padded
+    support_padding: Tensor  # (B, K, h', w') True where padded
 
 
 def episode_features(
@@ -38,24 +37,25 @@ def episode_features(
     B, K = support_images.shape[:2]
     query_mid, query_high = backbone(query_image)
     support_mid, support_high = (x.unflatten(0, (B, K)) for x in backbone(support_images.flatten(0, 1)))
-    size = query_high.shape[-2:]
+    query_size, support_size = query_high.shape[-2:], support_high.shape[-2:]
     is_object = support_masks == 1
+    exact = torch.promote_types(query_mid.dtype, torch.float32)
     return EpisodeFeatures(
         query_mid=query_mid,
         query_high=query_high,
         support_mid=support_mid,
         support_high=support_high,
-        share=F.interpolate(is_object.to(query_mid.dtype), size, mode="bilinear", align_corners=True),
-        objects=_nearest(is_object, size),
-        query_padding=_padding(query_padding, query_image, size),
-        support_padding=_padding(support_padding, support_images, size),
+        share=F.interpolate(is_object.to(exact), support_size, mode="bilinear", align_corners=True),
+        objects=_nearest(is_object, support_size),
+        query_padding=_padding(query_padding, query_image, query_size),
+        support_padding=_padding(support_padding, support_images, support_size),
     )
 
 
 def masked_average(features: Tensor, mask: Tensor) -> Tensor:
     """Masked average pooling (SPEC section 2): features (..., C, h, w), mask (..., h, w) in 0..1 -> (..., C)."""
-    mask = mask.unsqueeze(-3)
-    return (features * mask).sum(dim=(-2, -1)) / (mask.sum(dim=(-2, -1)) + 0.0005)
+    total = (features * mask.unsqueeze(-3)).sum(dim=(-2, -1))
+    return total / (mask.sum(dim=(-2, -1)) + 0.0005).unsqueeze(-1)
 
 
 def _padding(padding: Tensor | None, images: Tensor, size: torch.Size) -> Tensor:

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.backbone import Backbone
+from model.backbone import Backbone, build_backbone
 from model.contrast import episode_contrast
 from model.feature_cache import FeatureCache
 from model.features import EpisodeFeatures, episode_features, masked_average
+from model.hamming_clustering import HammingClustering, PublishedHammingClustering
+from model.layers import Merge
 from model.prior import prior
 from model.query_transformer import QueryTransformer
-from model.support_prototypes import HammingClustering, SupportPrototypes
+from model.sharing import SharedModel
+from model.support_prototypes import SupportPrototypes
+from model.weights import Weights
 
 # Before training, the logits are the nearest contrast times this.
 CONTRAST_SCALE = 15.0
 
 
-class FSSModel(nn.Module):
+class FSSModel(nn.Module, SharedModel):
     """Segments in a query image what the support masks show, from one or more support images.
+
+    The number of shots is no property of the network: one that was trained with one shot takes five. Every shot has
+    the same say: the prototype and the prior are means over the shots, and the pixels of all shots together are
+    clustered into prototypes.
 
     Letters: B episodes, K shots, (H, W) the input, (h, w) its features, C the hidden channels.
     """
@@ -31,15 +43,21 @@ class FSSModel(nn.Module):
         channels: int = 256,
         support_self_attention: bool = True,
         contrast_residual: bool = False,
+        published_clustering: bool = False,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
-        """With ``contrast_residual`` the untrained network is the *nearest* method, and training adds to it."""
+        """With ``contrast_residual`` the untrained network is the *nearest* method, and training adds to it.
+
+        ``settings`` are those that ``from_settings`` made the network from, kept to be saved with it.
+        """
         super().__init__()
+        self.settings = dict(settings or {})
         self.backbone: Backbone | FeatureCache = backbone
         self.adjust_query = _adjust(backbone.mid_channels, channels)
         self.adjust_support = _adjust(backbone.mid_channels, channels)
-        self.merge_query = _merge(2 * channels + 1, channels)
-        self.merge_support = _merge(2 * channels, channels)
-        self.hamming_clustering = HammingClustering()
+        self.merge_query = Merge(channels, maps=1)
+        self.merge_support = Merge(channels)
+        self.hamming_clustering = PublishedHammingClustering() if published_clustering else HammingClustering()
         self.support_prototypes = SupportPrototypes(channels, self_attention=support_self_attention)
         self.query_transformer = QueryTransformer(channels)
         self.classifier = _classifier(channels)
@@ -47,6 +65,18 @@ class FSSModel(nn.Module):
         if contrast_residual:
             for parameter in self.classifier[-1].parameters():
                 nn.init.zeros_(parameter)
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any], *, backbone_weights: Path | Weights | None) -> FSSModel:
+        """A network from the ``NETWORK_KEYS`` of ``settings``; random backbone where no weights are given."""
+        return cls(
+            configured_backbone(settings, backbone_weights),
+            channels=settings["hidden_dims"],
+            support_self_attention=settings["support_self_attention"],
+            contrast_residual=settings["contrast_residual"],
+            published_clustering=settings["compat"] == "published",
+            settings={key: settings[key] for key in NETWORK_KEYS},
+        )
 
     def cluster(self, features: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """features (N, C), k -> assignment (N,) int64, counts (k,). An instance's ``cluster`` may be replaced."""
@@ -63,9 +93,9 @@ class FSSModel(nn.Module):
     ) -> Tensor:
         """Logits (B, 2, H, W): background, object.
 
-        query_image (B, 3, H, W) and support_images (B, K, 3, H, W) ImageNet-normalised float; support_masks
-        (B, K, H, W) 0 background, 1 object, 255 void; query_padding (B, H, W) and support_padding (B, K, H, W)
-        True where padded (None: nothing is).
+        query_image (B, 3, H, W) and support_images (B, K, 3, H', W') ImageNet-normalised float; support_masks
+        (B, K, H', W') 0 background, 1 object, 255 void; query_padding (B, H, W) and support_padding (B, K, H', W')
+        True where padded (None: nothing is). Supports may have another size than the query.
         """
         features = episode_features(
             self.backbone, query_image, support_images, support_masks, query_padding, support_padding
@@ -77,38 +107,56 @@ class FSSModel(nn.Module):
         if self.contrast_scale is not None:
             contrast = episode_contrast(features)
             logits = logits + self.contrast_scale * torch.cat([-contrast, contrast], dim=1)
-        return F.interpolate(logits, query_image.shape[-2:], mode="bilinear", align_corners=True)
+        exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return F.interpolate(exact, query_image.shape[-2:], mode="bilinear", align_corners=True)
 
     def _merged(self, features: EpisodeFeatures) -> tuple[Tensor, Tensor]:
-        """Query (B, C, h, w) and supports (B, K, C, h, w), each told the prototype (SPEC sections 2 to 4)."""
+        """Query (B, C, h, w) and supports (B, K, C, h', w'), each told the prototype (SPEC sections 2 to 4)."""
+        B, K = features.share.shape[:2]
         query = self.adjust_query(features.query_mid)
-        support = _per_shot(self.adjust_support, features.support_mid)
-        own_prototypes = masked_average(support, features.share)[..., None, None]  # (B, K, C, 1, 1)
-        prototype = own_prototypes.mean(dim=1).expand_as(query)
+        support = self.adjust_support(features.support_mid.flatten(0, 1))
+        own_prototypes = masked_average(support, features.share.flatten(0, 1))  # (B * K, C)
+        prototype = own_prototypes.unflatten(0, (B, K)).mean(dim=1)
         prior_map = prior(features.query_high, features.support_high, features.share)
-        query = self.merge_query(torch.cat([query, prototype, prior_map], dim=1))
-        support = _per_shot(self.merge_support, torch.cat([support, own_prototypes.expand_as(support)], dim=2))
-        return query, support
+        query = self.merge_query(query, prototype, prior_map)
+        return query, self.merge_support(support, own_prototypes).unflatten(0, (B, K))
 
 
-def _per_shot(layer: nn.Module, support: Tensor) -> Tensor:
-    """Apply ``layer`` to each shot of (B, K, ...)."""
-    output: Tensor = layer(support.flatten(0, 1)).unflatten(0, support.shape[:2])
-    return output
+# The keys of a config's TRAIN section that say what the network is, and the size of the photographs it is made for.
+NETWORK_KEYS = (
+    "backbone",
+    "backbone_normalize",
+    "mid_stages",
+    "hidden_dims",
+    "support_self_attention",
+    "contrast_residual",
+    "compat",
+    "val_size",
+)
+
+
+def configured_backbone(settings: Mapping[str, Any], weights: Path | Weights | None) -> Backbone:
+    """The backbone that ``settings``, a config's TRAIN section, name. Raises ``UserError`` for sides it cannot take."""
+    backbone = build_backbone(
+        settings["backbone"],
+        weights=weights,
+        normalize=settings["backbone_normalize"],
+        mid_stages=settings["mid_stages"],
+    )
+    for key in ("train_h", "train_w", "val_size"):
+        if key in settings:
+            backbone.check_side(settings[key], f"TRAIN.{key}")
+    return backbone
 
 
 def _adjust(inputs: int, channels: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, channels, 1, bias=False), nn.ReLU(), nn.Dropout2d(0.5))
-
-
-def _merge(inputs: int, channels: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, channels, 1, bias=False), nn.ReLU())
+    return nn.Sequential(nn.Conv2d(inputs, channels, 1, bias=False), nn.ReLU(inplace=True), nn.Dropout2d(0.5))
 
 
 def _classifier(channels: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.Dropout2d(0.1),
         nn.Conv2d(channels, 2, 1),
     )

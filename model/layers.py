@@ -1,4 +1,4 @@
-"""Layers of the transformer: deformable self-attention, prototype cross-attention, FFN (SPEC section 7)."""
+"""Layers of the network: merging, deformable self-attention, prototype cross-attention, FFN (SPEC sections 4, 7)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.ops import deform_attn
+from model.precision import at_least_float32
 
 POINTS = 9
 # A flagged prototype gets this added to its attention logit, so that its weight underflows to zero.
@@ -18,6 +19,26 @@ FLAG_PENALTY = -10000.0
 def attention_heads(channels: int) -> int:
     """12 heads where the channels divide by 12, else 8."""
     return 12 if channels % 12 == 0 else 8
+
+
+class Merge(nn.Module):
+    """Features, prototype and further maps side by side through a 1x1 convolution and a ReLU (SPEC section 4).
+
+    The prototype is the same at every position, so its part of the convolution is computed once, not at each.
+    """
+
+    def __init__(self, channels: int, *, maps: int = 0) -> None:
+        super().__init__()
+        self.parts = [channels, channels, maps]
+        self.convolution = nn.Conv2d(sum(self.parts), channels, 1, bias=False)
+
+    def forward(self, features: Tensor, prototype: Tensor, maps: Tensor | None = None) -> Tensor:
+        """features (B, C, h, w), prototype (B, C), maps (B, maps, h, w) -> (B, C, h, w)"""
+        of_features, of_prototype, of_maps = self.convolution.weight.split(self.parts, dim=1)
+        merged = F.conv2d(features, of_features) + F.linear(prototype, of_prototype.flatten(1))[..., None, None]
+        if maps is not None:
+            merged = merged + F.conv2d(maps.to(features.dtype), of_maps)
+        return F.relu(merged, inplace=True)
 
 
 class DeformableSelfAttention(nn.Module):
@@ -58,21 +79,23 @@ class DeformableSelfAttention(nn.Module):
         if self.training:
             value = value * (torch.rand(B, L, 1, device=value.device) >= self.dropout)
         offsets = self.sampling_offsets(query).view(B, L, self.heads, 1, POINTS, 2)
-        weights = self.attention_weights(query).view(B, L, self.heads, POINTS).softmax(dim=-1)
-        weights = F.dropout(weights, self.dropout, self.training)[:, :, :, None]
-        h, w = size
-        scale = torch.tensor([w, h], device=query.device)
-        locations = _pixel_centres(size, query)[None, :, None, None, None] + offsets / scale
-        sampled = deform_attn(value.view(B, L, self.heads, C // self.heads), torch.tensor([[h, w]]), locations, weights)
+        weights = self.attention_weights(query).view(B, L, self.heads, 1, POINTS)
+        locations, weights = _locations_and_weights(offsets, weights, size)
+        weights = F.dropout(weights, self.dropout, self.training)
+        value = value.view(B, L, self.heads, C // self.heads)
+        sampled = deform_attn(value, torch.tensor([size], device=value.device), locations, weights)
         return self.output_projection(sampled)
 
 
-def _pixel_centres(size: tuple[int, int], like: Tensor) -> Tensor:
-    """(h * w, 2): (x, y) of every pixel's centre, 0..1 across the map."""
+@at_least_float32
+def _locations_and_weights(offsets: Tensor, weights: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """offsets (B, h * w, M, 1, P, 2) in pixels, logits (B, h * w, M, 1, P) -> locations 0..1 across the map, shares."""
     h, w = size
-    y = (torch.arange(h, device=like.device, dtype=like.dtype) + 0.5) / h
-    x = (torch.arange(w, device=like.device, dtype=like.dtype) + 0.5) / w
-    return torch.stack([x.expand(h, w), y[:, None].expand(h, w)], dim=-1).view(h * w, 2)
+    y = (torch.arange(h, device=offsets.device, dtype=offsets.dtype) + 0.5) / h
+    x = (torch.arange(w, device=offsets.device, dtype=offsets.dtype) + 0.5) / w
+    centres = torch.stack([x.expand(h, w), y[:, None].expand(h, w)], dim=-1).view(h * w, 1, 1, 1, 2)
+    locations = centres + offsets / torch.tensor([w, h], device=offsets.device)
+    return locations, weights.softmax(dim=-1)
 
 
 class PrototypeCrossAttention(nn.Module):
@@ -93,10 +116,12 @@ class PrototypeCrossAttention(nn.Module):
         q = self._split(self.query_projection(query))
         k = self._split(self.key_projection(prototypes))
         v = self._split(self.value_projection(prototypes))
-        logits = q @ k.transpose(-1, -2) / math.sqrt(C / self.heads)  # (B, heads, L, P)
-        logits = logits + FLAG_PENALTY * absent[:, None, None].to(logits.dtype)
-        attention = F.dropout(logits.softmax(dim=-1), self.dropout, self.training)
-        mixed = (attention @ v).transpose(1, 2).reshape(B, L, C)
+        penalty = FLAG_PENALTY * absent[:, None, None].to(q.dtype)  # (B, 1, 1, P), added to the logits
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=penalty, dropout_p=dropout
+        )  # (B, heads, L, C / heads)
+        mixed = mixed.transpose(1, 2).reshape(B, L, C)
         return F.dropout(self.output_projection(mixed), self.dropout, self.training)
 
     def _split(self, x: Tensor) -> Tensor:

@@ -1,48 +1,29 @@
-"""Building the network from plain settings, and from a checkpoint."""
+"""Trained networks: reading checkpoints, and the network in one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from model.backbone import build_backbone
 from model.fss_network import FSSModel
+from model.layouts import describe, named_tensors
 from model.weights import read_weights
 from util.errors import UserError
 
-CHECKPOINT_VERSION = 1
-# The keys of a config's TRAIN section that say what the network is.
-NETWORK_KEYS = (
-    "backbone",
-    "backbone_normalize",
-    "mid_stages",
-    "hidden_dims",
-    "support_self_attention",
-    "contrast_residual",
-)
-
-
-def build_model(settings: Mapping[str, Any], *, backbone_weights: Path | None) -> FSSModel:
-    """A network from the ``NETWORK_KEYS`` of ``settings``; random backbone where no weights are given."""
-    backbone = build_backbone(
-        settings["backbone"],
-        weights=backbone_weights,
-        normalize=settings["backbone_normalize"],
-        mid_stages=settings["mid_stages"],
-    )
-    return FSSModel(
-        backbone,
-        channels=settings["hidden_dims"],
-        support_self_attention=settings["support_self_attention"],
-        contrast_residual=settings["contrast_residual"],
-    )
+# 2: batch norm is folded into the backbone's convolutions.
+CHECKPOINT_VERSION = 2
 
 
 def load_model(path: Path | str) -> FSSModel:
-    """The network of a checkpoint, frozen backbone included, in evaluation mode on the CPU. Raises ``UserError``."""
-    checkpoint = read_checkpoint(Path(path))
-    model = build_model(checkpoint["config"]["TRAIN"], backbone_weights=None)
+    """The network of a checkpoint or of a shared folder, backbone included, in evaluation mode on the CPU.
+
+    Raises ``UserError``.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return FSSModel.from_pretrained(path)
+    checkpoint = read_checkpoint(path)
+    model = FSSModel.from_settings(checkpoint["config"]["TRAIN"], backbone_weights=None)
     model.load_state_dict(checkpoint["model"])
     return model.eval()
 
@@ -50,6 +31,15 @@ def load_model(path: Path | str) -> FSSModel:
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint of this project: ``version``, ``config``, ``model``, what training needs. ``UserError``."""
     checkpoint = read_weights(path)
-    if checkpoint.get("version") != CHECKPOINT_VERSION:
-        raise UserError(f"{path}: not a checkpoint of this software (version {CHECKPOINT_VERSION} expected)")
-    return checkpoint
+    version = checkpoint.get("version")
+    if version == CHECKPOINT_VERSION:
+        return checkpoint
+    if isinstance(version, int):
+        raise UserError(
+            f"{path}: a checkpoint of format {version}, this software reads format {CHECKPOINT_VERSION}; "
+            "train it again, or use the version that wrote it"
+        )
+    raise UserError(
+        f"{path}: not a checkpoint of this software but {describe(named_tensors(checkpoint))}; "
+        "for a checkpoint of the published code: python -m model.import_published IN.pth OUT.pth"
+    )

@@ -5,24 +5,58 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from model.precision import at_least_float32
 
+# Support positions compared at a time: bounds the memory of the cosines.
+_CHUNK = 512
+
+
+@torch.no_grad()
+@at_least_float32
 def prior(query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
     """Highest cosine of every query position to the masked support features, scaled to 0..1 for each image.
 
-    query (B, C, h, w); support (B, K, C, h, w); support_mask (B, K, h, w) in 0..1, the share of object.
-    Returns (B, 1, h, w), the mean over the K shots. Padded positions take part in the scaling.
+    query (B, C, h, w); support (B, K, C, h', w'); support_mask (B, K, h', w') in 0..1, the share of object.
+    Returns (B, 1, h, w), the mean over the K shots, without gradient. Padded positions take part in the scaling.
     """
-    B, K, _, h, w = support.shape
-    maps = [_best_cosine(query, support[:, shot] * support_mask[:, shot, None]) for shot in range(K)]
-    similarity = torch.stack(maps, dim=1)  # (B, K, h * w)
+    B, _, h, w = query.shape
+    similarity = best_cosine(query, support, support_mask)
     low, high = similarity.amin(dim=-1, keepdim=True), similarity.amax(dim=-1, keepdim=True)
     scaled = (similarity - low) / (high - low + 1e-7)
     return scaled.mean(dim=1).view(B, 1, h, w)
 
 
-def _best_cosine(query: Tensor, support: Tensor) -> Tensor:
-    """(B, C, h, w) twice -> (B, h * w): maximum over support positions of <a, b> / (|a||b| + 1e-7)."""
-    query, support = query.flatten(2), support.flatten(2)
-    products = support.transpose(1, 2) @ query  # (B, support position, query position)
-    norms = support.norm(dim=1)[:, :, None] * query.norm(dim=1)[:, None, :]
-    return (products / (norms + 1e-7)).amax(dim=1)
+@torch.library.custom_op("unsupfss::best_cosine", mutates_args=())
+def best_cosine(query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
+    """Maximum over support positions of <a, b> / (|a||b| + 1e-7), a the masked features: (B, K, h * w).
+
+    A library operation, because what it looks at depends on the mask, and a compiled network must not break here.
+    """
+    B, K = support.shape[:2]
+    rows = query.flatten(2)  # (B, C, h * w)
+    shots = [(b, k) for b in range(B) for k in range(K)]
+    best = [_best_cosine(rows[b], support[b, k].flatten(1), support_mask[b, k].flatten()) for b, k in shots]
+    return torch.stack(best).view(B, K, -1)
+
+
+@best_cosine.register_fake
+def _(query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
+    return query.new_empty(*support.shape[:2], query.shape[2] * query.shape[3])
+
+
+def _best_cosine(query: Tensor, support: Tensor, mask: Tensor) -> Tensor:
+    """query (C, Q), support (C, S), mask (S,) -> (Q,)"""
+    lowest = float("-inf")
+    if query.device.type == "cpu":
+        # Positions outside the mask have cosine 0 to everything and need no multiplying. On a GPU, waiting for their
+        # number would cost more than it saves.
+        inside = mask > 0
+        lowest = lowest if inside.all() else 0.0
+        support, mask = support[:, inside], mask[inside]
+    query_norm = query.norm(dim=0)
+    best = torch.full_like(query_norm, lowest)
+    for rows, share in zip(support.T.split(_CHUNK), mask.split(_CHUNK), strict=True):
+        rows = rows * share[:, None]
+        norms = rows.norm(dim=1)[:, None] * query_norm
+        best = torch.maximum(best, (rows @ query / (norms + 1e-7)).amax(dim=0))
+    return best

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from model.layers import DeformableSelfAttention, FeedForward, PrototypeCrossAttention, sine_position_encoding
@@ -51,8 +52,9 @@ class QueryTransformer(nn.Module):
         Returns (B, C, h, w).
         """
         B, C, h, w = features.shape
-        position = sine_position_encoding(padding, C).to(features.dtype).flatten(2).transpose(1, 2)
         x = features.flatten(2).transpose(1, 2)  # (B, h * w, C)
+        x = x.to(torch.promote_types(x.dtype, torch.float32))  # the sums along the layers keep float32
+        position = sine_position_encoding(padding, C).to(x.dtype).flatten(2).transpose(1, 2)
         for layer in self.layers:
             x = layer(
                 x,

@@ -8,9 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.clusterutils import hamming_kmeans, lsh_hash
 from model.layers import DeformableSelfAttention, FeedForward
-from util.seed import torch_random
 
 OBJECT_PROTOTYPES = 20
 BACKGROUND_PROTOTYPES = 50
@@ -18,35 +16,6 @@ LAYERS = 2
 
 # (features (N, C), k) -> (assignment (N,) int64, counts (k,))
 Cluster = Callable[[Tensor, int], tuple[Tensor, Tensor]]
-
-
-class HammingClustering(nn.Module):
-    """k-means of the features' hash codes (SPEC section 6).
-
-    Hyperplanes and first centroids come from the module's own generator: in training a new draw each call, counted
-    in a buffer so that a resumed run draws what it would have drawn; in evaluation the same draw always, so that
-    a prediction is a function of its inputs.
-    """
-
-    def __init__(self, *, bits: int = 32, iterations: int = 10, seed: int = 0) -> None:
-        super().__init__()
-        self.bits, self.iterations, self.seed = bits, iterations, seed
-        self.draws: Tensor
-        self.register_buffer("draws", torch.zeros((), dtype=torch.int64))
-
-    @torch.no_grad()
-    def forward(self, features: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """features (N, C), N >= k -> assignment (N,) int64 in 0..k-1, counts (k,) int64."""
-        N, C = features.shape
-        generator = torch_random("clustering", self.seed, int(self.draws) if self.training else "evaluation")
-        planes = torch.randn(self.bits, C + 1, generator=generator).to(features.device)
-        first = torch.randperm(N, generator=generator)[:k].to(features.device)
-        if self.training:
-            self.draws += 1
-        codes = lsh_hash(features.float(), planes)
-        lengths, ks = (torch.tensor([n], device=features.device) for n in (N, k))
-        assignment, counts, _ = hamming_kmeans(codes[None], lengths, codes[first][None], ks, self.iterations, self.bits)
-        return assignment[0].long(), counts[0].long()
 
 
 class SupportPrototypes(nn.Module):
@@ -71,9 +40,7 @@ class SupportPrototypes(nn.Module):
         pixels = self._attend(pixels, (h, w), padding.reshape(B * K, h * w)).reshape(B, K * h * w, C)
         objects = with_both_sides(masks).flatten(1)
         valid = ~padding.flatten(1)
-        episodes = [_episode_prototypes(pixels[b], objects[b], valid[b], cluster) for b in range(B)]
-        prototypes = torch.stack([rows for rows, _ in episodes])
-        absent = torch.stack([flags for _, flags in episodes])
+        prototypes, absent = _prototypes_of_all(pixels, objects, valid, cluster)
         return F.normalize(prototypes, dim=-1), absent
 
     def _attend(self, x: Tensor, size: tuple[int, int], ignored: Tensor) -> Tensor:
@@ -100,6 +67,13 @@ def with_both_sides(masks: Tensor) -> Tensor:
     corners = masks[..., :: max(h - 1, 1), :: max(w - 1, 1)]
     corners &= ~no_background[..., None, None]
     return masks
+
+
+@torch.compiler.disable  # how many pixels a cluster has depends on the masks
+def _prototypes_of_all(pixels: Tensor, objects: Tensor, valid: Tensor, cluster: Cluster) -> tuple[Tensor, Tensor]:
+    """pixels (B, N, C), objects and valid (B, N) bool -> prototypes (B, 70, C), absent (B, 70)."""
+    episodes = [_episode_prototypes(*episode, cluster) for episode in zip(pixels, objects, valid, strict=True)]
+    return torch.stack([rows for rows, _ in episodes]), torch.stack([flags for _, flags in episodes])
 
 
 def _episode_prototypes(pixels: Tensor, objects: Tensor, valid: Tensor, cluster: Cluster) -> tuple[Tensor, Tensor]:

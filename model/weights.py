@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from model.layouts import describe, named_tensors, to_timm
 from util.errors import UserError
 
-_MOCO_PREFIX = "module.encoder_q."
+
+class Weights(NamedTuple):
+    """The tensors of a file under timm's names, and the file."""
+
+    path: Path
+    tensors: Mapping[str, Tensor]
 
 
 def read_weights(path: Path) -> dict[str, Any]:
@@ -30,7 +37,8 @@ def read_weights(path: Path) -> dict[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([argparse.Namespace]):  # DINO's checkpoints hold their arguments
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise UserError(
             f"{path}: not a readable weight file; expected tensors in a torch or safetensors file, fetch it again"
@@ -40,24 +48,22 @@ def read_weights(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The named tensors of a weights file; of a MoCo checkpoint those of the query encoder, without their prefix."""
-    content = read_weights(path)
-    tensors = {key: value for key, value in content.get("state_dict", content).items() if isinstance(value, Tensor)}
+def read_tensors(path: Path) -> Weights:
+    """The named tensors of a weights file in any of the layouts that ``model.layouts`` knows. Raises ``UserError``."""
+    tensors = to_timm(named_tensors(read_weights(path)))
     if not tensors:
         raise UserError(f"{path}: holds no named tensors; a state dict or a checkpoint with 'state_dict' is needed")
-    encoder = {key.removeprefix(_MOCO_PREFIX): value for key, value in tensors.items() if key.startswith(_MOCO_PREFIX)}
-    return encoder or tensors
+    return Weights(path, tensors)
 
 
-def load_tensors(network: nn.Module, tensors: Mapping[str, Tensor], path: Path, *, name: str) -> None:
-    """Load every parameter and statistic of ``network``, which is called ``name``, from the tensors of ``path``.
+def load_tensors(network: nn.Module, weights: Weights, *, name: str) -> None:
+    """Load every parameter and statistic of ``network``, which is called ``name``.
 
     What the file holds beyond them (classifiers, heads) is left over; ``num_batches_tracked`` may be missing.
     Names may differ in dots and underscores, because timm renames stages when it returns features only.
     Raises ``UserError`` when a tensor is missing or has another shape.
     """
-    found = {_plain(key): tensor for key, tensor in tensors.items()}
+    found = {_plain(key): tensor for key, tensor in weights.tensors.items()}
     wanted = {key: tensor for key, tensor in network.state_dict().items() if not key.endswith("num_batches_tracked")}
     fitting = {
         key: found[_plain(key)]
@@ -67,26 +73,12 @@ def load_tensors(network: nn.Module, tensors: Mapping[str, Tensor], path: Path, 
     if len(fitting) < len(wanted):
         left_over = len(found.keys() - {_plain(key) for key in wanted})
         raise UserError(
-            f"{path}: weights of another architecture than {name}: {len(wanted) - len(fitting)} of {len(wanted)} "
-            f"tensors are missing or of another shape, {left_over} are unexpected; it looks like {_describe(found)}"
+            f"{weights.path}: weights of another architecture than {name}: {len(wanted) - len(fitting)} of "
+            f"{len(wanted)} tensors are missing or of another shape, {left_over} are unexpected; it looks like "
+            f"{describe(weights.tensors)}"
         )
     network.load_state_dict(fitting, strict=False)
 
 
 def _plain(key: str) -> str:
     return key.replace(".", "_")
-
-
-def _describe(tensors: Mapping[str, Tensor]) -> str:
-    """What a state dict (names with underscores for dots) seems to belong to."""
-    marks = {
-        "conv_stem_weight": "a timm EfficientNet or MobileNet",
-        "patch_embed_proj_weight": "a vision transformer",
-        "conv3_weight": "a deep-stem ResNet (semseg layout)",
-        "layer4_0_conv3_weight": "a ResNet-50 or larger",
-        "layer1_0_conv1_weight": "a ResNet-18 or ResNet-34, or the first layers of a ResNet",
-    }
-    for key, family in marks.items():
-        if key in tensors:
-            return family
-    return f"something with names like '{next(iter(tensors))}'"

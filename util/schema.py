@@ -8,18 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from util.files import PROJECT
 
-
-def _one_over_eight(side: int) -> int:
-    if side % 8 != 1:
-        raise ValueError(f"must be 1 more than a multiple of 8, like 257 or 473, not {side}")
-    return side
-
-
-Side = Annotated[int, Field(ge=33), AfterValidator(_one_over_eight)]
+# 1 more than a multiple of the backbone's stride, which the backbone checks.
+Side = Annotated[int, Field(ge=33)]
 
 
 class _Section(BaseModel):
@@ -85,7 +79,9 @@ class TrainSection(_Section):
     # Network
     backbone: str = Field("resnet50_v2", description="resnet50_v2, resnet101_v2 (deep stem) or any timm model")
     backbone_weights: Path | None = Field(None, description="a file, 'timm' for timm's download, empty: random")
-    backbone_normalize: Literal["imagenet", "inception", "timm"] = "imagenet"
+    backbone_normalize: Literal["imagenet", "inception", "timm"] = Field(
+        "timm", description="what its weights expect; timm: what timm says of the model"
+    )
     mid_stages: list[int] = Field([-3, -2], min_length=1, description="stages that are concatenated")
     hidden_dims: int = Field(256, ge=8, multiple_of=8)
     support_self_attention: bool = True

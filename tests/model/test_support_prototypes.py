@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from model.clusterutils import hamming_kmeans, lsh_hash
-from model.support_prototypes import HammingClustering, _episode_prototypes, with_both_sides
+from model.hamming_clustering import HammingClustering
+from model.support_prototypes import _episode_prototypes, with_both_sides
 from tests import golden
 
 

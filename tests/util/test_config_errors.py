@@ -37,15 +37,15 @@ def test_unknown_key_in_a_file(write_config: WriteConfig) -> None:
 
 
 def test_all_problems_are_listed_at_once() -> None:
-    message = problems("epoch=3", "batch_size=many", "train_h=472", "scale_max=0.5", "split=4", "weight")
-    for part in ("'epoch'", "TRAIN.batch_size='many'", "TRAIN.train_h must", "TRAIN.scale_max must", "TRAIN.split=4"):
+    message = problems("epoch=3", "batch_size=many", "train_h=9", "scale_max=0.5", "split=4", "weight")
+    for part in ("'epoch'", "TRAIN.batch_size='many'", "TRAIN.train_h=9", "TRAIN.scale_max must", "TRAIN.split=4"):
         assert part in message
     assert "'weight' has no value" in message
 
 
 IMPOSSIBLE = """
 epochs=-1, epochs=1.5, epochs={, epochs=a: b, batch_size=0, base_lr=0, base_lr=.inf, base_lr=.nan, momentum=1, shot=0,
-rotate_max=-11, val_size=1, train_w=480, ignore_label=0, cluster_num=256, recipe=both, extractor=resnet, classes=255,
+rotate_max=-11, val_size=1, train_w=4, ignore_label=0, cluster_num=256, recipe=both, extractor=resnet, classes=255,
 evaluate=maybe, mid_stages=[]
 """
 

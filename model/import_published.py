@@ -1,0 +1,150 @@
+"""Weights of others made ours: ``python -m model.import_published IN.pth OUT.pth``.
+
+A checkpoint of the published few-shot code becomes a checkpoint that gives the published logits. The file of a
+backbone (the published deep-stem ResNets, torchvision's ResNets, MoCo v2, SimCLR, DINO) becomes one with timm's names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from model.backbone import build_backbone
+from model.fss_network import FSSModel
+from model.layouts import PUBLISHED_MARK, describe, named_tensors, timm_name, to_timm
+from model.loading import CHECKPOINT_VERSION
+from model.weights import Weights, read_tensors, read_weights
+from util.environment import describe as describe_environment
+from util.errors import UserError, run_command
+from util.files import atomic_write
+from util.logging import logger, start_logging
+
+_BACKBONE = "backbone.body."
+# Parts of the published network whose results it throws away.
+_UNUSED = ("transformer.self_supp_cluster.", "addtional_proj.", "pred_supp_qry_proj.")
+# Published names (regular expressions) -> ours. Four norms and two FFNs make up a layer of the query transformer.
+_ATTENTION = {
+    "sampling_offsets": "sampling_offsets",
+    "attention_weights": "attention_weights",
+    "value_proj": "value_projection",
+    "output_proj": "output_projection",
+    "q_fc": "query_projection",
+    "k_fc": "key_projection",
+    "v_fc": "value_projection",
+    "proj": "output_projection",
+}
+_LAYERS = {"layers.0.0": "expand", "layers.1": "contract"}
+_OUTSIDE = {
+    "adjust_feature_supp.0": "adjust_support.0",
+    "adjust_feature_qry.0": "adjust_query.0",
+    "qry_merge_feat.0": "merge_query.convolution",
+    "supp_merge_feat.0": "merge_support.convolution",
+    "classifier.0": "classifier.0",
+    "classifier.3": "classifier.3",
+}
+
+
+def main(arguments: list[str]) -> None:
+    """Read the command line, convert, and say how to use the result."""
+    parser = argparse.ArgumentParser(prog="python -m model.import_published", description=__doc__)
+    parser.add_argument("source", type=Path, metavar="IN")
+    parser.add_argument("target", type=Path, metavar="OUT")
+    words = parser.parse_args(arguments)
+    start_logging()
+    content = read_weights(words.source)
+    if PUBLISHED_MARK in named_tensors(content):
+        checkpoint = import_checkpoint(content, words.source)
+        with atomic_write(words.target) as temporary:
+            torch.save(checkpoint, temporary)
+        logger.info("%s: use it with TRAIN.weight=%s", words.target, words.target)
+    else:
+        import_backbone(words.source, words.target)
+
+
+def import_checkpoint(content: Mapping[str, Any], source: Path) -> dict[str, Any]:
+    """A checkpoint of ours, ``compat: published``, from the content of a published one. Raises ``UserError``."""
+    tensors = named_tensors(content)
+    unused = {key: value for key, value in tensors.items() if key.startswith(_UNUSED)}
+    backbone = {key.removeprefix(_BACKBONE): value for key, value in tensors.items() if key.startswith(_BACKBONE)}
+    rest = {key: value for key, value in tensors.items() if key not in unused and not key.startswith(_BACKBONE)}
+    name = timm_name(backbone)
+    if name not in ("resnet50_v2", "resnet101_v2"):
+        raise UserError(f"{source}: its backbone should be a deep-stem ResNet-50 or 101; it is {describe(backbone)}")
+    settings = {
+        "backbone": name,
+        "backbone_normalize": "imagenet",
+        "mid_stages": [-3, -2],
+        "hidden_dims": tensors[PUBLISHED_MARK].shape[0],
+        "support_self_attention": False,
+        "contrast_residual": False,
+        "compat": "published",
+        "val_size": 473,
+    }
+    model = FSSModel.from_settings(settings, backbone_weights=Weights(source, to_timm(backbone)))
+    ours = {our_name(key): value for key, value in rest.items()}
+    wanted = {key: value for key, value in model.state_dict().items() if not key.startswith("backbone.")}
+    wrong = sorted(key for key in wanted.keys() | ours.keys() if _shape(wanted, key) != _shape(ours, key))
+    if wrong:
+        raise UserError(f"{source}: not the published network; wrong or missing: {', '.join(wrong)}")
+    model.load_state_dict(ours, strict=False)
+    numbers = f"{sum(value.numel() for value in unused.values()):,}"
+    logger.info("%d tensors (%s numbers) that the published network never uses are left out", len(unused), numbers)
+    return {
+        "version": CHECKPOINT_VERSION,
+        "config": {"dataset": "published", "experiment": source.name, "TRAIN": settings},
+        "model": model.state_dict(),
+        "epoch": int(content.get("epoch", 0)),
+        "label_use": "unknown (published checkpoint)",
+        "environment": describe_environment(),
+    }
+
+
+def import_backbone(source: Path, target: Path) -> None:
+    """Write the backbone in ``source`` to ``target`` under timm's names, after it was loaded for a test.
+
+    Raises ``UserError`` for a file that is no backbone.
+    """
+    weights = read_tensors(source)
+    name = timm_name(weights.tensors)
+    if name is None:
+        kind = describe(weights.tensors)
+        raise UserError(f"{source}: neither a published checkpoint nor a known backbone; it looks like {kind}")
+    build_backbone(name, weights=weights, normalize="imagenet", mid_stages=[-2])
+    with atomic_write(target) as temporary:
+        if target.suffix == ".safetensors":
+            save_file({key: value.contiguous() for key, value in weights.tensors.items()}, temporary)
+        else:
+            torch.save(dict(weights.tensors), temporary)
+    logger.info("%s: use it with TRAIN.backbone=%s TRAIN.backbone_weights=%s", target, name, target)
+
+
+def our_name(published: str) -> str:
+    """Our name of a published parameter outside the backbone; the name itself where there is none."""
+    stem, _, kind = published.rpartition(".")
+    if stem in _OUTSIDE:
+        return f"{_OUTSIDE[stem]}.{kind}"
+    if match := re.fullmatch(r"transformer\.(qry_self|cross)_layers\.(\d+)\.(\w+)", stem):
+        part = {"qry_self": "self_attention", "cross": "cross_attention"}[match[1]]
+        return f"query_transformer.layers.{match[2]}.{part}.{_ATTENTION.get(match[3], match[3])}.{kind}"
+    if match := re.fullmatch(r"transformer\.ffns\.(\d+)\.(layers\.0\.0|layers\.1)", stem):
+        layer, number = divmod(int(match[1]), 2)
+        return f"query_transformer.layers.{layer}.feed_forwards.{number}.{_LAYERS[match[2]]}.{kind}"
+    if match := re.fullmatch(r"transformer\.layer_norms\.(\d+)", stem):
+        layer, number = divmod(int(match[1]), 4)
+        return f"query_transformer.layers.{layer}.norms.{number}.{kind}"
+    return published
+
+
+def _shape(tensors: Mapping[str, Tensor], key: str) -> torch.Size | None:
+    return tensors[key].shape if key in tensors else None
+
+
+if __name__ == "__main__":
+    run_command(main)

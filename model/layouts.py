@@ -1,0 +1,127 @@
+"""What a weight file is, told from the names and shapes of its tensors, and the names that our networks use."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+# A tensor that only the few-shot network of the published code has.
+PUBLISHED_MARK = "adjust_feature_supp.0.weight"
+
+# Where published checkpoints keep their tensors, and what they write before the names; the first that fits.
+_CONTAINERS = ("state_dict", "teacher", "model")
+_PREFIXES = ("module.encoder_q.", "module.backbone.", "backbone.", "module.")
+
+# The first of these that a file has says what it is; ResNets and vision transformers are told more closely.
+_MARKS = {
+    "conv_stem.weight": "an EfficientNet or MobileNet of timm",
+    "net.0.0.weight": "SimCLR v2 in the layout of its TensorFlow weights",
+    "stages.0.blocks.0.conv_dw.weight": "a ConvNeXt of timm",
+}
+_RESNETS: dict[tuple[str, tuple[int, ...]], str] = {
+    ("basic", (2, 2, 2, 2)): "18",
+    ("basic", (3, 4, 6, 3)): "34",
+    ("bottleneck", (3, 4, 6, 3)): "50",
+    ("bottleneck", (3, 4, 23, 3)): "101",
+    ("bottleneck", (3, 8, 36, 3)): "152",
+}
+_VIT_SIZES = {192: "tiny", 384: "small", 768: "base", 1024: "large", 1280: "huge", 1536: "giant"}
+# Deep stem as published (semseg) -> as timm names it.
+_DEEP_STEM = {
+    "conv1": "conv1.0",
+    "bn1": "conv1.1",
+    "conv2": "conv1.3",
+    "bn2": "conv1.4",
+    "conv3": "conv1.6",
+    "bn3": "bn1",
+}
+
+
+def named_tensors(content: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors of a file under the names that their network gives them.
+
+    Of a checkpoint the weights, of MoCo's the query encoder, of DINO's the teacher's backbone; ``module.`` and the
+    like are left out.
+    """
+    for container in _CONTAINERS:
+        if isinstance(content.get(container), Mapping):
+            content = content[container]
+            break
+    tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
+    if any(key.endswith(PUBLISHED_MARK) for key in tensors):
+        return {key.removeprefix("module."): value for key, value in tensors.items()}
+    for prefix in _PREFIXES:
+        chosen = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        if chosen:
+            return chosen
+    return tensors
+
+
+def describe(tensors: Mapping[str, Tensor]) -> str:
+    """What tensors, as ``named_tensors`` gives them, belong to, in words."""
+    if PUBLISHED_MARK in tensors:
+        return "a few-shot checkpoint of the published code"
+    model = timm_name(tensors)
+    if model is not None:
+        kinds = {"plain": "a torchvision ResNet, ", None: "the vision transformer "}
+        return kinds.get(_stem(tensors), "a ResNet with the deep stem, ") + model
+    if "layer1.0.conv1.weight" in tensors:
+        return "a ResNet, or a part of one"
+    if "patch_embed.proj.weight" in tensors:
+        return "a vision transformer"
+    known = [words for mark, words in _MARKS.items() if mark in tensors]
+    return known[0] if known else f"something with names like '{next(iter(tensors), '')}'"
+
+
+def timm_name(tensors: Mapping[str, Tensor]) -> str | None:
+    """The backbone that tensors fit, as ``TRAIN.backbone`` calls it; None where they do not tell."""
+    stem = _stem(tensors)
+    if "layer4.0.conv1.weight" in tensors and stem is not None:
+        block = "bottleneck" if "layer1.0.conv3.weight" in tensors else "basic"
+        blocks = tuple(_count(tensors, rf"layer{stage}\.(\d+)\.") for stage in (1, 2, 3, 4))
+        depth = _RESNETS.get((block, blocks))
+        if depth is None:
+            return None
+        return f"resnet{depth}" if stem == "plain" else f"resnet{depth}_v2"
+    if "patch_embed.proj.weight" in tensors and "pos_embed" in tensors:
+        channels, _, patch, _ = tensors["patch_embed.proj.weight"].shape
+        tokens = tensors["pos_embed"].shape[1] - int("cls_token" in tensors)
+        size = _VIT_SIZES.get(channels)
+        if size is None:
+            return None
+        if "blocks.0.ls1.gamma" in tensors:
+            registers = "_reg4" if "reg_token" in tensors or "register_tokens" in tensors else ""
+            return f"vit_{size}_patch{patch}{registers}_dinov2"
+        return f"vit_{size}_patch{patch}_{patch * math.isqrt(tokens)}"
+    return None
+
+
+def to_timm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors under timm's names: those of the deep stem differ, other layouts are left as they are."""
+    if _stem(tensors) != "semseg":
+        return dict(tensors)
+    return {_deep_stem_name(key): value for key, value in tensors.items()}
+
+
+def _stem(tensors: Mapping[str, Tensor]) -> str | None:
+    """A ResNet's first layers: ``plain`` for one convolution of 7x7, for three of 3x3 who names them so."""
+    if "conv3.weight" in tensors and "bn3.weight" in tensors:
+        return "semseg"
+    if "conv1.6.weight" in tensors and tensors["conv1.6.weight"].shape[0] == 128:
+        return "timm"
+    first = tensors.get("conv1.weight")
+    return "plain" if first is not None and first.shape[-1] == 7 else None
+
+
+def _count(tensors: Mapping[str, Tensor], pattern: str) -> int:
+    numbers = {match.group(1) for key in tensors if (match := re.match(pattern, key))}
+    return len(numbers)
+
+
+def _deep_stem_name(key: str) -> str:
+    stem, _, rest = key.partition(".")
+    return f"{_DEEP_STEM.get(stem, stem)}.{rest}"

@@ -1,0 +1,36 @@
+"""Which parts keep float32 when the rest runs in a shorter type under ``torch.autocast``."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def at_least_float32(function: Callable[P, R]) -> Callable[P, R]:
+    """Make ``function`` compute in the type of its tensors, those of 16 bits widened, whatever autocast says.
+
+    For sums over thousands of positions, differences of similar numbers and comparisons, where 8 bits do not do.
+    """
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        with torch.autocast(_device(*args), enabled=False):
+            return function(*map(_widen, args), **kwargs)  # type: ignore[arg-type]
+
+    return wrapped
+
+
+def _widen(value: object) -> object:
+    is_short = isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16)
+    return value.float() if isinstance(value, Tensor) and is_short else value
+
+
+def _device(*args: object) -> str:
+    return next(value.device.type for value in args if isinstance(value, Tensor))
