@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from model.backbone import Backbone
 from model.contrast import episode_contrast
 from model.feature_cache import FeatureCache
-from model.features import EpisodeFeatures, episode_features, masked_average
+from model.features import EpisodeFeatures, EpisodeMasks, episode_features, masked_average
 
 METHODS = ("foreground", "prototype", "nearest")
 
@@ -36,21 +36,22 @@ class Baseline(nn.Module):
         if self.method == "foreground":
             score = torch.ones_like(query_image[:, :1])
         else:
-            features = episode_features(
+            features, masks = episode_features(
                 self.backbone, query_image, support_images, support_masks, query_padding, support_padding
             )
-            score = episode_contrast(features) if self.method == "nearest" else _prototype_contrast(features)
+            score = (
+                episode_contrast(features, masks) if self.method == "nearest" else _prototype_contrast(features, masks)
+            )
         score = F.interpolate(score, query_image.shape[-2:], mode="bilinear", align_corners=True)
         return torch.cat([-score, score], dim=1)
 
 
-def _prototype_contrast(features: EpisodeFeatures) -> Tensor:
+def _prototype_contrast(features: EpisodeFeatures, masks: EpisodeMasks) -> Tensor:
     """Cosine to the object prototype minus cosine to the background prototype: (B, 1, h, w)."""
-    background = (1 - features.share) * ~features.support_padding
+    support_mid = features.support_mid.unflatten(0, masks.share.shape[:2])
+    background = (1 - masks.share) * ~masks.support_padding
     similarities = [
-        F.cosine_similarity(
-            features.query_mid, masked_average(features.support_mid, mask).mean(dim=1)[..., None, None], dim=1
-        )
-        for mask in (features.share, background)
+        F.cosine_similarity(features.query_mid, masked_average(support_mid, mask).mean(dim=1)[..., None, None], dim=1)
+        for mask in (masks.share, background)
     ]
     return (similarities[0] - similarities[1])[:, None]

@@ -6,20 +6,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.features import EpisodeFeatures
+from model.features import EpisodeFeatures, EpisodeMasks
 from model.precision import at_least_float32
 
 NEIGHBOURS = 5
 
 
-def episode_contrast(features: EpisodeFeatures) -> Tensor:
+def episode_contrast(features: EpisodeFeatures, masks: EpisodeMasks) -> Tensor:
     """The *nearest* contrast of an episode's mid and high features together: (B, 1, h, w)."""
     return nearest_contrast(
         _unit_features(features.query_mid, features.query_high),
-        _unit_features(features.support_mid, features.support_high),
-        features.share,
-        features.query_padding,
-        features.support_padding,
+        _unit_features(features.support_mid, features.support_high).unflatten(0, masks.share.shape[:2]),
+        masks.share,
+        masks.query_padding,
+        masks.support_padding,
     )
 
 

@@ -12,17 +12,22 @@ from model.backbone import Backbone
 from model.feature_cache import FeatureCache
 
 
-class EpisodeFeatures(NamedTuple):
-    """Letters: B episodes, K shots, (h, w) the query's feature map, (h', w') the supports'."""
+class EpisodeMasks(NamedTuple):
+    """Masks at feature resolution. Letters: B episodes, K shots, (h, w) the query's map, (h', w') the supports'."""
 
-    query_mid: Tensor  # (B, Cm, h, w)
-    query_high: Tensor  # (B, Ch, h, w)
-    support_mid: Tensor  # (B, K, Cm, h', w')
-    support_high: Tensor  # (B, K, Ch, h', w')
     share: Tensor  # (B, K, h', w') share of object, 0..1
     objects: Tensor  # (B, K, h', w') True on the object
     query_padding: Tensor  # (B, h, w) True where padded
     support_padding: Tensor  # (B, K, h', w') True where padded
+
+
+class EpisodeFeatures(NamedTuple):
+    """Frozen features, hundreds of megabytes of them: not to be held longer than needed."""
+
+    query_mid: Tensor  # (B, Cm, h, w)
+    query_high: Tensor  # (B, Ch, h, w)
+    support_mid: Tensor  # (B * K, Cm, h', w'); not (B, K, ...), which convolutions would copy
+    support_high: Tensor  # (B * K, Ch, h', w')
 
 
 def episode_features(
@@ -32,24 +37,20 @@ def episode_features(
     support_masks: Tensor,
     query_padding: Tensor | None,
     support_padding: Tensor | None,
-) -> EpisodeFeatures:
-    """Features without gradients (SPEC section 2); the arguments are those of ``FSSModel.forward``."""
-    B, K = support_images.shape[:2]
+) -> tuple[EpisodeFeatures, EpisodeMasks]:
+    """Features without gradients, and masks (SPEC section 2); the arguments are those of ``FSSModel.forward``."""
     query_mid, query_high = backbone(query_image)
-    support_mid, support_high = (x.unflatten(0, (B, K)) for x in backbone(support_images.flatten(0, 1)))
+    support_mid, support_high = backbone(support_images.flatten(0, 1))
     query_size, support_size = query_high.shape[-2:], support_high.shape[-2:]
     is_object = support_masks == 1
     exact = torch.promote_types(query_mid.dtype, torch.float32)
-    return EpisodeFeatures(
-        query_mid=query_mid,
-        query_high=query_high,
-        support_mid=support_mid,
-        support_high=support_high,
+    masks = EpisodeMasks(
         share=F.interpolate(is_object.to(exact), support_size, mode="bilinear", align_corners=True),
         objects=_nearest(is_object, support_size),
         query_padding=_padding(query_padding, query_image, query_size),
         support_padding=_padding(support_padding, support_images, support_size),
     )
+    return EpisodeFeatures(query_mid, query_high, support_mid, support_high), masks
 
 
 def masked_average(features: Tensor, mask: Tensor) -> Tensor:

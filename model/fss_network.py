@@ -97,29 +97,33 @@ class FSSModel(nn.Module, SharedModel):
         (B, K, H', W') 0 background, 1 object, 255 void; query_padding (B, H, W) and support_padding (B, K, H', W')
         True where padded (None: nothing is). Supports may have another size than the query.
         """
-        features = episode_features(
+        features, masks = episode_features(
             self.backbone, query_image, support_images, support_masks, query_padding, support_padding
         )
-        query, support = self._merged(features)
-        prototypes, absent = self.support_prototypes(support, features.objects, features.support_padding, self.cluster)
-        attended = self.query_transformer(query, features.query_padding, prototypes, absent)
+        contrast = None if self.contrast_scale is None else self.contrast_scale * episode_contrast(features, masks)
+        query, support = self._merged(features, masks.share)
+        del features
+        prototypes, absent = self.support_prototypes(support, masks.objects, masks.support_padding, self.cluster)
+        attended = self.query_transformer(query, masks.query_padding, prototypes, absent)
         logits = self.classifier(attended)
-        if self.contrast_scale is not None:
-            contrast = episode_contrast(features)
-            logits = logits + self.contrast_scale * torch.cat([-contrast, contrast], dim=1)
+        if contrast is not None:
+            logits = logits + torch.cat([-contrast, contrast], dim=1)
         exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
         return F.interpolate(exact, query_image.shape[-2:], mode="bilinear", align_corners=True)
 
-    def _merged(self, features: EpisodeFeatures) -> tuple[Tensor, Tensor]:
-        """Query (B, C, h, w) and supports (B, K, C, h', w'), each told the prototype (SPEC sections 2 to 4)."""
-        B, K = features.share.shape[:2]
+    def _merged(self, features: EpisodeFeatures, share: Tensor) -> tuple[Tensor, Tensor]:
+        """Query (B, C, h, w) and supports (B, K, C, h', w'), each told the prototype (SPEC sections 2 to 4).
+
+        share (B, K, h', w') in 0..1, that of the object.
+        """
+        shots = share.shape[:2]  # (B, K)
         query = self.adjust_query(features.query_mid)
-        support = self.adjust_support(features.support_mid.flatten(0, 1))
-        own_prototypes = masked_average(support, features.share.flatten(0, 1))  # (B * K, C)
-        prototype = own_prototypes.unflatten(0, (B, K)).mean(dim=1)
-        prior_map = prior(features.query_high, features.support_high, features.share)
+        support = self.adjust_support(features.support_mid)
+        own_prototypes = masked_average(support, share.flatten(0, 1))  # (B * K, C)
+        prototype = own_prototypes.unflatten(0, shots).mean(dim=1)
+        prior_map = prior(features.query_high, features.support_high.unflatten(0, shots), share)
         query = self.merge_query(query, prototype, prior_map)
-        return query, self.merge_support(support, own_prototypes).unflatten(0, (B, K))
+        return query, self.merge_support(support, own_prototypes).unflatten(0, shots)
 
 
 # The keys of a config's TRAIN section that say what the network is, and the size of the photographs it is made for.

@@ -5,7 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from model.layers import DeformableSelfAttention, FeedForward, PrototypeCrossAttention, sine_position_encoding
+from model.layers import (
+    DeformableSelfAttention,
+    FeedForward,
+    PrototypeCrossAttention,
+    recomputed,
+    sine_position_encoding,
+)
 
 LAYERS = 2
 
@@ -24,7 +30,6 @@ class QueryTransformerLayer(nn.Module):
     def forward(
         self,
         x: Tensor,
-        *,
         position: Tensor,
         size: tuple[int, int],
         ignored: Tensor,
@@ -56,12 +61,5 @@ class QueryTransformer(nn.Module):
         x = x.to(torch.promote_types(x.dtype, torch.float32))  # the sums along the layers keep float32
         position = sine_position_encoding(padding, C).to(x.dtype).flatten(2).transpose(1, 2)
         for layer in self.layers:
-            x = layer(
-                x,
-                position=position,
-                size=(h, w),
-                ignored=padding.flatten(1),
-                prototypes=prototypes,
-                absent=absent,
-            )
+            x = recomputed(layer, x, position, (h, w), padding.flatten(1), prototypes, absent)
         return x.transpose(1, 2).reshape(B, C, h, w)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.layers import DeformableSelfAttention, FeedForward
+from model.layers import DeformableSelfAttention, FeedForward, recomputed
 
 OBJECT_PROTOTYPES = 20
 BACKGROUND_PROTOTYPES = 50
@@ -18,17 +18,30 @@ LAYERS = 2
 Cluster = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 
 
+class SupportAttentionLayer(nn.Module):
+    """Deformable self-attention within a support image and FFN, each followed by a LayerNorm."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.attention = DeformableSelfAttention(channels)
+        self.feed_forward = FeedForward(channels)
+        self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(2))
+        self.dropout = nn.Dropout(0.1)
+
+    def forward(self, x: Tensor, size: tuple[int, int], ignored: Tensor) -> Tensor:
+        """x (N, h * w, C); size (h, w); ignored (N, h * w) True where padded. Returns (N, h * w, C)."""
+        x = self.norms[0](x + self.dropout(self.attention(x, x, size, ignored)))
+        attended: Tensor = self.norms[1](self.feed_forward(x))
+        return attended
+
+
 class SupportPrototypes(nn.Module):
     """Merged support features to at most 70 unit-length prototypes for each episode."""
 
     def __init__(self, channels: int, *, self_attention: bool = True) -> None:
         super().__init__()
         layers = LAYERS if self_attention else 0
-        self.attentions = nn.ModuleList(DeformableSelfAttention(channels) for _ in range(layers))
-        self.attention_norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(layers))
-        self.feed_forwards = nn.ModuleList(FeedForward(channels) for _ in range(layers))
-        self.feed_forward_norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(layers))
-        self.dropout = nn.Dropout(0.1)
+        self.layers = nn.ModuleList(SupportAttentionLayer(channels) for _ in range(layers))
 
     def forward(self, features: Tensor, masks: Tensor, padding: Tensor, cluster: Cluster) -> tuple[Tensor, Tensor]:
         """features (B, K, C, h, w); masks (B, K, h, w) True on the object; padding (B, K, h, w) True where padded.
@@ -37,20 +50,14 @@ class SupportPrototypes(nn.Module):
         """
         B, K, C, h, w = features.shape
         pixels = features.flatten(3).transpose(2, 3).reshape(B * K, h * w, C)
-        pixels = self._attend(pixels, (h, w), padding.reshape(B * K, h * w)).reshape(B, K * h * w, C)
+        pixels = pixels.to(torch.promote_types(pixels.dtype, torch.float32))  # sums along the layers keep float32
+        for layer in self.layers:
+            pixels = recomputed(layer, pixels, (h, w), padding.reshape(B * K, h * w))
+        pixels = pixels.reshape(B, K * h * w, C)
         objects = with_both_sides(masks).flatten(1)
         valid = ~padding.flatten(1)
         prototypes, absent = _prototypes_of_all(pixels, objects, valid, cluster)
         return F.normalize(prototypes, dim=-1), absent
-
-    def _attend(self, x: Tensor, size: tuple[int, int], ignored: Tensor) -> Tensor:
-        """Deformable self-attention within each shot: x (B * K, h * w, C)."""
-        for attention, norm, feed_forward, last_norm in zip(
-            self.attentions, self.attention_norms, self.feed_forwards, self.feed_forward_norms, strict=True
-        ):
-            x = norm(x + self.dropout(attention(x, x, size, ignored)))
-            x = last_norm(feed_forward(x))
-        return x
 
 
 def with_both_sides(masks: Tensor) -> Tensor:
