@@ -78,13 +78,17 @@ class Backbone(nn.Module):
         # A CPU is no faster on several images than on one after the other, and one needs less memory.
         parts = images.split(1 if images.device.type == "cpu" else max(len(images), 1))
         mid, high = zip(*map(self._mid_and_high, parts), strict=True)
-        return torch.cat(mid), torch.cat(high)
+        return _joined(mid), _joined(high)
 
     def _mid_and_high(self, images: Tensor) -> tuple[Tensor, Tensor]:
         *mid, high = self.network(images)
         size = high.shape[-2:]
         mid = [x if x.shape[-2:] == size else F.interpolate(x, size, mode="bilinear", align_corners=True) for x in mid]
         return torch.cat(mid, dim=1), high
+
+
+def _joined(maps: Sequence[Tensor]) -> Tensor:
+    return torch.cat(tuple(maps)).contiguous(memory_format=torch.channels_last)
 
 
 class PatchGrid(nn.Module):

@@ -55,8 +55,9 @@ def _best_cosine(query: Tensor, support: Tensor, mask: Tensor) -> Tensor:
         support, mask = support[:, inside], mask[inside]
     query_norm = query.norm(dim=0)
     best = torch.full_like(query_norm, lowest)
-    for rows, share in zip(support.T.split(_CHUNK), mask.split(_CHUNK), strict=True):
-        rows = rows * share[:, None]
+    for start in range(0, len(mask), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        rows = support.T[part] * mask[part, None]
         norms = rows.norm(dim=1)[:, None] * query_norm
         best = torch.maximum(best, (rows @ query / (norms + 1e-7)).amax(dim=0))
     return best

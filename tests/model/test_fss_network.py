@@ -2,15 +2,82 @@
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 from model.baselines import Baseline
 from model.loss import dice_loss
+from tests import golden
 from tests.model.networks import random_episode, tiny_backbone, tiny_model
 
 
 @pytest.mark.parametrize("shots", [1, 3])
 def test_logits_have_the_size_of_the_query(shots: int) -> None:
     assert tiny_model()(*random_episode(shots=shots)).shape == (2, 2, 65, 65)
+
+
+@pytest.mark.parametrize("shots", [1, 5])
+def test_a_network_trained_with_one_shot_takes_five(shots: int) -> None:
+    """Every shot has the same say: repeating the only shot changes next to nothing, nor does their order."""
+    model, (query, supports, masks) = tiny_model(), random_episode(shots=shots, size=129)
+    model.cluster = by_sign  # type: ignore[method-assign]
+    once = model(query, supports, masks)
+    assert once.shape == (2, 2, 129, 129)
+    order = torch.arange(shots).flip(0)
+    torch.testing.assert_close(model(query, supports[:, order], masks[:, order]), once, rtol=1e-3, atol=1e-3)
+    twice = model(query, supports.repeat(1, 2, 1, 1, 1), masks.repeat(1, 2, 1, 1))
+    torch.testing.assert_close(twice, once, rtol=1e-3, atol=1e-3)
+
+
+def test_supports_and_masks_may_have_other_sizes_than_the_query() -> None:
+    model, (query, supports, masks) = tiny_model(), random_episode(shots=2)
+    assert model(query[..., :41], supports, masks).shape == (2, 2, 65, 41)
+    coarse = masks[..., ::4, ::4]
+    assert model(query, supports, coarse).shape == (2, 2, 65, 65)
+    # Nothing but the mask at feature resolution matters.
+    expected = model(query, supports, masks)
+    fine = masks.repeat_interleave(2, dim=-2).repeat_interleave(2, dim=-1)
+    torch.testing.assert_close(model(query, supports, fine), expected, rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize("contrast_residual", [False, True])
+def test_bfloat16_autocast_stays_near_float32(contrast_residual: bool) -> None:
+    model, episode = tiny_model(contrast_residual=contrast_residual), random_episode()
+    model.cluster = by_sign  # type: ignore[method-assign]
+    exact = model(*episode)
+    with torch.autocast("cpu", torch.bfloat16):
+        short = model(*episode)
+        loss = dice_loss(model.train()(*episode), episode[2][:, 0])
+    assert short.dtype == loss.dtype == torch.float32
+    assert golden.relative_error(short, exact) < 0.03
+    loss.backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+def test_float64_agrees_with_float32() -> None:
+    model, (query, supports, masks) = tiny_model(contrast_residual=True), random_episode()
+    model.cluster = by_sign  # type: ignore[method-assign]
+    logits = model(query, supports, masks)
+    exact = model.double()(query.double(), supports.double(), masks)
+    assert exact.dtype == torch.float64
+    assert golden.relative_error(logits, exact) < 1e-5
+
+
+def test_compiling_breaks_at_the_clustering_only() -> None:
+    model, episode = tiny_model(contrast_residual=True), random_episode()
+    torch._dynamo.reset()
+    counters["graph_break"].clear()
+    with torch.no_grad():
+        expected = model(*episode)
+        compiled = torch.compile(model, backend="aot_eager")(*episode)
+    assert counters["graph_break"]
+    assert all("_prototypes_of_all" in reason for reason in counters["graph_break"])
+    torch.testing.assert_close(compiled, expected, rtol=1e-4, atol=1e-5)
+
+
+def by_sign(features: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Clusters that small errors, the order and the number of the features leave alone: signs of four channels."""
+    assignment = ((features[:, :4] > 0) * 2 ** torch.arange(4)).sum(1) % k
+    return assignment, torch.bincount(assignment, minlength=k)
 
 
 def test_input_need_not_be_square() -> None:

@@ -6,8 +6,10 @@ import torch
 from model.layers import (
     DeformableSelfAttention,
     FeedForward,
+    Merge,
     PrototypeCrossAttention,
     attention_heads,
+    recomputed,
     sine_position_encoding,
 )
 from tests import golden
@@ -15,7 +17,7 @@ from tests import golden
 TOLERANCE = 2e-5
 
 
-def test_deformable_self_attention_matches_golden() -> None:
+def test_deformable_self_attention_matches_golden_forward_and_backward() -> None:
     values = golden.load("deformable_self_attention")
     layer = DeformableSelfAttention(256).eval()
     assert golden.relative_error(layer.sampling_offsets.bias, values["init_offsets_bias"]) < 1e-6
@@ -28,8 +30,12 @@ def test_deformable_self_attention_matches_golden() -> None:
             "output_projection": "output_proj",
         },
     )
-    output = layer(values["query"], values["value"], (13, 13), values["padding"])
+    query, value = values["query"].requires_grad_(), values["value"].requires_grad_()
+    output = layer(query, value, (13, 13), values["padding"])
+    output.backward(values["grad_output"])
     assert golden.relative_error(output[:, ::8], values["output"]) < TOLERANCE
+    assert golden.relative_error(query.grad[:, ::8], values["grad_query_every_8th"]) < TOLERANCE
+    assert golden.relative_error(value.grad[:, ::8], values["grad_value_every_8th"]) < TOLERANCE
 
 
 def test_cross_attention_matches_golden_forward_and_backward() -> None:
@@ -84,6 +90,25 @@ def test_padded_values_are_not_sampled() -> None:
     ignored = torch.arange(20)[None] >= 15
     changed = torch.where(ignored[..., None], value + 9, value)
     assert torch.equal(layer(query, value, (4, 5), ignored), layer(query, changed, (4, 5), ignored))
+
+
+def test_merging_is_the_convolution_of_everything_side_by_side() -> None:
+    torch.manual_seed(0)
+    layer = Merge(6, maps=2)
+    features, prototype, maps = torch.randn(3, 6, 4, 5), torch.randn(3, 6), torch.randn(3, 2, 4, 5)
+    together = torch.cat([features, prototype[..., None, None].expand_as(features), maps], dim=1)
+    torch.testing.assert_close(layer(features, prototype, maps), layer.convolution(together).relu())
+
+
+def test_recomputing_changes_neither_result_nor_gradient_nor_the_random_numbers() -> None:
+    layer, x = FeedForward(8, dropout=0.5), torch.randn(2, 3, 8)
+    results = []
+    for run in (layer, lambda x: recomputed(layer, x)):
+        torch.manual_seed(1)
+        output = run(x)
+        results.append((output, *torch.autograd.grad(output.sum(), list(layer.parameters())), torch.rand(1)))
+    for plain, anew in zip(*results, strict=True):
+        assert torch.equal(plain, anew)
 
 
 @pytest.mark.parametrize(("channels", "heads"), [(256, 8), (384, 12), (128, 8), (64, 8)])

@@ -16,6 +16,25 @@ def test_matches_golden() -> None:
     assert golden.relative_error(prior(query, support, mask), values["prior"]) < 1e-4
 
 
+def test_without_an_object_nothing_looks_like_it() -> None:
+    torch.manual_seed(0)
+    query, support = torch.randn(1, 6, 3, 4), torch.randn(1, 1, 6, 3, 4)
+    assert not prior(query, support, torch.zeros(1, 1, 3, 4)).any()
+
+
+def test_positions_outside_the_object_count_as_different() -> None:
+    query = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.6, 0.8]]).T.view(1, 2, 1, 3)
+    support = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).T.view(1, 1, 2, 1, 2)
+    mask = torch.tensor([1.0, 0.0]).view(1, 1, 1, 2)
+    torch.testing.assert_close(prior(query, support, mask).flatten(), torch.tensor([1.0, 0.0, 0.6]))
+
+
+def test_a_support_may_have_another_size_than_the_query() -> None:
+    torch.manual_seed(0)
+    query, support, mask = torch.randn(2, 6, 3, 4), torch.randn(2, 2, 6, 5, 2), torch.rand(2, 2, 5, 2)
+    assert prior(query, support, mask).shape == (2, 1, 3, 4)
+
+
 def test_two_shots_are_averaged_after_scaling() -> None:
     torch.manual_seed(0)
     query, support, mask = torch.randn(1, 6, 3, 4), torch.randn(1, 2, 6, 3, 4), torch.rand(1, 2, 3, 4)

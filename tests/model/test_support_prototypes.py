@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from model.clusterutils import hamming_kmeans, lsh_hash
-from model.hamming_clustering import HammingClustering
 from model.support_prototypes import _episode_prototypes, with_both_sides
 from tests import golden
 
@@ -38,16 +37,3 @@ def test_a_mask_without_object_gets_the_centre_and_a_full_one_loses_its_corners(
     assert mended[0].nonzero().tolist() == [[2, 3], [2, 4], [3, 3], [3, 4]]
     assert (~mended[1]).nonzero().tolist() == [[0, 0], [0, 7], [5, 0], [5, 7]]
     assert torch.equal(mended[2], masks[2])
-
-
-def test_clustering_draws_anew_in_training_and_never_in_evaluation() -> None:
-    clustering = HammingClustering()
-    features = torch.randn(300, 8, generator=torch.Generator().manual_seed(0))
-    clustering.train()
-    first, second = clustering(features, 5)[0], clustering(features, 5)[0]
-    assert not torch.equal(first, second)
-    resumed = HammingClustering()
-    resumed.load_state_dict({"draws": torch.tensor(1)})
-    assert torch.equal(resumed.train()(features, 5)[0], second)
-    clustering.eval()
-    assert torch.equal(clustering(features, 5)[0], clustering(features, 5)[0])

@@ -1,0 +1,152 @@
+"""Weight files of others: what they are called, what is said of them, and that they load."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import Tensor
+
+from model.backbone import build_backbone
+from model.import_published import main as import_published
+from model.layouts import describe, named_tensors, timm_name
+from util.errors import UserError
+
+State = dict[str, Tensor]
+
+DEEP_STEM = {"conv1.0": "conv1", "conv1.1": "bn1", "conv1.3": "conv2", "conv1.4": "bn2", "conv1.6": "conv3"}
+
+
+def shapes(create: Callable[[], torch.nn.Module]) -> State:
+    """A state dict without numbers: names and shapes are all that tells what a file is."""
+    with torch.device("meta"):
+        return create().state_dict()
+
+
+def semseg_resnet50(*, counters: bool) -> State:
+    """The published deep-stem ResNet-50: 277 tensors, or 332 with the counters of batch norm."""
+    torch.manual_seed(0)
+    state = timm.create_model("resnet50", stem_type="deep", stem_width=64).state_dict()
+    renamed = {}
+    for key, value in state.items():
+        key = key.replace("bn1.", "bn3.", 1) if key.startswith("bn1.") else key
+        stem = ".".join(key.split(".")[:2])
+        renamed[key.replace(stem, DEEP_STEM[stem]) if stem in DEEP_STEM else key] = value
+    return renamed if counters else {key: value for key, value in renamed.items() if "num_batches" not in key}
+
+
+def prefixed(prefix: str, state: State) -> State:
+    return {prefix + key: value for key, value in state.items()}
+
+
+def resnet(depth: int) -> State:
+    return shapes(getattr(torchvision.models, f"resnet{depth}"))
+
+
+@pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
+def test_resnets_of_torchvision_are_told_by_their_depth(depth: int) -> None:
+    assert timm_name(resnet(depth)) == f"resnet{depth}"
+    assert describe(resnet(depth)) == f"a torchvision ResNet, resnet{depth}"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vit_tiny_patch16_224",
+        "vit_small_patch8_224",
+        "vit_base_patch8_224",
+        "vit_small_patch14_dinov2",
+        "vit_base_patch14_reg4_dinov2",
+    ],
+)
+def test_vision_transformers_are_told_by_width_patch_and_grid(name: str) -> None:
+    state = shapes(lambda: timm.create_model(name))
+    assert timm_name(state) == name
+    assert describe(state) == f"the vision transformer {name}"
+
+
+def test_others_are_described() -> None:
+    assert describe(shapes(lambda: timm.create_model("mobilenetv2_035"))) == "an EfficientNet or MobileNet of timm"
+    part = {key: value for key, value in resnet(18).items() if not key.startswith("layer4")}
+    assert describe(part) == "a ResNet, or a part of one"
+    assert describe({"theirs.weight": torch.zeros(1)}) == "something with names like 'theirs.weight'"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(lambda state: state, id="bare"),
+        pytest.param(lambda state: {"state_dict": prefixed("module.", state), "epoch": 3}, id="DataParallel"),
+        pytest.param(
+            lambda state: {
+                "arch": "resnet50",
+                "state_dict": prefixed("module.encoder_k.", state) | prefixed("module.encoder_q.", state),
+            },
+            id="MoCo",
+        ),
+        pytest.param(
+            lambda state: {
+                "student": prefixed("module.backbone.", {"conv1.weight": torch.zeros(1)}),
+                "teacher": prefixed("backbone.", state) | {"head.mlp.0.weight": torch.zeros(1)},
+            },
+            id="DINO",
+        ),
+        pytest.param(lambda state: {"state_dict": state}, id="SimCLR"),
+    ],
+)
+def test_checkpoints_are_unwrapped(content: Callable[[State], dict[str, Any]]) -> None:
+    state = resnet(50)
+    assert named_tensors(content(state)).keys() == state.keys()
+
+
+@pytest.mark.parametrize(("counters", "tensors"), [(False, 277), (True, 332)])
+def test_the_published_backbone_becomes_one_with_names_of_timm(tmp_path: Path, counters: bool, tensors: int) -> None:
+    state = semseg_resnet50(counters=counters)
+    assert len(state) == tensors
+    torch.save(state, tmp_path / "resnet50_v2.pth")
+    import_published([str(tmp_path / "resnet50_v2.pth"), str(tmp_path / "ours.safetensors")])
+    images = torch.randn(1, 3, 33, 33)
+    theirs, ours = (
+        build_backbone("resnet50_v2", weights=tmp_path / name, normalize="imagenet", mid_stages=[-3, -2])
+        for name in ("resnet50_v2.pth", "ours.safetensors")
+    )
+    assert all(torch.equal(a, b) for a, b in zip(theirs(images), ours(images), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("resnet18", lambda state: {"state_dict": prefixed("module.encoder_q.", state)}),
+        ("vit_tiny_patch16_224", lambda state: {"teacher": prefixed("backbone.", state)}),
+    ],
+)
+def test_other_backbones_are_imported_under_their_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: Callable[[State], dict[str, Any]]
+) -> None:
+    torch.manual_seed(0)
+    network = timm.create_model(name)
+    torch.save(content(network.state_dict()), tmp_path / "theirs.pth")
+    import_published([str(tmp_path / "theirs.pth"), str(tmp_path / "ours.pth")])
+    assert f"TRAIN.backbone={name} TRAIN.backbone_weights={tmp_path}/ours.pth" in capsys.readouterr().err
+    again = timm.create_model(name)
+    again.load_state_dict(torch.load(tmp_path / "ours.pth", weights_only=True))
+    images = torch.randn(1, 3, 224, 224)
+    assert torch.equal(again.eval()(images), network.eval()(images))
+
+
+def test_what_is_no_backbone_is_not_imported(tmp_path: Path) -> None:
+    torch.save({"theirs.weight": torch.zeros(1)}, tmp_path / "theirs.pth")
+    with pytest.raises(UserError, match=r"theirs\.pth: neither .* it looks like something with names like 'theirs"):
+        import_published([str(tmp_path / "theirs.pth"), str(tmp_path / "ours.pth")])
+    assert not (tmp_path / "ours.pth").exists()
+
+
+def test_a_file_of_another_network_is_named_as_what_it_is(tmp_path: Path) -> None:
+    torch.save(torchvision.models.resnet18().state_dict(), tmp_path / "r18.pth")
+    with pytest.raises(UserError, match=r"r18\.pth: .* than resnet50_v2: .* a torchvision ResNet, resnet18"):
+        build_backbone("resnet50_v2", weights=tmp_path / "r18.pth", normalize="timm", mid_stages=[-2])
+    with pytest.raises(UserError, match=r"than test_vit: .*it looks like a torchvision ResNet, resnet18"):
+        build_backbone("test_vit", weights=tmp_path / "r18.pth", normalize="timm", mid_stages=[-2])
