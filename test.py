@@ -17,12 +17,11 @@ from model import FSSModel
 from model.baselines import METHODS, Baseline
 from model.feature_cache import FeatureCache
 from model.fss_network import configured_backbone
-from model.loading import load_model, read_checkpoint
+from model.loading import load_model, provenance
 from util.config import Config, load_config
 from util.device import choose_device
 from util.environment import describe
 from util.errors import UserError, run_command
-from util.files import digest_file
 from util.images import read_image
 from util.logging import logger, start_logging
 from util.seed import seed_everything
@@ -57,19 +56,12 @@ def build_method(config: Config, method: str) -> tuple[FSSModel | Baseline, dict
     settings = config.TRAIN
     if method == "network":
         path = settings.weight or config.run_folder / LATEST
-        if not path.is_file():
+        if not path.exists():
             raise UserError(
                 f"{path}: no checkpoint here; train it with `bash train.sh {config.dataset} {config.experiment}`, "
                 "or name one with TRAIN.weight=FILE"
             )
-        checkpoint = read_checkpoint(path)
-        origin = {
-            "checkpoint": f"{path} ({digest_file(path)[:12]})",
-            "trained": f"{checkpoint['config']['dataset']} {checkpoint['config']['experiment']}, "
-            f"{checkpoint['epoch']} epochs",
-            "label_use": checkpoint["label_use"],
-        }
-        return load_model(path), origin
+        return load_model(path), provenance(path)
     seed_everything(settings.manual_seed, "initialisation")
     network = settings.model_dump()
     model: FSSModel | Baseline
@@ -88,6 +80,7 @@ def run_test(
     device = choose_device(settings.train_gpu)
     model.backbone = FeatureCache(model.backbone)
     images = test.episodes.images
+    seed_everything(settings.manual_seed, "test")  # the published clustering draws in tests too
     sheet = ExampleSheet(config.VIS.pictures, test.total, lambda row: read_image(images.image_path(row)))
     metrics = evaluate(
         model.to(device),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
-from pathlib import Path
 
 import torch
 
@@ -92,7 +91,7 @@ def build_trainer(config: Config, episodes: TrainingEpisodes) -> Trainer:
 
 def initial_model(config: Config, *, with_backbone: bool) -> tuple[FSSModel, str]:
     """The network before the first step, from ``TRAIN.weight`` where that is set, and the labels it will have used."""
-    weight: Path | None = config.TRAIN.weight
+    weight = config.TRAIN.weight
     backbone_weights = config.TRAIN.backbone_weights if with_backbone and weight is None else None
     seed_everything(config.TRAIN.manual_seed, "initialisation")
     model = FSSModel.from_settings(config.TRAIN.model_dump(), backbone_weights=backbone_weights)

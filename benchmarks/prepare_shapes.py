@@ -1,6 +1,6 @@
 """How many shapes pictures a second one core draws, writes and labels; the claim is 50 at the default size.
 
-python benchmarks/prepare_shapes.py        (83 a second of CPU time on an AMD EPYC core)
+python -m benchmarks.prepare_shapes        (83 a second of CPU time on an AMD EPYC core)
 """
 
 from __future__ import annotations

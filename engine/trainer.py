@@ -73,6 +73,7 @@ class Trainer:
         )
         record: dict[str, Any] = {"epoch": epoch + 1, **asdict(summary)}
         if self.validate is not None:
+            seed_everything(settings.manual_seed, "test")
             record["validation_miou"] = self.validate()
             logger.info("epoch %d  validation mIoU %.2f", epoch + 1, 100 * record["validation_miou"])
         return record

@@ -7,8 +7,10 @@ from typing import Any
 
 from model.fss_network import FSSModel
 from model.layouts import describe, named_tensors
+from model.sharing import WEIGHTS_FILE
 from model.weights import read_weights
 from util.errors import UserError
+from util.files import digest_file
 
 # 2: batch norm is folded into the backbone's convolutions.
 CHECKPOINT_VERSION = 2
@@ -28,6 +30,19 @@ def load_model(path: Path | str) -> FSSModel:
     return model.eval()
 
 
+def provenance(path: Path) -> dict[str, str]:
+    """What is known of where the network of a checkpoint or of a shared folder comes from, for the record of a test."""
+    if path.is_dir():
+        return {"checkpoint": _digested(path / WEIGHTS_FILE), "trained": "unknown", "label_use": "unknown"}
+    checkpoint = read_checkpoint(path)
+    config = checkpoint["config"]
+    return {
+        "checkpoint": _digested(path),
+        "trained": f"{config['dataset']} {config['experiment']}, {checkpoint['epoch']} epochs",
+        "label_use": checkpoint["label_use"],
+    }
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint of this project: ``version``, ``config``, ``model``, what training needs. ``UserError``."""
     checkpoint = read_weights(path)
@@ -43,3 +58,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         f"{path}: not a checkpoint of this software but {describe(named_tensors(checkpoint))}; "
         "for a checkpoint of the published code: python -m model.import_published IN.pth OUT.pth"
     )
+
+
+def _digested(path: Path) -> str:
+    return f"{path} ({digest_file(path)[:12]})"

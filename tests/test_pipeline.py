@@ -136,6 +136,24 @@ def test_two_tests_give_the_same_results_and_say_how_they_were_measured(workspac
     assert (workspace.root / "tested" / "examples.png").is_file()
 
 
+def test_a_shared_folder_is_tested_as_its_checkpoint_is(workspace: Workspace) -> None:
+    workspace.train("first")
+    checkpoint = f"TRAIN.weight={workspace.root}/first/latest.pth"
+    load_model(workspace.root / "first" / "latest.pth").save_pretrained(workspace.root / "shared")
+    ours = workspace.test("from_checkpoint", checkpoint)
+    shared = workspace.test("from_folder", f"TRAIN.weight={workspace.root}/shared")
+    assert ours["per_class"] == shared["per_class"]
+    assert "shared" in str(shared["protocol"])
+
+
+def test_a_published_network_is_tested_the_same_twice(workspace: Workspace) -> None:
+    """Its clustering draws from the global generators in tests too."""
+    workspace.train("published", "TRAIN.compat=published", experiment="split0_demo")
+    first = workspace.test("published", "TRAIN.compat=published")
+    torch.rand(3)
+    assert workspace.test("published", "TRAIN.compat=published") == first
+
+
 def test_methods_without_training_run_in_the_same_loop(workspace: Workspace) -> None:
     results = {
         method: workspace.test(f"method_{method}", "--method", method)
