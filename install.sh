@@ -40,7 +40,7 @@ fail() {
     exit 2
 }
 
-modules='cv2 faiss numpy pycocotools pydantic safetensors scipy skimage sklearn tensorboardX timm torch torchvision tqdm yaml'
+modules='cv2 faiss huggingface_hub numpy pycocotools pydantic safetensors scipy skimage sklearn tensorboardX timm torch torchvision tqdm yaml'
 
 # True when .venv holds what pyproject.toml asks for. Importing all of it would take longer than the rest.
 installed() {

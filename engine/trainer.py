@@ -99,7 +99,8 @@ class Trainer:
         if self.finished_epochs % settings.save_freq == 0 or self.finished_epochs == settings.epochs:
             save_checkpoint(self.config.run_folder / LATEST, self._checkpoint())
         if improved and settings.best_on_validation:
-            save_checkpoint(self.config.run_folder / BEST, self._checkpoint())
+            chosen = f"{self.label_use}; chosen by the labels of {self.config.DATA.val_list.name}"
+            save_checkpoint(self.config.run_folder / BEST, {**self._checkpoint(), "label_use": chosen})
 
     def _checkpoint(self) -> dict[str, Any]:
         return {

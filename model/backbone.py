@@ -38,16 +38,21 @@ class Backbone(nn.Module):
         self,
         network: nn.Module,
         *,
-        mid_channels: int,
-        high_channels: int,
+        channels: Sequence[int],
+        mid: Sequence[int],
+        high: int,
         stride: int,
         mean: Sequence[float],
         std: Sequence[float],
     ) -> None:
-        """``network`` maps images normalised with ``mean`` and ``std`` to a list of maps, mid stages first."""
+        """``network`` maps images normalised with ``mean`` and ``std`` to a list of maps with these ``channels``.
+
+        ``mid`` and ``high`` are positions in the list: of the maps that are concatenated, of the one for the prior.
+        """
         super().__init__()
         self.network = network.requires_grad_(False).eval().to(memory_format=torch.channels_last)
-        self.mid_channels, self.high_channels, self.stride = mid_channels, high_channels, stride
+        self.mid, self.high, self.stride = tuple(mid), high, stride
+        self.mid_channels, self.high_channels = sum(channels[i] for i in mid), channels[high]
         self.scale: Tensor
         self.shift: Tensor
         own_mean, own_std = torch.tensor(mean), torch.tensor(std)
@@ -81,10 +86,14 @@ class Backbone(nn.Module):
         return _joined(mid), _joined(high)
 
     def _mid_and_high(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        *mid, high = self.network(images)
-        size = high.shape[-2:]
-        mid = [x if x.shape[-2:] == size else F.interpolate(x, size, mode="bilinear", align_corners=True) for x in mid]
-        return torch.cat(mid, dim=1), high
+        maps = self.network(images)
+        size = maps[-1].shape[-2:]
+        maps = [x if x.shape[-2:] == size else _resized(x, size) for x in maps]
+        return torch.cat([maps[i] for i in self.mid], dim=1), maps[self.high]
+
+
+def _resized(features: Tensor, size: torch.Size) -> Tensor:
+    return F.interpolate(features, size, mode="bilinear", align_corners=True)
 
 
 def _joined(maps: Sequence[Tensor]) -> Tensor:
@@ -113,27 +122,36 @@ class PatchGrid(nn.Module):
         return [x.transpose(1, 2).unflatten(2, (h, w)) for x in tokens]
 
 
-def build_backbone(name: str, *, weights: Path | Weights | None, normalize: str, mid_stages: Sequence[int]) -> Backbone:
+def build_backbone(
+    name: str, *, weights: Path | Weights | None, normalize: str, mid_stages: Sequence[int], high_stage: int = -1
+) -> Backbone:
     """A frozen backbone by name.
 
     ``name`` is ``resnet50_v2``, ``resnet101_v2`` or a timm model; ``weights`` a file or what was read from one,
     ``Path("timm")`` for timm's own download, or None for random weights; ``normalize`` what the weights expect:
-    ``timm`` (what timm says of the model), ``imagenet``, or ``inception`` (mean and std 0.5). ``mid_stages`` index
-    timm's feature stages, of a transformer its blocks; the last one always is the high map. Raises ``UserError``.
+    ``timm`` (what timm says of the model), ``imagenet``, or ``inception`` (mean and std 0.5). ``mid_stages`` and
+    ``high_stage`` index timm's feature stages, of a transformer its blocks; negative ones count from the last.
+    Raises ``UserError``.
     """
+    stages, options = _stages_and_options(name)
+    *mid, high = _indices(name, [*mid_stages, high_stage], len(stages))
+    chosen = sorted({*mid, high})
     download = weights == FROM_TIMM
-    network, stages = _convolutional(name, mid_stages, download) or _patch_grid(name, mid_stages, download)
+    if "features_only" in options:
+        network = model = _create(name, pretrained=download, out_indices=chosen, **options)
+    else:
+        model = _create(name, pretrained=download, **options)
+        network = PatchGrid(model, chosen, patch=stages[-1]["reduction"])
     if weights is not None and not download:
-        file = weights if isinstance(weights, Weights) else read_tensors(weights)
-        load_tensors(network.network if isinstance(network, PatchGrid) else network, file, name=name)
+        load_tensors(model, weights if isinstance(weights, Weights) else read_tensors(weights), name=name)
     fold_batch_norm(network)
-    *mid_channels, high_channels = (stage["num_chs"] for stage in stages)
     mean, std = normalization(normalize, name)
     return Backbone(
         network,
-        mid_channels=sum(mid_channels),
-        high_channels=high_channels,
-        stride=stages[-1]["reduction"],
+        channels=[stages[index]["num_chs"] for index in chosen],
+        mid=[chosen.index(index) for index in sorted(mid)],
+        high=chosen.index(high),
+        stride=stages[chosen[-1]]["reduction"],
         mean=mean,
         std=std,
     )
@@ -150,45 +168,37 @@ def normalization(normalize: str, model_name: str) -> tuple[Sequence[float], Seq
     return IMAGENET_MEAN.tolist(), IMAGENET_STD.tolist()
 
 
-# timm's description of a stage: its "num_chs", its "reduction" of the image's side.
-Stage = dict[str, Any]
+def _stages_and_options(name: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """What timm says of each stage ("num_chs", "reduction" of the image's side), and the options to create it with.
 
-
-def _convolutional(name: str, mid_stages: Sequence[int], download: bool) -> tuple[nn.Module, list[Stage]] | None:
-    """The network at output stride 8 and its chosen stages; None for a model that knows no output stride."""
+    Convolutional networks run at output stride 8. A model that knows no output stride must be a transformer that
+    takes any number of patches.
+    """
     options: dict[str, Any] = {"features_only": True, "output_stride": OUTPUT_STRIDE}
     if name in _DEEP_STEM:
         options |= {"stem_type": "deep", "stem_width": 64}
     probe = _create(name, **options)
-    if probe is None:
-        return None
-    chosen = _chosen_stages(name, mid_stages, len(probe.feature_info))
-    network = _create(name, pretrained=download, out_indices=chosen, **options)
-    return network, [probe.feature_info[stage] for stage in chosen]
-
-
-def _patch_grid(name: str, mid_stages: Sequence[int], download: bool) -> tuple[PatchGrid, list[Stage]]:
-    """A vision transformer that takes any number of patches, and its chosen blocks."""
-    network = _create(name, pretrained=download, dynamic_img_size=True)
-    stages: list[Stage] = getattr(network, "feature_info", [])
-    patches = {stage["reduction"] for stage in stages}
-    if len(patches) != 1 or not hasattr(network, "prune_intermediate_layers"):
+    if probe is not None:
+        return list(probe.feature_info), options
+    options = {"dynamic_img_size": True}
+    probe = _create(name, **options)
+    stages: list[dict[str, Any]] = getattr(probe, "feature_info", [])
+    if len({stage["reduction"] for stage in stages}) != 1 or not hasattr(probe, "prune_intermediate_layers"):
         raise UserError(
             f"TRAIN.backbone={name}: it runs neither at output stride {OUTPUT_STRIDE} nor on patches at any size; "
             "choose a convolutional network like resnet50 or a vision transformer like vit_small_patch14_dinov2"
         )
-    chosen = _chosen_stages(name, mid_stages, len(stages))
-    return PatchGrid(network, chosen, patches.pop()), [stages[stage] for stage in chosen]
+    return stages, options
 
 
-def _chosen_stages(name: str, mid_stages: Sequence[int], total: int) -> tuple[int, ...]:
-    """Indices from 0 of the mid stages, in order, and of the last stage."""
-    chosen = sorted(stage % total for stage in mid_stages if -total <= stage < total - 1 and stage != -1)
-    if len(chosen) != len(mid_stages):
+def _indices(name: str, stages: Sequence[int], total: int) -> list[int]:
+    """Stages counted from 0. Raises ``UserError`` for those that the model does not have."""
+    if not all(-total <= stage < total for stage in stages):
+        *mid, high = stages
         raise UserError(
-            f"TRAIN.mid_stages={list(mid_stages)}: {name} has stages 0 to {total - 1}, the last is no mid stage"
+            f"TRAIN.mid_stages={mid}, TRAIN.high_stage={high}: {name} has stages 0 to {total - 1}, or -{total} to -1"
         )
-    return (*chosen, total - 1)
+    return [stage % total for stage in stages]
 
 
 def _create(name: str, **options: Any) -> Any:

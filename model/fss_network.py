@@ -131,6 +131,7 @@ NETWORK_KEYS = (
     "backbone",
     "backbone_normalize",
     "mid_stages",
+    "high_stage",
     "hidden_dims",
     "support_self_attention",
     "contrast_residual",
@@ -146,6 +147,7 @@ def configured_backbone(settings: Mapping[str, Any], weights: Path | Weights | N
         weights=weights,
         normalize=settings["backbone_normalize"],
         mid_stages=settings["mid_stages"],
+        high_stage=settings["high_stage"],
     )
     for key in ("train_h", "train_w", "val_size"):
         if key in settings:

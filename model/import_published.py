@@ -81,6 +81,7 @@ def import_checkpoint(content: Mapping[str, Any], source: Path) -> dict[str, Any
         "backbone": name,
         "backbone_normalize": "imagenet",
         "mid_stages": [-3, -2],
+        "high_stage": -1,
         "hidden_dims": tensors[PUBLISHED_MARK].shape[0],
         "support_self_attention": False,
         "contrast_residual": False,

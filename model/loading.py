@@ -40,6 +40,7 @@ def provenance(path: Path) -> dict[str, str]:
         "checkpoint": _digested(path),
         "trained": f"{config['dataset']} {config['experiment']}, {checkpoint['epoch']} epochs",
         "label_use": checkpoint["label_use"],
+        "novel_images": "dropped" if config.get("DATA", {}).get("drop_novel_images") else "kept",
     }
 
 

@@ -20,6 +20,7 @@ import test as test_command
 import train as train_command
 from masks import create
 from model import load_model
+from model.loading import provenance
 from prepare.__main__ import main as prepare
 from util.errors import run_command
 from util.files import PROJECT
@@ -184,7 +185,8 @@ def test_supervised_training_says_which_labels_it_used(workspace: Workspace) -> 
 
 def test_validation_keeps_the_best(workspace: Workspace) -> None:
     workspace.train("validated", "TRAIN.evaluate=true", "TRAIN.best_on_validation=true", "TRAIN.epochs=1")
-    assert (workspace.root / "validated" / "best.pth").is_file()
+    latest, best = (provenance(workspace.root / "validated" / name) for name in ("latest.pth", "best.pth"))
+    assert (latest["label_use"], best["label_use"]) == ("none", "none; chosen by the labels of val.txt")
     record = json.loads((workspace.root / "validated" / "epochs.jsonl").read_text())
     assert 0 <= record["validation_miou"] <= 1
 

@@ -48,13 +48,18 @@ _SECTIONS: dict[str, type[BaseModel]] = {
 _FIELDS = {f"{section}.{key}": field for section, keys in _SECTIONS.items() for key, field in keys.model_fields.items()}
 _WEIGHTS_FROM_TIMM = Path("timm")
 
-# What `TRAIN.compat: published` sets, beside the behaviour that has no key of its own.
+# What `TRAIN.compat: published` sets, beside the behaviour that has no key of its own. Words of the command line
+# win over it.
 _PUBLISHED = {
     "Cluster.recipe": "global",
     "Cluster.region_rule": "span",
     "Cluster.neighbours": 0,
     "TRAIN.support_self_attention": False,
     "TRAIN.contrast_residual": False,
+    "TRAIN.lr_scale": 15.0,
+    "TRAIN.transformer_lr": 1e-4,
+    "TRAIN.evaluate": True,
+    "TRAIN.best_on_validation": True,
 }
 
 Values = dict[str, dict[str, Any]]  # section -> key -> value, before validation
@@ -73,6 +78,8 @@ def load_config(dataset: str, experiment: str, overrides: Sequence[str] = ()) ->
     if values.get("TRAIN", {}).get("compat") == "published":
         for name, value in _PUBLISHED.items():
             _set(values, name, value)
+        _apply_overrides(values, overrides)
+        _drop_keys_without_effect(values)
     try:
         config = Config.model_validate({**values, "dataset": dataset, "experiment": experiment})
     except ValidationError as error:

@@ -83,6 +83,7 @@ class TrainSection(_Section):
         "timm", description="what its weights expect; timm: what timm says of the model"
     )
     mid_stages: list[int] = Field([-3, -2], min_length=1, description="stages that are concatenated")
+    high_stage: int = Field(-1, description="stage for the prior")
     hidden_dims: int = Field(256, ge=8, multiple_of=8)
     support_self_attention: bool = True
     contrast_residual: bool = Field(False, description="add the nearest contrast, with a learned scale, to the logits")

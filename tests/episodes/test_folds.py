@@ -31,9 +31,15 @@ def test_coco_folds_can_be_contiguous() -> None:
 
 @pytest.mark.parametrize(("dataset", "classes"), [("pascal", 20), ("coco", 80), ("shapes", 20)])
 def test_split_five_is_all_classes(dataset: str, classes: int) -> None:
-    train, test = fold_classes(dataset, 5)
+    train, test = fold_classes(dataset, 5, interleaved=False)
     assert train == test == list(range(1, classes + 1))
     assert train is not test
+
+
+def test_split_five_of_interleaved_coco_tests_on_twenty_classes() -> None:
+    train, test = fold_classes("coco", 5)
+    assert train == list(range(1, 81))
+    assert test == [1, 2, 3, 4, 5, 6, 7, 9, 15, 16, 17, 18, 19, 20, 40, 57, 58, 59, 61, 66]
 
 
 def test_other_names_have_the_folds_of_pascal() -> None:

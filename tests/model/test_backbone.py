@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from model import FSSModel
 from model.backbone import PatchGrid, build_backbone
 from model.loss import dice_loss
+from model.weights import Weights
 from tests.model.networks import random_episode, tiny_backbone
 from util.errors import UserError
 from util.images import IMAGENET_MEAN, IMAGENET_STD
@@ -75,8 +76,24 @@ def test_weights_with_code_in_them_are_refused(tmp_path: Path) -> None:
 def test_unknown_model_and_impossible_stages() -> None:
     with pytest.raises(UserError, match=r"TRAIN\.backbone=mobilenet_of_mine"):
         build_backbone("mobilenet_of_mine", weights=None, normalize="imagenet", mid_stages=[-2])
-    with pytest.raises(UserError, match="stages 0 to 4"):
-        build_backbone("mobilenetv2_035", weights=None, normalize="imagenet", mid_stages=[-1])
+    for stages in ({"mid_stages": [-6]}, {"mid_stages": [-2, 5]}, {"mid_stages": [-2], "high_stage": 7}):
+        with pytest.raises(UserError, match="stages 0 to 4"):
+            build_backbone("mobilenetv2_035", weights=None, normalize="imagenet", **stages)
+
+
+@pytest.mark.parametrize("name", ["mobilenetv2_035", "test_vit"])
+def test_any_stages_may_be_concatenated_and_any_may_make_the_prior(name: str) -> None:
+    images = torch.randn(1, 3, 65, 65)
+    torch.manual_seed(0)
+    state = timm.create_model(name).state_dict()
+    weights = Weights(Path("made up"), state)
+    last = build_backbone(name, weights=weights, normalize="timm", mid_stages=[-3, -2])
+    middle = build_backbone(name, weights=weights, normalize="timm", mid_stages=[-1, -3], high_stage=-2)
+    third_and_second, first = last(images)
+    third_and_first, second = middle(images)
+    third = last.mid_channels - middle.high_channels
+    torch.testing.assert_close(third_and_first, torch.cat([third_and_second[:, :third], first], dim=1))
+    torch.testing.assert_close(second, third_and_second[:, third:])
 
 
 def test_backbone_stays_frozen_and_in_evaluation_mode() -> None:

@@ -17,6 +17,7 @@ SETTINGS: Mapping[str, Any] = {
     "backbone": "mobilenetv2_035",
     "backbone_normalize": "timm",
     "mid_stages": [-2],
+    "high_stage": -1,
     "hidden_dims": 16,
     "support_self_attention": True,
     "contrast_residual": True,

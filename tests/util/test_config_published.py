@@ -109,3 +109,12 @@ def test_compat_published_sets_its_settings_over_the_file() -> None:
     assert not config.TRAIN.support_self_attention
     assert not config.TRAIN.contrast_residual
     assert load_config("pascal", "ssl_mobilenetv2").TRAIN.contrast_residual
+
+
+def test_words_of_the_command_line_win_over_compat_published() -> None:
+    """It validates after every epoch and keeps the best, unless the command says otherwise."""
+    train = load_config("pascal", "ssl_mobilenetv2", ["TRAIN.compat=published"]).TRAIN
+    assert (train.evaluate, train.best_on_validation, train.lr_scale) == (True, True, 15)
+    words = ["TRAIN.compat=published", "evaluate=false", "TRAIN.lr_scale=1", "use_apex=false"]
+    train = load_config("pascal", "ssl_mobilenetv2", words).TRAIN
+    assert (train.evaluate, train.best_on_validation, train.lr_scale) == (False, True, 1)

@@ -1,0 +1,200 @@
+"""What the published code does and what ours does, matter by matter: ``TRAIN.compat=published`` beside the default.
+
+Matters that other tests show:
+    LSH planes, first centroids, ties, empty clusters       model/test_hamming_clustering.py
+    last superpixel; pseudo masks squeezed by the padding   masks/test_assign.py
+    void pixels in the Dice loss; in no metric              model/test_loss.py; engine/test_metrics.py
+    neighbours of a region; how many when published         episodes/test_regions.py; util/test_config_published.py
+    five shots, alike in both                               model/test_published_network.py
+    logits stretched; black padding in tests                engine/test_evaluate.py; episodes/test_transforms.py
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import torch
+
+from engine.trainer import Trainer
+from episodes.build import evaluation, pseudo_settings, training_episodes
+from episodes.lists import ImageList, write_list
+from masks import cluster
+from masks.assign import GlobalClusters
+from masks.create import manifest_settings
+from masks.photographs import Photograph
+from model import FSSModel
+from model.extractors import Extractor
+from model.loss import dice_loss
+from tests.masks.photographs import write_photographs
+from tests.model.networks import random_episode
+from train import build_trainer
+from util.config import Config, load_config
+from util.images import write_image, write_label
+
+SIDE, SIZE, CONTENT = 80, 65, 64  # pixels: a photograph, the network's input, the content of that in a test
+SMALL = ("TRAIN.backbone=mobilenetv2_035", "TRAIN.backbone_weights=", "TRAIN.hidden_dims=16")
+COLOUR = Extractor(torch.nn.AvgPool2d(16), channels=3, stride=16, mean=(0.4, 0.5, 0.6), std=(1, 1, 1))
+BOTH = pytest.mark.parametrize("compat", ["ours", "published"])
+
+
+def load(dataset: str, experiment: str, compat: str, *words: str) -> Config:
+    return load_config(dataset, f"{experiment}_mobilenetv2", [f"TRAIN.compat={compat}", *words])
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Words for a list of three photographs with the classes 1 to 80, a row each, and two with 6 to 20 alone."""
+    root = tmp_path_factory.mktemp("compat")
+    pairs = [(f"photo_{row}.png", f"label_{row}.png") for row in range(5)]
+    for row, (image, label) in enumerate(pairs):
+        classes = np.arange(SIDE) + 1 if row < 3 else np.arange(SIDE) % 15 + 6
+        mask = np.repeat(classes.astype(np.uint8)[:, None], SIDE, axis=1)
+        mask[:, :16] = 255
+        write_label(root / label, mask)
+        write_image(root / image, np.full((SIDE, SIDE, 3), 200, dtype=np.uint8))
+    write_list(root / "list.txt", pairs)
+    return [
+        *(f"DATA.data_root={root}", f"DATA.train_list={root}/list.txt", f"DATA.val_list={root}/list.txt"),
+        *(f"TRAIN.train_h={SIZE}", f"TRAIN.train_w={SIZE}", f"TRAIN.val_size={SIZE}", "DATA.min_area=50"),
+        *("TRAIN.scale_min=1", "TRAIN.scale_max=1", "TRAIN.rotate_min=0", "TRAIN.rotate_max=0", "TRAIN.workers=0"),
+    ]
+
+
+@BOTH
+@pytest.mark.parametrize(("dataset", "nominal"), [("pascal", 1000), ("coco", 5000)])
+def test_the_published_test_has_one_episode_more(data: list[str], dataset: str, nominal: int, compat: str) -> None:
+    """Its padding is black, and its logits are stretched as if there were none."""
+    test = evaluation(load(dataset, "split0", compat, *data))
+    assert test.total == len(test.batches) == nominal + (compat == "published")
+    assert (test.episodes[(0, 0)]["query_image"][:, -1, -1] < -1.8).all() == (compat == "published")
+    assert (test.content_size is None) == (compat == "published")
+
+
+@BOTH
+def test_a_class_is_its_own_slot_and_published_one_of_a_fold(data: list[str], compat: str) -> None:
+    for dataset, experiment, published in (("pascal", "ssl", [*range(5)] * 4), ("coco", "split1", [*range(20)])):
+        test = evaluation(load(dataset, experiment, compat, *data))
+        slots = published if compat == "published" else [*test.episodes.classes]
+        assert [*map(test.slot, test.episodes.classes)] == slots
+
+
+@BOTH
+@pytest.mark.parametrize("dataset", ["pascal", "coco"])
+def test_void_is_padding_in_supports_of_published_pascal_alone(data: list[str], dataset: str, compat: str) -> None:
+    config = load(dataset, "split0", compat, *data)
+    for episode, side in ((training_episodes(config)[(0, 0)], SIZE), (evaluation(config).episodes[(0, 0)], CONTENT)):
+        void = episode["support_masks"][:, :side, :side] == 255
+        expected = void if (dataset, compat) == ("pascal", "published") else void & False
+        assert void.any() and torch.equal(episode["support_padding"][:, :side, :side], expected)
+        assert not episode["query_padding"][:side, :side].any()
+
+
+@BOTH
+def test_training_photographs_have_the_size_of_the_test_and_published_their_own(data: list[str], compat: str) -> None:
+    square = np.zeros((130, 130), dtype=np.uint8)
+    square[60:70, 60:70] = 1
+    transform = training_episodes(load("pascal", "split0", compat, *data)).transform
+    view = transform(np.zeros((130, 130, 3), dtype=np.uint8), square, rng=random.Random(0))
+    assert int((view.label == 1).sum()) == (10 * 10 if compat == "published" else 5 * 5)
+
+
+@BOTH
+def test_photographs_with_novel_classes_stay_unless_they_are_dropped(data: list[str], compat: str) -> None:
+    for words, rows in (([], [0, 1, 2, 3, 4]), (["DATA.drop_novel_images=true"], [3, 4])):
+        episodes = training_episodes(load("pascal", "split0", compat, *data, *words))
+        assert sorted(episodes[(0, index)]["query_index"] for index in range(len(episodes))) == rows
+
+
+@BOTH
+def test_k_is_one_value_for_making_and_for_using_pseudo_masks(compat: str) -> None:
+    images = ImageList(Path("nowhere"), ("photo.jpg",), (None,), "digest", Path("list.txt"))
+    for dataset, k in (("pascal", 30), ("coco", 50)):
+        config = load_config(dataset, "ssl_resnet50", ["weights=nowhere.pth", f"TRAIN.compat={compat}"])
+        assert manifest_settings(config, images)["cluster_num"] == pseudo_settings(config, images)["cluster_num"] == k
+
+
+@pytest.mark.parametrize(("published", "images", "positions"), [(False, 10, 3 * 4), (True, 8, 4 * 4)])
+def test_clusters_see_every_photograph_and_published_whole_groups_with_their_padding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, published: bool, images: int, positions: int
+) -> None:
+    monkeypatch.setattr(cluster, "GROUP_IMAGES", 8)
+    monkeypatch.setattr(cluster, "minibatch_kmeans", lambda groups, **_: np.vstack([x for y in groups for x in y]))
+    features = cluster.cluster_dataset(
+        COLOUR, write_photographs(tmp_path, 10), cluster_num=2, size=64, limit=0, seed=1, workers=0, published=published
+    )
+    is_padding = np.isclose(features, np.array([-0.4, -0.5, -0.6]) / 0.77**0.5, atol=1e-5).all(axis=1)
+    assert (len(features), is_padding.sum()) == (images * positions, images * (positions - 3 * 4))
+
+
+@pytest.mark.parametrize(("published", "brightest"), [(False, 128 / 255), (True, 128)])
+def test_embeddings_are_of_values_up_to_1_and_published_up_to_255(published: bool, brightest: float) -> None:
+    grey = np.full((48, 64, 3), 128, dtype=np.uint8)
+    recipe = GlobalClusters(COLOUR, np.eye(2, 3, dtype=np.float32), size=64, published=published)
+    with patch.object(COLOUR, "forward", wraps=COLOUR.forward) as network:
+        recipe.segment([Photograph(0, grey, grey, np.zeros((48, 64), dtype=np.int32))])
+    for_clusters, for_embeddings = (float(call.args[0].max()) for call in network.mock_calls)
+    assert [for_clusters, for_embeddings] == pytest.approx([128 / 255, brightest])
+
+
+@pytest.mark.parametrize("word", ["compat=ours", "compat=published", "support_self_attention=false"])
+def test_prototypes_are_of_attended_features_and_published_of_merged_ones(word: str) -> None:
+    settings = load("pascal", "ssl", "ours", *SMALL, f"TRAIN.{word}").TRAIN.model_dump()
+    model = FSSModel.from_settings(settings, backbone_weights=None).eval()
+    merged: list[torch.Tensor] = []
+    model.merge_support.register_forward_hook(lambda _, __, output: merged.append(output.flatten(2).mT[0]))
+    with patch.object(model, "cluster", wraps=model.cluster) as clustering:
+        model(*random_episode(batch=1))
+    is_merged = (clustering.call_args.args[0][:, None] == merged[0]).all(dim=2).any(dim=1)
+    assert not is_merged.any() if word == "compat=ours" else is_merged.all()
+
+
+def build(data: list[str], folder: Path, compat: str, *words: str) -> Trainer:
+    """Two epochs of two steps of unsupervised training; labelled episodes stand in for pseudo episodes."""
+    run = (f"TRAIN.save_path={folder}", "TRAIN.epochs=2", "TRAIN.epoch_episodes=2", "TRAIN.batch_size=1", *SMALL)
+    episodes = training_episodes(load("pascal", "split0", compat, *data))
+    return build_trainer(load("pascal", "ssl", compat, *data, *run, *words), episodes)
+
+
+@BOTH
+def test_fifteen_times_the_sgd_rate_is_applied_and_logged_and_that_of_adamw_is_constant(
+    data: list[str], tmp_path: Path, messages: list[str], caplog: pytest.LogCaptureFixture, compat: str
+) -> None:
+    caplog.set_level("INFO", logger="unsupfss")
+    applied: list[tuple[float, float]] = []
+    trainer = build(data, tmp_path, compat, "TRAIN.print_freq=1", "TRAIN.warmup=false")
+    sgd, adamw = trainer.optimizers.sgd.param_groups, trainer.optimizers.adamw.param_groups
+    trainer.optimizers.sgd.register_step_post_hook(lambda *_: applied.append((sgd[0]["lr"], adamw[0]["lr"])))
+    trainer.run()
+    rates = [15 * 0.002 * (1 - iteration / 4) ** 0.9 for iteration in (1, 2, 3, 4)]
+    assert applied == [(pytest.approx(rate), 1e-4) for rate in rates]
+    logged = [message.split("lr sgd ")[1].split("  ")[0] for message in messages if "lr sgd" in message]
+    assert logged == [f"{rate:.5f} adamw 0.00010" for rate in rates]
+
+
+def test_adamw_is_saved_and_resumed(data: list[str], tmp_path: Path) -> None:
+    trainer = build(data, tmp_path, "ours", "TRAIN.transformer_lr=0.003")
+    trainer.run()
+    saved, resumed = (run.optimizers.adamw.state_dict() for run in (trainer, build(data, tmp_path, "ours")))
+    assert torch.equal(saved["state"][0]["exp_avg"], resumed["state"][0]["exp_avg"])
+    assert saved["param_groups"][0]["lr"] == resumed["param_groups"][0]["lr"] == 0.003
+
+
+@BOTH
+def test_void_pixels_count_in_the_published_loss_alone(data: list[str], tmp_path: Path, compat: str) -> None:
+    with patch("engine.trainer.dice_loss", wraps=dice_loss) as loss:
+        build(data, tmp_path, compat).run()
+    assert [call.kwargs["ignore_index"] for call in loss.mock_calls] == [None if compat == "published" else 255] * 4
+
+
+@pytest.mark.parametrize("best", [False, True])
+def test_the_last_checkpoint_is_kept_and_the_best_when_asked_for(data: list[str], tmp_path: Path, best: bool) -> None:
+    """The published code keeps the best on labelled validation, in unsupervised training too."""
+    trainer = build(data, tmp_path, "ours", f"TRAIN.best_on_validation={best}")
+    trainer.validate = iter([0.5, 0.2]).__next__
+    trainer.run()
+    epochs = {path.name: torch.load(path, weights_only=True)["epoch"] for path in tmp_path.glob("*.pth")}
+    assert epochs == ({"latest.pth": 2, "best.pth": 1} if best else {"latest.pth": 2})
