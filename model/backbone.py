@@ -17,6 +17,7 @@ from timm.data.constants import IMAGENET_INCEPTION_MEAN, IMAGENET_INCEPTION_STD
 from torch import Tensor, nn
 
 from model.folding import fold_batch_norm
+from model.pointwise import use_pointwise_convolutions
 from model.weights import Weights, load_tensors, read_tensors
 from util.errors import UserError
 from util.images import IMAGENET_MEAN, IMAGENET_STD
@@ -145,6 +146,7 @@ def build_backbone(
     if weights is not None and not download:
         load_tensors(model, weights if isinstance(weights, Weights) else read_tensors(weights), name=name)
     fold_batch_norm(network)
+    use_pointwise_convolutions(network)
     mean, std = normalization(normalize, name)
     return Backbone(
         network,

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from model.backbone import FROM_TIMM, normalization
 from model.folding import fold_batch_norm
+from model.pointwise import use_pointwise_convolutions
 from model.weights import load_tensors, read_tensors
 from util.errors import UserError
 
@@ -36,6 +37,7 @@ class Extractor(nn.Module):
         super().__init__()
         network = network.requires_grad_(False).eval()
         fold_batch_norm(network)
+        use_pointwise_convolutions(network)
         self.network = network.to(memory_format=torch.channels_last)
         self.channels = channels
         self.stride = stride

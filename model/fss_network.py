@@ -16,6 +16,7 @@ from model.feature_cache import FeatureCache
 from model.features import EpisodeFeatures, episode_features, masked_average
 from model.hamming_clustering import HammingClustering, PublishedHammingClustering
 from model.layers import Merge
+from model.pointwise import PointwiseConvolution
 from model.prior import prior
 from model.query_transformer import QueryTransformer
 from model.sharing import SharedModel
@@ -156,7 +157,7 @@ def configured_backbone(settings: Mapping[str, Any], weights: Path | Weights | N
 
 
 def _adjust(inputs: int, channels: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, channels, 1, bias=False), nn.ReLU(inplace=True), nn.Dropout2d(0.5))
+    return nn.Sequential(PointwiseConvolution(inputs, channels), nn.ReLU(inplace=True), nn.Dropout2d(0.5))
 
 
 def _classifier(channels: int) -> nn.Sequential:
@@ -164,5 +165,5 @@ def _classifier(channels: int) -> nn.Sequential:
         nn.Conv2d(channels, channels, 3, padding=1, bias=False),
         nn.ReLU(inplace=True),
         nn.Dropout2d(0.1),
-        nn.Conv2d(channels, 2, 1),
+        PointwiseConvolution(channels, 2, bias=True),
     )

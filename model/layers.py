@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from model.ops import deform_attn
+from model.pointwise import PointwiseConvolution, PointwiseLinear, convolve
 from model.precision import at_least_float32
 
 POINTS = 9
@@ -45,14 +46,14 @@ class Merge(nn.Module):
     def __init__(self, channels: int, *, maps: int = 0) -> None:
         super().__init__()
         self.parts = [channels, channels, maps]
-        self.convolution = nn.Conv2d(sum(self.parts), channels, 1, bias=False)
+        self.convolution = PointwiseConvolution(sum(self.parts), channels)
 
     def forward(self, features: Tensor, prototype: Tensor, maps: Tensor | None = None) -> Tensor:
         """features (B, C, h, w), prototype (B, C), maps (B, maps, h, w) -> (B, C, h, w)"""
         of_features, of_prototype, of_maps = self.convolution.weight.split(self.parts, dim=1)
-        merged = F.conv2d(features, of_features) + F.linear(prototype, of_prototype.flatten(1))[..., None, None]
+        merged = convolve(features, of_features) + F.linear(prototype, of_prototype.flatten(1))[..., None, None]
         if maps is not None:
-            merged = merged + F.conv2d(maps.to(features.dtype), of_maps)
+            merged = merged + convolve(maps.to(features.dtype), of_maps)
         return F.relu(merged, inplace=True)
 
 
@@ -67,10 +68,10 @@ class DeformableSelfAttention(nn.Module):
         super().__init__()
         self.heads = attention_heads(channels)
         self.dropout = dropout
-        self.sampling_offsets = nn.Linear(channels, self.heads * POINTS * 2)
-        self.attention_weights = nn.Linear(channels, self.heads * POINTS)
-        self.value_projection = nn.Linear(channels, channels, bias=False)
-        self.output_projection = nn.Linear(channels, channels, bias=False)
+        self.sampling_offsets = PointwiseLinear(channels, self.heads * POINTS * 2)
+        self.attention_weights = PointwiseLinear(channels, self.heads * POINTS)
+        self.value_projection = PointwiseLinear(channels, channels, bias=False)
+        self.output_projection = PointwiseLinear(channels, channels, bias=False)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -157,13 +158,13 @@ class FeedForward(nn.Module):
         self.dropout = dropout
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., C) -> (..., C)"""
+        """(B, L, C) -> (B, L, C)"""
         hidden = F.relu(F.dropout(self.expand(x), self.dropout, self.training), inplace=True)
         return x + F.dropout(self.contract(hidden), self.dropout, self.training)
 
 
-def _linear(inputs: int, outputs: int) -> nn.Linear:
-    layer = nn.Linear(inputs, outputs, bias=False)
+def _linear(inputs: int, outputs: int) -> PointwiseLinear:
+    layer = PointwiseLinear(inputs, outputs, bias=False)
     nn.init.xavier_uniform_(layer.weight)
     return layer
 

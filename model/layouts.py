@@ -79,24 +79,10 @@ def describe(tensors: Mapping[str, Tensor]) -> str:
 
 def timm_name(tensors: Mapping[str, Tensor]) -> str | None:
     """The backbone that tensors fit, as ``TRAIN.backbone`` calls it; None where they do not tell."""
-    stem = _stem(tensors)
-    if "layer4.0.conv1.weight" in tensors and stem is not None:
-        block = "bottleneck" if "layer1.0.conv3.weight" in tensors else "basic"
-        blocks = tuple(_count(tensors, rf"layer{stage}\.(\d+)\.") for stage in (1, 2, 3, 4))
-        depth = _RESNETS.get((block, blocks))
-        if depth is None:
-            return None
-        return f"resnet{depth}" if stem == "plain" else f"resnet{depth}_v2"
+    if "layer4.0.conv1.weight" in tensors and _stem(tensors) is not None:
+        return _resnet_name(tensors)
     if "patch_embed.proj.weight" in tensors and "pos_embed" in tensors:
-        channels, _, patch, _ = tensors["patch_embed.proj.weight"].shape
-        tokens = tensors["pos_embed"].shape[1] - int("cls_token" in tensors)
-        size = _VIT_SIZES.get(channels)
-        if size is None:
-            return None
-        if "blocks.0.ls1.gamma" in tensors:
-            registers = "_reg4" if "reg_token" in tensors or "register_tokens" in tensors else ""
-            return f"vit_{size}_patch{patch}{registers}_dinov2"
-        return f"vit_{size}_patch{patch}_{patch * math.isqrt(tokens)}"
+        return _transformer_name(tensors)
     return None
 
 
@@ -105,6 +91,25 @@ def to_timm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if _stem(tensors) != "semseg":
         return dict(tensors)
     return {_deep_stem_name(key): value for key, value in tensors.items()}
+
+
+def _resnet_name(tensors: Mapping[str, Tensor]) -> str | None:
+    block = "bottleneck" if "layer1.0.conv3.weight" in tensors else "basic"
+    depth = _RESNETS.get((block, tuple(_count(tensors, rf"layer{stage}\.(\d+)\.") for stage in (1, 2, 3, 4))))
+    if depth is None:
+        return None
+    return f"resnet{depth}" if _stem(tensors) == "plain" else f"resnet{depth}_v2"
+
+
+def _transformer_name(tensors: Mapping[str, Tensor]) -> str | None:
+    channels, _, patch, _ = tensors["patch_embed.proj.weight"].shape
+    if channels not in _VIT_SIZES:
+        return None
+    name = f"vit_{_VIT_SIZES[channels]}_patch{patch}"
+    if "blocks.0.ls1.gamma" in tensors:
+        return f"{name}_reg4_dinov2" if "reg_token" in tensors else f"{name}_dinov2"
+    patches = tensors["pos_embed"].shape[1] - int("cls_token" in tensors)
+    return f"{name}_{patch * math.isqrt(patches)}"
 
 
 def _stem(tensors: Mapping[str, Tensor]) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from model.pointwise import linear
 from model.precision import at_least_float32
 
 # Support positions compared at a time: bounds the memory of the cosines.
@@ -33,9 +34,8 @@ def best_cosine(query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
     A library operation, because what it looks at depends on the mask, and a compiled network must not break here.
     """
     B, K = support.shape[:2]
-    rows = query.flatten(2)  # (B, C, h * w)
-    shots = [(b, k) for b in range(B) for k in range(K)]
-    best = [_best_cosine(rows[b], support[b, k].flatten(1), support_mask[b, k].flatten()) for b, k in shots]
+    queries, supports, masks = query.flatten(2), support.flatten(3), support_mask.flatten(2)
+    best = [_best_cosine(queries[b].T, supports[b, k].T, masks[b, k]) for b in range(B) for k in range(K)]
     return torch.stack(best).view(B, K, -1)
 
 
@@ -45,19 +45,19 @@ def _(query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
 
 
 def _best_cosine(query: Tensor, support: Tensor, mask: Tensor) -> Tensor:
-    """query (C, Q), support (C, S), mask (S,) -> (Q,)"""
+    """query (Q, C), support (S, C), mask (S,) -> (Q,)"""
     lowest = float("-inf")
     if query.device.type == "cpu":
         # Positions outside the mask have cosine 0 to everything and need no multiplying. On a GPU, waiting for their
         # number would cost more than it saves.
         inside = mask > 0
         lowest = lowest if inside.all() else 0.0
-        support, mask = support[:, inside], mask[inside]
-    query_norm = query.norm(dim=0)
+        support, mask = support[inside], mask[inside]
+    query_norm = query.norm(dim=1)
     best = torch.full_like(query_norm, lowest)
     for start in range(0, len(mask), _CHUNK):
         part = slice(start, start + _CHUNK)
-        rows = support.T[part] * mask[part, None]
-        norms = rows.norm(dim=1)[:, None] * query_norm
-        best = torch.maximum(best, (rows @ query / (norms + 1e-7)).amax(dim=0))
+        rows = support[part] * mask[part, None]
+        norms = query_norm[:, None] * rows.norm(dim=1)
+        best = torch.maximum(best, (linear(query[None], rows)[0] / (norms + 1e-7)).amax(dim=1))
     return best
