@@ -98,7 +98,8 @@ def _resized(features: Tensor, size: torch.Size) -> Tensor:
 
 
 def _joined(maps: Sequence[Tensor]) -> Tensor:
-    return torch.cat(tuple(maps)).contiguous(memory_format=torch.channels_last)
+    joined = maps[0] if len(maps) == 1 else torch.cat(tuple(maps))
+    return joined.contiguous(memory_format=torch.channels_last)
 
 
 class PatchGrid(nn.Module):

@@ -10,9 +10,5 @@ run_python() {
         exit 2
     fi
     export PYTHONSAFEPATH=1 PYTHONPATH="$project${PYTHONPATH:+:$PYTHONPATH}"
-    # A step takes and returns the same hundreds of megabytes as the one before. By default glibc hands them back to
-    # the system each time, and a fifth of the time on a CPU goes into getting them again, page by page.
-    export MALLOC_TRIM_THRESHOLD_="${MALLOC_TRIM_THRESHOLD_:-4000000000}"
-    export MALLOC_TOP_PAD_="${MALLOC_TOP_PAD_:-268435456}" MALLOC_MMAP_THRESHOLD_="${MALLOC_MMAP_THRESHOLD_:-33554432}"
     exec "$python" "$@"
 }
