@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import timm
 import torch
 from torch import Tensor
 
 from model import FSSModel
 from model.backbone import Backbone, build_backbone
+
+# timm's names of the deep stem -> the published ones.
+DEEP_STEM = {"conv1.0": "conv1", "conv1.1": "bn1", "conv1.3": "conv2", "conv1.4": "bn2", "conv1.6": "conv3"}
 
 
 def tiny_backbone() -> Backbone:
@@ -34,3 +38,15 @@ def random_episode(*, batch: int = 2, shots: int = 1, size: int = 65) -> tuple[T
     masks = torch.zeros(batch, shots, size, size, dtype=torch.int64)
     masks[:, :, size // 4 : size // 2, size // 3 : size - 8] = 1
     return query, supports, masks
+
+
+def semseg_resnet50(*, counters: bool) -> dict[str, Tensor]:
+    """The published deep-stem ResNet-50: 277 tensors, or 332 with the counters of batch norm."""
+    torch.manual_seed(0)
+    state = timm.create_model("resnet50", stem_type="deep", stem_width=64).state_dict()
+    renamed = {}
+    for key, value in state.items():
+        key = key.replace("bn1.", "bn3.", 1) if key.startswith("bn1.") else key
+        stem = ".".join(key.split(".")[:2])
+        renamed[key.replace(stem, DEEP_STEM[stem]) if stem in DEEP_STEM else key] = value
+    return renamed if counters else {key: value for key, value in renamed.items() if "num_batches" not in key}

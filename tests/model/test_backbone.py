@@ -14,28 +14,13 @@ from model import FSSModel
 from model.backbone import PatchGrid, build_backbone
 from model.loss import dice_loss
 from model.weights import Weights
-from tests.model.networks import random_episode, tiny_backbone
+from tests.model.networks import random_episode, semseg_resnet50, tiny_backbone
 from util.errors import UserError
 from util.images import IMAGENET_MEAN, IMAGENET_STD
 
 
-def published_resnet50(layout: str = "deep") -> dict[str, torch.Tensor]:
-    """Made-up weights with the keys of a published file, the classifier included."""
-    torch.manual_seed(0)
-    options: dict[str, Any] = {"stem_type": "deep", "stem_width": 64} if layout == "deep" else {}
-    state = timm.create_model("resnet50", num_classes=10, **options).state_dict()
-    names = {"conv1.0": "conv1", "conv1.1": "bn1", "conv1.3": "conv2", "conv1.4": "bn2", "conv1.6": "conv3"}
-    published = {}
-    for key, value in state.items():
-        stem = ".".join(key.split(".")[:2])
-        if layout == "deep" and key.startswith("bn1."):
-            key = key.replace("bn1.", "bn3.")
-        published[key.replace(stem, names[stem]) if stem in names else key] = value
-    return published
-
-
 def test_deep_stem_resnet_loads_the_published_layout(tmp_path: Path) -> None:
-    state = published_resnet50()
+    state = semseg_resnet50(counters=True)
     assert {"conv3.weight", "bn3.running_var", "layer1.0.conv1.weight", "fc.weight"} <= state.keys()
     torch.save(state, tmp_path / "resnet50_v2.pth")
     backbone = build_backbone(
@@ -50,7 +35,7 @@ def test_deep_stem_resnet_loads_the_published_layout(tmp_path: Path) -> None:
 
 
 def test_a_seven_by_seven_stem_is_not_the_deep_one(tmp_path: Path) -> None:
-    torch.save(published_resnet50("plain"), tmp_path / "resnet50.pth")
+    torch.save(timm.create_model("resnet50").state_dict(), tmp_path / "resnet50.pth")
     with pytest.raises(UserError, match=r"another architecture than resnet50_v2.*a torchvision ResNet, resnet50"):
         build_backbone("resnet50_v2", weights=tmp_path / "resnet50.pth", normalize="imagenet", mid_stages=[-2])
 

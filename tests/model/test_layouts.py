@@ -13,29 +13,16 @@ from torch import Tensor
 from model.backbone import build_backbone
 from model.import_published import main as import_published
 from model.layouts import describe, named_tensors, timm_name
+from tests.model.networks import semseg_resnet50
 from util.errors import UserError
 
 State = dict[str, Tensor]
-
-DEEP_STEM = {"conv1.0": "conv1", "conv1.1": "bn1", "conv1.3": "conv2", "conv1.4": "bn2", "conv1.6": "conv3"}
 
 
 def shapes(create: Callable[[], torch.nn.Module]) -> State:
     """A state dict without numbers: names and shapes are all that tells what a file is."""
     with torch.device("meta"):
         return create().state_dict()
-
-
-def semseg_resnet50(*, counters: bool) -> State:
-    """The published deep-stem ResNet-50: 277 tensors, or 332 with the counters of batch norm."""
-    torch.manual_seed(0)
-    state = timm.create_model("resnet50", stem_type="deep", stem_width=64).state_dict()
-    renamed = {}
-    for key, value in state.items():
-        key = key.replace("bn1.", "bn3.", 1) if key.startswith("bn1.") else key
-        stem = ".".join(key.split(".")[:2])
-        renamed[key.replace(stem, DEEP_STEM[stem]) if stem in DEEP_STEM else key] = value
-    return renamed if counters else {key: value for key, value in renamed.items() if "num_batches" not in key}
 
 
 def prefixed(prefix: str, state: State) -> State:
