@@ -65,13 +65,14 @@ class Backbone(nn.Module):
         """Stay in evaluation mode whatever the surrounding network does."""
         return super().train(False)
 
-    def check_side(self, side: int, key: str) -> None:
-        """Raise ``UserError`` unless images of this side, which ``key`` of the config gives, fit the stride."""
-        if side % self.stride != 1:
-            lower = (side - 1) // self.stride * self.stride + 1
+    def check_sides(self, **sides: int) -> None:
+        """Raise ``UserError`` unless images of these sides, keys of the config's TRAIN section, fit the stride."""
+        wrong = {f"TRAIN.{key}": side for key, side in sides.items() if side % self.stride != 1}
+        if wrong:
+            lower = (min(wrong.values()) - 1) // self.stride * self.stride + 1
             raise UserError(
-                f"{key}={side}: sides must be 1 more than a multiple of {self.stride}, the stride of this backbone, "
-                f"like {lower} or {lower + self.stride}"
+                f"{', '.join(f'{key}={side}' for key, side in wrong.items())}: sides must be 1 more than a multiple of "
+                f"{self.stride}, the stride of this backbone, like {lower} or {lower + self.stride}"
             )
 
     @torch.no_grad()

@@ -150,9 +150,7 @@ def configured_backbone(settings: Mapping[str, Any], weights: Path | Weights | N
         mid_stages=settings["mid_stages"],
         high_stage=settings["high_stage"],
     )
-    for key in ("train_h", "train_w", "val_size"):
-        if key in settings:
-            backbone.check_side(settings[key], f"TRAIN.{key}")
+    backbone.check_sides(**{key: settings[key] for key in ("train_h", "train_w", "val_size") if key in settings})
     return backbone
 
 

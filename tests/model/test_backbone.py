@@ -146,11 +146,11 @@ def test_weights_of_a_transformer_load(tmp_path: Path) -> None:
 
 def test_sides_that_do_not_fit_the_patches_are_named() -> None:
     backbone = build_backbone("test_vit", weights=None, normalize="timm", mid_stages=[-2])
-    backbone.check_side(257, "TRAIN.val_size")
+    backbone.check_sides(val_size=257)
     with pytest.raises(UserError, match=r"TRAIN\.val_size=473: .* multiple of 16, .* like 465 or 481"):
-        backbone.check_side(473, "TRAIN.val_size")
-    with pytest.raises(UserError, match=r"TRAIN\.train_h=256: .* multiple of 8, .* like 249 or 257"):
-        tiny_backbone().check_side(256, "TRAIN.train_h")
+        backbone.check_sides(train_h=257, val_size=473)
+    with pytest.raises(UserError, match=r"TRAIN\.train_h=256, TRAIN\.train_w=260: .* multiple of 8, .* 249 or 257"):
+        tiny_backbone().check_sides(train_h=256, train_w=260, val_size=257)
 
 
 @pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "densenet121", "beit_base_patch16_224"])
