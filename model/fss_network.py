@@ -17,6 +17,7 @@ from model.features import EpisodeFeatures, episode_features, masked_average
 from model.hamming_clustering import HammingClustering, PublishedHammingClustering
 from model.layers import Merge
 from model.pointwise import PointwiseConvolution
+from model.precision import widened
 from model.prior import prior
 from model.query_transformer import QueryTransformer
 from model.sharing import SharedModel
@@ -109,8 +110,7 @@ class FSSModel(nn.Module, SharedModel):
         logits = self.classifier(attended)
         if contrast is not None:
             logits = logits + torch.cat([-contrast, contrast], dim=1)
-        exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        return F.interpolate(exact, query_image.shape[-2:], mode="bilinear", align_corners=True)
+        return F.interpolate(widened(logits), query_image.shape[-2:], mode="bilinear", align_corners=True)
 
     def _merged(self, features: EpisodeFeatures, share: Tensor) -> tuple[Tensor, Tensor]:
         """Query (B, C, h, w) and supports (B, K, C, h', w'), each told the prototype (SPEC sections 2 to 4).

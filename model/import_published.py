@@ -20,7 +20,7 @@ from model.backbone import build_backbone
 from model.fss_network import FSSModel
 from model.layouts import PUBLISHED_MARK, describe, named_tensors, timm_name, to_timm
 from model.loading import CHECKPOINT_VERSION
-from model.weights import Weights, read_tensors, read_weights
+from model.weights import Weights, named_weights, read_weights
 from util.environment import describe as describe_environment
 from util.errors import UserError, run_command
 from util.files import atomic_write
@@ -29,10 +29,8 @@ from util.logging import logger, start_logging
 _BACKBONE = "backbone.body."
 # Parts of the published network whose results it throws away.
 _UNUSED = ("transformer.self_supp_cluster.", "addtional_proj.", "pred_supp_qry_proj.")
-# Published names (regular expressions) -> ours. Four norms and two FFNs make up a layer of the query transformer.
+# Published names -> ours, where they differ.
 _ATTENTION = {
-    "sampling_offsets": "sampling_offsets",
-    "attention_weights": "attention_weights",
     "value_proj": "value_projection",
     "output_proj": "output_projection",
     "q_fc": "query_projection",
@@ -65,7 +63,7 @@ def main(arguments: list[str]) -> None:
             torch.save(checkpoint, temporary)
         logger.info("%s: use it with TRAIN.weight=%s", words.target, words.target)
     else:
-        import_backbone(words.source, words.target)
+        import_backbone(named_weights(content, words.source), words.target)
 
 
 def import_checkpoint(content: Mapping[str, Any], source: Path) -> dict[str, Any]:
@@ -107,16 +105,15 @@ def import_checkpoint(content: Mapping[str, Any], source: Path) -> dict[str, Any
     }
 
 
-def import_backbone(source: Path, target: Path) -> None:
-    """Write the backbone in ``source`` to ``target`` under timm's names, after it was loaded for a test.
+def import_backbone(weights: Weights, target: Path) -> None:
+    """Write a backbone's weights to ``target`` under timm's names, after they were loaded for a test.
 
     Raises ``UserError`` for a file that is no backbone.
     """
-    weights = read_tensors(source)
     name = timm_name(weights.tensors)
     if name is None:
         kind = describe(weights.tensors)
-        raise UserError(f"{source}: neither a published checkpoint nor a known backbone; it looks like {kind}")
+        raise UserError(f"{weights.path}: neither a published checkpoint nor a known backbone; it looks like {kind}")
     build_backbone(name, weights=weights, normalize="imagenet", mid_stages=[-2])
     with atomic_write(target) as temporary:
         if target.suffix == ".safetensors":
@@ -127,7 +124,10 @@ def import_backbone(source: Path, target: Path) -> None:
 
 
 def our_name(published: str) -> str:
-    """Our name of a published parameter outside the backbone; the name itself where there is none."""
+    """Our name of a published parameter outside the backbone; the name itself where there is none.
+
+    A layer of the query transformer has two FFNs and four norms, which are numbered through there.
+    """
     stem, _, kind = published.rpartition(".")
     if stem in _OUTSIDE:
         return f"{_OUTSIDE[stem]}.{kind}"

@@ -22,14 +22,15 @@ def at_least_float32(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         with torch.autocast(_device(*args), enabled=False):
-            return function(*map(_widen, args), **kwargs)  # type: ignore[arg-type]
+            widened_args = [widened(value) if isinstance(value, Tensor) else value for value in args]
+            return function(*widened_args, **kwargs)  # type: ignore[arg-type]
 
     return wrapped
 
 
-def _widen(value: object) -> object:
-    is_short = isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16)
-    return value.float() if isinstance(value, Tensor) and is_short else value
+def widened(tensor: Tensor) -> Tensor:
+    """A tensor of 16-bit floats as float32, any other as it is."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def _device(*args: object) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from model.layers import (
@@ -12,6 +11,7 @@ from model.layers import (
     recomputed,
     sine_position_encoding,
 )
+from model.precision import widened
 
 LAYERS = 2
 
@@ -57,8 +57,7 @@ class QueryTransformer(nn.Module):
         Returns (B, C, h, w).
         """
         B, C, h, w = features.shape
-        x = features.flatten(2).transpose(1, 2)  # (B, h * w, C)
-        x = x.to(torch.promote_types(x.dtype, torch.float32))  # the sums along the layers keep float32
+        x = widened(features.flatten(2).transpose(1, 2))  # (B, h * w, C); the sums along the layers keep float32
         position = sine_position_encoding(padding, C).to(x.dtype).flatten(2).transpose(1, 2)
         for layer in self.layers:
             x = recomputed(layer, x, position, (h, w), padding.flatten(1), prototypes, absent)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.layers import DeformableSelfAttention, FeedForward, recomputed
+from model.precision import widened
 
 OBJECT_PROTOTYPES = 20
 BACKGROUND_PROTOTYPES = 50
@@ -49,8 +50,7 @@ class SupportPrototypes(nn.Module):
         Returns prototypes (B, 70, C), object first, and absent (B, 70) True for rows that only fill up.
         """
         B, K, C, h, w = features.shape
-        pixels = features.flatten(3).transpose(2, 3).reshape(B * K, h * w, C)
-        pixels = pixels.to(torch.promote_types(pixels.dtype, torch.float32))  # sums along the layers keep float32
+        pixels = widened(features).flatten(3).transpose(2, 3).reshape(B * K, h * w, C)  # sums keep float32
         for layer in self.layers:
             pixels = recomputed(layer, pixels, (h, w), padding.reshape(B * K, h * w))
         pixels = pixels.reshape(B, K * h * w, C)

@@ -50,7 +50,12 @@ def read_weights(path: Path) -> dict[str, Any]:
 
 def read_tensors(path: Path) -> Weights:
     """The named tensors of a weights file in any of the layouts that ``model.layouts`` knows. Raises ``UserError``."""
-    tensors = to_timm(named_tensors(read_weights(path)))
+    return named_weights(read_weights(path), path)
+
+
+def named_weights(content: Mapping[str, Any], path: Path) -> Weights:
+    """``read_tensors`` of a file that was read already. Raises ``UserError`` when it holds no tensors."""
+    tensors = to_timm(named_tensors(content))
     if not tensors:
         raise UserError(f"{path}: holds no named tensors; a state dict or a checkpoint with 'state_dict' is needed")
     return Weights(path, tensors)
