@@ -17,6 +17,8 @@ main() {
         import_modules || fail "the packages do not import: remove $venv and run bash install.sh again"
         fingerprint >"$stamp"
     fi
+    # Without the native operators everything works, slower: a failure has been told by now.
+    "$venv/bin/python" -m util.native || true
     "$venv/bin/python" -m util.environment
 }
 

@@ -99,7 +99,7 @@ class DeformableSelfAttention(nn.Module):
         locations, weights = _locations_and_weights(offsets, weights, size)
         weights = F.dropout(weights, self.dropout, self.training)
         value = value.view(B, L, self.heads, C // self.heads)
-        sampled = deform_attn(value, torch.tensor([size], device=value.device), locations, weights)
+        sampled = deform_attn(value, torch.tensor([size]), locations, weights)
         return self.output_projection(sampled)
 
 

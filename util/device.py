@@ -6,7 +6,13 @@ from collections.abc import Sequence
 
 import torch
 
+from util import native
+from util.logging import logger
+
 
 def choose_device(gpus: Sequence[int]) -> torch.device:
-    """The first of the listed GPUs where CUDA answers, else the CPU."""
-    return torch.device("cuda", gpus[0]) if gpus and torch.cuda.is_available() else torch.device("cpu")
+    """The first of the listed GPUs where CUDA answers, else the CPU; logs which, and what runs natively."""
+    device = torch.device("cuda", gpus[0]) if gpus and torch.cuda.is_available() else torch.device("cpu")
+    operators = ", ".join(f"{name}: {backend}" for name, backend in native.backends().items())
+    logger.info("computing on %s; %s", device, operators)
+    return device

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import platform
 import subprocess
@@ -11,24 +10,28 @@ from importlib import metadata
 
 import torch
 
+from util import native
 from util.files import PROJECT
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "faiss")
 _DISTRIBUTIONS = {"faiss": ("faiss-gpu-cu12", "faiss-cpu")}
-_OPS = {"model.ops": "deformable attention", "model.clusterutils": "hashing and clustering"}
 
 
 def main() -> None:
     """Print versions, device, and which operators run natively: the last thing ``install.sh`` does."""
-    rows = describe() | {name: _backend(module) for module, name in _OPS.items()}
+    rows = describe()
     width = max(len(name) for name in rows)
     sys.stdout.writelines(f"{name:<{width}}  {value}\n" for name, value in rows.items())
 
 
 def describe() -> dict[str, str]:
-    """Versions of Python and the main packages, git commit, device; ``missing`` or ``unknown`` where not found."""
+    """Versions of Python and the main packages, git commit, device, what the operators run on.
+
+    Values are ``missing`` or ``unknown`` where something was not found.
+    """
     versions = {name: _version(name) for name in _PACKAGES}
-    return {"python": platform.python_version(), **versions, "commit": git_commit(), "device": device_name()}
+    origin = {"commit": git_commit(), "device": device_name()}
+    return {"python": platform.python_version(), **versions, **origin, **native.backends()}
 
 
 def git_commit() -> str:
@@ -58,11 +61,6 @@ def _version(package: str) -> str:
         except metadata.PackageNotFoundError:
             continue
     return "missing"
-
-
-def _backend(module: str) -> str:
-    backend = importlib.import_module(module).backend()
-    return "PyTorch reference" if backend == "reference" else f"native, {backend}"
 
 
 if __name__ == "__main__":

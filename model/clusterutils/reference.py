@@ -7,12 +7,9 @@ from torch import Tensor
 
 
 def lsh_hash(x: Tensor, planes: Tensor) -> Tensor:
-    """Hash each row to the sides of the hyperplanes it lies on.
-
-    x (N, C); planes (bits, C + 1), the last column holding thresholds, at most 63 of them. Returns codes (N,)
-    int64 whose bit i is ``<x, planes[i, :C]> > planes[i, C]``.
-    """
-    sides = x @ planes[:, :-1].T > planes[:, -1]
+    """``model.clusterutils.lsh_hash`` without its checks."""
+    with torch.autocast(x.device.type, enabled=False):  # which would compare in another type than the thresholds have
+        sides = x @ planes[:, :-1].T > planes[:, -1]
     powers = 2 ** torch.arange(planes.shape[0], device=x.device)
     return (sides * powers).sum(dim=1)
 
@@ -20,16 +17,10 @@ def lsh_hash(x: Tensor, planes: Tensor) -> Tensor:
 def hamming_kmeans(
     codes: Tensor, lengths: Tensor, centroids: Tensor, ks: Tensor, iterations: int, bits: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Cluster several sets of codes at once: ``iterations`` updates, then one assignment.
-
-    codes (G, L) int64, of which set g uses the first ``lengths[g]``; centroids (G, K) int64, of which it uses
-    the first ``ks[g]``. A code goes to the centroid at the smallest Hamming distance, the lowest index on a tie.
-    A centroid becomes the bitwise majority of its members, 0 on a tie; one without members stays.
-
-    Returns assignment (G, L) int32 (-1 past the lengths), counts (G, K) int32, centroids (G, K) int64.
-    """
+    """``model.clusterutils.hamming_kmeans`` without its checks."""
     L, K = codes.shape[1], centroids.shape[1]
     positions = torch.arange(bits, device=codes.device)
+    centroids = centroids & (2**bits - 1)
     members = _unpack(codes, positions)  # (G, L, bits)
     valid = torch.arange(L, device=codes.device) < lengths[:, None]
     unused = torch.arange(K, device=codes.device) >= ks[:, None]

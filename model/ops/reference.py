@@ -8,29 +8,28 @@ from torch import Tensor
 
 
 def deform_attn(value: Tensor, spatial_shapes: Tensor, sampling_locations: Tensor, attention_weights: Tensor) -> Tensor:
-    """Sample ``value`` at the locations and add the samples up by their weights.
-
-    Letters: N batch, S = sum of all levels' h*w, M heads, D channels of a head, L levels, P points, Q queries.
-
-    value (N, S, M, D); spatial_shapes (L, 2) integers (h, w); sampling_locations (N, Q, M, L, P, 2) as (x, y)
-    with 0..1 across the map, sampled bilinearly at ``location * size - 0.5`` and zero outside;
-    attention_weights (N, Q, M, L, P). Returns (N, Q, M * D).
+    """``model.ops.deform_attn`` without its checks.
 
     A sample is the sum of four rows of ``value`` by the corners' shares, so the whole is one sum of weighted rows
     for each query and head: an embedding bag.
     """
     N, S, M, D = value.shape
     Q = sampling_locations.shape[1]
-    positions, shares = _corners(sampling_locations, spatial_shapes.to(value.device))
-    shares = shares * attention_weights[..., None]  # (N, Q, M, L, P, 4)
+    rows, shares = bags(value, spatial_shapes, sampling_locations, attention_weights)
+    return F.embedding_bag(
+        rows, value.reshape(N * S * M, D), per_sample_weights=shares.to(value.dtype), mode="sum"
+    ).view(N, Q, M * D)
+
+
+def bags(value: Tensor, spatial_shapes: Tensor, locations: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Which of the N * S * M rows of ``value`` each query and head reads, and their weights: (N * Q * M, L * P * 4)."""
+    N, S, M, _ = value.shape
+    positions, shares = _corners(locations, spatial_shapes.to(value.device))
+    shares = shares * weights[..., None]  # (N, Q, M, L, P, 4)
     head = torch.arange(M, device=value.device).view(M, 1, 1, 1)
     sample = torch.arange(N, device=value.device).view(N, 1, 1, 1, 1, 1)
     rows = (sample * S + positions) * M + head
-    bags = (N * Q * M, positions.shape[3] * positions.shape[4] * 4)
-    weights = shares.reshape(bags).to(value.dtype)
-    return F.embedding_bag(rows.view(bags), value.reshape(-1, D), per_sample_weights=weights, mode="sum").view(
-        N, Q, M * D
-    )
+    return rows.flatten(3).flatten(0, 2), shares.flatten(3).flatten(0, 2)
 
 
 def _corners(locations: Tensor, spatial_shapes: Tensor) -> tuple[Tensor, Tensor]:

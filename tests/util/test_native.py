@@ -1,0 +1,153 @@
+"""util.native: real builds of the operators, with CUDA, without, and on machines that cannot build."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from util import native
+from util.files import PROJECT
+
+# What the scripts call, found where it lies; no compiler among it.
+TOOLS = ("sh", "bash", "dirname", "cat", "env", "git", "uv", "getconf", "mktemp", "rm", "cp")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of what a build needs, with nothing built."""
+    copy = tmp_path / "project"
+    for folder in ("util", "model"):
+        shutil.copytree(PROJECT / folder, copy / folder, ignore=shutil.ignore_patterns("build", "__pycache__"))
+    (copy / ".venv").symlink_to(sys.prefix)
+    return copy
+
+
+@pytest.fixture
+def no_compiler(tmp_path: Path) -> dict[str, str]:
+    """An environment whose PATH holds what the scripts call and no compiler."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for tool in TOOLS:
+        if found := shutil.which(tool):
+            (folder / tool).symlink_to(found)
+    return {**os.environ, "PATH": str(folder), "CUDA_HOME": ""}
+
+
+def test_both_folders_build_without_cuda(project: Path) -> None:
+    for folder in ("model/ops", "model/clusterutils"):
+        done = make(project, folder, {**os.environ, "CUDA_HOME": ""})
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[0].startswith(f"{folder} for CPU: built in")
+        assert done.stdout.splitlines()[1] == f"{folder} for CUDA: no CUDA toolkit found"
+        assert make(project, folder, {**os.environ, "CUDA_HOME": ""}).stdout.startswith(
+            f"{folder} for CPU: built already"
+        )
+    assert backends(project) == "cpu / cpu"
+    assert backends(project, UNSUPFSS_OPS="reference") == "reference / reference"
+    (project / "model/clusterutils/clusterutils_cpu.cpp").open("a").write("// another source\n")
+    assert backends(project) == "cpu / reference"
+
+
+@pytest.mark.skipif(
+    torch.version.cuda is None or not shutil.which("nvcc"), reason="no CUDA toolkit, or torch without CUDA"
+)
+def test_both_folders_build_with_cuda(project: Path) -> None:
+    for folder in ("model/ops", "model/clusterutils"):
+        done = make(project, folder, {**os.environ, "TORCH_CUDA_ARCH_LIST": "9.0"})
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[1].startswith(f"{folder} for CUDA: built in")
+    assert backends(project) == "cpu, cuda / cpu, cuda"
+
+
+def test_a_machine_without_compiler_is_told_so_in_two_lines_and_works(
+    project: Path, no_compiler: dict[str, str]
+) -> None:
+    done = make(project, "model/ops", no_compiler)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "error: model/ops for CPU could not be built: no C++ compiler (c++) on the PATH",
+        "  install one (g++ or clang++) and run bash model/ops/make.sh again; without it everything works, slower",
+    ]
+    assert backends(project) == "reference / reference"
+
+
+def test_installing_survives_a_machine_without_compiler(project: Path, no_compiler: dict[str, str]) -> None:
+    for name in ("install.sh", "pyproject.toml"):
+        shutil.copy(PROJECT / name, project / name)
+    done = subprocess.run(["bash", "install.sh"], cwd=project, env=no_compiler, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "no C++ compiler" in done.stderr
+    assert done.stdout.count("PyTorch reference") == 2
+
+
+def test_a_build_that_fails_names_the_error_and_the_log(project: Path) -> None:
+    source = project / "model/ops/deform_attn_cpu.cpp"
+    source.write_text("#error nothing of this compiles\n")
+    done = make(project, "model/ops", {**os.environ, "CUDA_HOME": ""})
+    assert done.returncode == 2
+    first, second = done.stderr.splitlines()
+    assert first.endswith("deform_attn_cpu.cpp:1:2: error: #error nothing of this compiles")
+    assert "cpu.log, mend it and run bash model/ops/make.sh again" in second
+    assert "#error" in (project / "model/ops/build/cpu.log").read_text()
+    assert backends(project) == "reference / reference"
+
+
+def test_a_folder_without_operators_is_named(project: Path) -> None:
+    command = [sys.executable, "-m", "util.native", "util"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "util holds no native operators: expected model/ops, model/clusterutils" in done.stderr
+
+
+def test_a_choice_that_means_nothing_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNSUPFSS_OPS", "fast")
+    with pytest.raises(native.UserError, match="UNSUPFSS_OPS=fast: expected 'reference'"):
+        native.backends()
+
+
+def test_the_toolkit_is_found_behind_a_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = (torch.version.cuda or "13.0").split(".")[0]
+    nvcc = tmp_path / "nvcc"
+    nvcc.write_text(
+        "#!/bin/sh\n"
+        f"[ $1 = --version ] && echo 'release {cuda}.0, V{cuda}.0.1' || echo '#$ TOP=/opt/toolkit/bin/..' >&2\n"
+    )
+    nvcc.chmod(0o755)
+    monkeypatch.delenv("CUDA_HOME", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(torch.version, "cuda", f"{cuda}.2")
+    assert native.cuda_home() == Path("/opt/toolkit")
+    monkeypatch.setattr(torch.version, "cuda", "99.0")
+    with pytest.raises(native.BuildError, match=rf"is CUDA {cuda}, torch's is 99.0"):
+        native.cuda_home()
+    monkeypatch.setenv("CUDA_HOME", "")
+    assert native.cuda_home() is None
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path / "none"))
+    with pytest.raises(native.BuildError, match="does not run"):
+        native.cuda_home()
+
+
+def make(project: Path, folder: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["bash", str(project / folder / "make.sh")], env=environment, capture_output=True, text=True)
+
+
+def backends(project: Path, **environment: str) -> str:
+    """What a Python started in the project has loaded, both folders, after calling one operator of each."""
+    program = (
+        "import torch, model.clusterutils as c, model.ops as o;"
+        "c.lsh_hash(torch.ones(2, 3), torch.ones(4, 4));"
+        "location = torch.ones(1, 1, 1, 1, 1, 2);"
+        "o.deform_attn(torch.ones(1, 1, 1, 1), torch.ones(1, 2).long(), location, location[..., 0]);"
+        "print(o.backend(), '/', c.backend())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=project, env={**os.environ, **environment}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()

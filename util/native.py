@@ -1,0 +1,224 @@
+"""Native operators: building them with a C++ compiler and a CUDA toolkit, and loading what was built.
+
+    python -m util.native                 builds whatever is not built yet: what install.sh does
+    python -m util.native model/ops       the same for one folder: what its make.sh does
+
+A folder of operators holds ``*_cpu.cpp``, ``*_cuda.cu`` and a PyTorch reference that serves where a build is missing.
+Each of the two becomes a shared library in ``build/``, named after all that it depends on: the sources, torch's version
+and, for the CPU, its vector instructions. So a library of other sources, another torch or another processor is not
+loaded, and machines that share the folder keep their builds side by side.
+
+``CUDA_HOME`` names the toolkit; empty, none is used. ``TORCH_CUDA_ARCH_LIST`` names the architectures.
+``UNSUPFSS_OPS=reference`` loads nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from util.errors import UserError, run_command
+from util.files import PROJECT, write_text
+
+FOLDERS = {"deformable attention": PROJECT / "model/ops", "clustering": PROJECT / "model/clusterutils"}
+# The source that is compiled for a device, then those it includes.
+DEVICES = {"cpu": ["*_cpu.cpp"], "cuda": ["*_cuda.cu", "*_kernels.cuh"]}
+# Turing, Ampere and Hopper, and code that the driver of a newer GPU translates.
+DEFAULT_ARCHITECTURES = "7.5;8.0;9.0+PTX"
+_VECTOR_FLAGS = {
+    "AVX2": ["-DCPU_CAPABILITY=AVX2", "-DCPU_CAPABILITY_AVX2", "-mavx2", "-mfma", "-mf16c"],
+    "AVX512": [
+        "-DCPU_CAPABILITY=AVX512", "-DCPU_CAPABILITY_AVX512", "-mavx2", "-mfma", "-mf16c",
+        "-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw",
+    ],
+}  # fmt: skip
+
+
+class BuildError(Exception):
+    """Why a library could not be built, in one line, and what would help."""
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(reason)
+        self.remedy = remedy
+
+
+def main(arguments: list[str]) -> None:
+    """Build the operators of the folders named, or of all. Raises ``UserError`` when one could not be built."""
+    folders = [Path(argument).resolve() for argument in arguments] or list(FOLDERS.values())
+    for folder in folders:
+        if folder not in FOLDERS.values():
+            known = ", ".join(str(path.relative_to(PROJECT)) for path in FOLDERS.values())
+            raise UserError(f"{folder} holds no native operators: expected {known}")
+    failures = [line for folder in folders for line in build(folder)]
+    if failures:
+        raise UserError("\n  ".join(failures))
+
+
+def load(folder: Path) -> tuple[str, ...]:
+    """Load the libraries built from this folder, making its operators known to torch.
+
+    Returns the devices they run on, of ``DEVICES``: none when ``UNSUPFSS_OPS=reference`` or nothing is built.
+    """
+    if os.environ.get("UNSUPFSS_OPS") == "reference":
+        return ()
+    loaded: list[str] = []
+    for device in DEVICES:
+        path = _library(folder, device)
+        if path.is_file() and (device == "cpu" or loaded):  # the CPU's library declares the operators for both
+            torch.ops.load_library(path)
+            loaded.append(device)
+    return tuple(loaded)
+
+
+def backends() -> dict[str, str]:
+    """What each operator runs on: ``"PyTorch reference"``, ``"native (CPU)"`` or ``"native (CPU, CUDA)"``.
+
+    Raises ``UserError`` for a value of ``UNSUPFSS_OPS`` that means nothing.
+    """
+    wanted = os.environ.get("UNSUPFSS_OPS", "")
+    if wanted not in ("", "reference"):
+        raise UserError(f"UNSUPFSS_OPS={wanted}: expected 'reference', or unset it for the native operators")
+    found = {}
+    for name, folder in FOLDERS.items():
+        built = [device.upper() for device in DEVICES if _library(folder, device).is_file()]
+        found[name] = f"native ({', '.join(built)})" if "CPU" in built and not wanted else "PyTorch reference"
+    return found
+
+
+def build(folder: Path) -> list[str]:
+    """Build what is missing of a folder's operators and print what became of it.
+
+    Returns two lines when one could not be built, though a machine without a CUDA toolkit needs no library for it: why,
+    and what to do.
+    """
+    lines: list[str] = []
+    for device in DEVICES:
+        name = f"{folder.relative_to(PROJECT)} for {device.upper()}"
+        if _library(folder, device).is_file():
+            print(f"{name}: built already")
+            continue
+        start = time.monotonic()
+        try:
+            built = _compile(folder, device)
+        except BuildError as error:
+            lines = [f"{name} could not be built: {error}", f"{error.remedy}; without it everything works, slower"]
+            break  # the CPU's library declares the operators for both
+        else:
+            print(f"{name}: {f'built in {time.monotonic() - start:.0f} s' if built else 'no CUDA toolkit found'}")
+    return lines
+
+
+def _compile(folder: Path, device: str) -> bool:
+    """Build one library. False when it is for CUDA and there is no toolkit. Raises ``BuildError``."""
+    log = folder / "build" / f"{device}.log"
+    again = f"run bash {folder.relative_to(PROJECT)}/make.sh again"
+    compiler = os.environ.get("CXX", "c++")
+    home = cuda_home() if device == "cuda" and torch.version.cuda else None
+    if device == "cuda" and home is None:
+        return False
+    # Where pip put ninja, whether or not the environment is activated.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    if not shutil.which(compiler):
+        raise BuildError(f"no C++ compiler ({compiler}) on the PATH", f"install one (g++ or clang++) and {again}")
+    if not shutil.which("ninja"):
+        raise BuildError("no ninja on the PATH", f"pip install ninja and {again}")
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # no GPU is no news here
+    from torch.utils import cpp_extension
+
+    cpp_extension.CUDA_HOME = str(home)  # its own guess is the folder above that of whatever nvcc is on the PATH
+    os.environ.setdefault("TORCH_CUDA_ARCH_LIST", DEFAULT_ARCHITECTURES)
+    source = _sources(folder, device)[0]
+    (folder / "build").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder / "build") as temporary:
+        try:
+            cpp_extension.load(
+                source.stem,
+                [str(source)],
+                # A product and a sum stay two roundings, as in the references, but where a kernel asks for one.
+                extra_cflags=["-O3", "-ffp-contract=off", *_openmp(compiler), *_VECTOR_FLAGS.get(_capability(), [])],
+                extra_cuda_cflags=["-O3"],
+                build_directory=temporary,
+                is_python_module=False,
+            )
+        except (RuntimeError, OSError, ValueError, subprocess.SubprocessError) as error:
+            write_text(log, str(error))
+            raise BuildError(_first_error(str(error)), f"see {log}, mend it and {again}") from None
+        os.replace(Path(temporary) / f"{source.stem}.so", _library(folder, device))
+    return True
+
+
+def cuda_home() -> Path | None:
+    """The CUDA toolkit's folder, None where there is none. Raises ``BuildError`` for one that torch cannot use."""
+    if "CUDA_HOME" in os.environ:
+        chosen = os.environ["CUDA_HOME"]
+        if not chosen:
+            return None
+        nvcc: str | None = str(Path(chosen) / "bin" / "nvcc")
+    else:
+        nvcc = shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
+    if nvcc is None:
+        return None
+    try:
+        # Asking it, for the one on the PATH may be a link or a script that calls one elsewhere.
+        plan = subprocess.run([nvcc, "--dryrun", "-x", "cu", os.devnull], capture_output=True, text=True).stderr
+        version = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise BuildError(
+            f"{nvcc} does not run ({error})", "set CUDA_HOME to a toolkit's folder, or to nothing"
+        ) from None
+    home, release = re.search(r"^#\$ TOP=(.+)$", plan, re.MULTILINE), re.search(r"release (\d+)\.", version)
+    if home is None or release is None:
+        raise BuildError(f"{nvcc} does not say where its toolkit lies", "set CUDA_HOME to a toolkit's folder")
+    if release[1] != str(torch.version.cuda).split(".")[0]:
+        raise BuildError(
+            f"the toolkit of {nvcc} is CUDA {release[1]}, torch's is {torch.version.cuda}",
+            "set CUDA_HOME to a toolkit of torch's version, or to nothing",
+        )
+    return Path(home[1]).resolve()
+
+
+def _library(folder: Path, device: str) -> Path:
+    """Where the library of these sources for this torch and processor lies, built or not."""
+    sources = _sources(folder, device)
+    digest = hashlib.sha256()
+    for source in sources:
+        digest.update(source.read_bytes())
+    processor = f"{platform.machine()}-{_capability()}" if device == "cpu" else platform.machine()
+    return folder / "build" / f"{sources[0].stem}-torch{torch.__version__}-{processor}-{digest.hexdigest()[:12]}.so"
+
+
+def _sources(folder: Path, device: str) -> list[Path]:
+    return [path for pattern in DEVICES[device] for path in folder.glob(pattern)]
+
+
+def _capability() -> str:
+    return torch.backends.cpu.get_cpu_capability()
+
+
+def _openmp(compiler: str) -> list[str]:
+    """The flag for threads. Only g++ uses the runtime that torch brings; other compilers' operators run on one."""
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout
+    return ["-fopenmp"] if "Free Software Foundation" in version else []
+
+
+def _first_error(output: str) -> str:
+    """The first line of a build's output that tells of an error, without the path before the file's name."""
+    for line in output.splitlines():
+        if re.search(r"\berror\b:|undefined symbol|cannot find", line):
+            return re.sub(r"^\S*/", "", line.strip())
+    return output.strip().splitlines()[-1]
+
+
+if __name__ == "__main__":
+    run_command(main)
