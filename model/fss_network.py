@@ -14,7 +14,7 @@ from model.backbone import Backbone, build_backbone
 from model.contrast import episode_contrast
 from model.feature_cache import FeatureCache
 from model.features import EpisodeFeatures, episode_features, masked_average
-from model.hamming_clustering import HammingClustering, PublishedHammingClustering
+from model.hamming_clustering import Assign, HammingClustering, PublishedHammingClustering, one_by_one
 from model.layers import Merge
 from model.pointwise import PointwiseConvolution
 from model.precision import widened
@@ -85,6 +85,12 @@ class FSSModel(nn.Module, SharedModel):
         assignment, counts = self.hamming_clustering(features, k)
         return assignment, counts
 
+    def _assign(self) -> Assign:
+        """All sets of a batch at once; set by set where ``cluster`` was replaced or is the published one."""
+        if "cluster" in self.__dict__ or not isinstance(self.hamming_clustering, HammingClustering):
+            return one_by_one(self.cluster)
+        return self.hamming_clustering.assign
+
     def forward(
         self,
         query_image: Tensor,
@@ -105,7 +111,7 @@ class FSSModel(nn.Module, SharedModel):
         contrast = None if self.contrast_scale is None else self.contrast_scale * episode_contrast(features, masks)
         query, support = self._merged(features, masks.share)
         del features
-        prototypes, absent = self.support_prototypes(support, masks.objects, masks.support_padding, self.cluster)
+        prototypes, absent = self.support_prototypes(support, masks.objects, masks.support_padding, self._assign())
         attended = self.query_transformer(query, masks.query_padding, prototypes, absent)
         logits = self.classifier(attended)
         if contrast is not None:

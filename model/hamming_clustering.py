@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -10,12 +12,17 @@ from model.clusterutils import hamming_kmeans, lsh_hash
 from model.precision import at_least_float32
 from util.seed import torch_random
 
+# (features (N, C), k) -> (assignment (N,) int64, counts (k,))
+Cluster = Callable[[Tensor, int], tuple[Tensor, Tensor]]
+# (features (B, N, C), members (B, S, N) bool, k for each set) -> assignment (B, S, N) int64, -1 outside the set
+Assign = Callable[[Tensor, Tensor, Sequence[int]], Tensor]
+
 BITS = 32
 ITERATIONS = 10
 
 
 class HammingClustering(nn.Module):
-    """Clusters one set of features after the other.
+    """Clusters all sets of a batch in one call; a set's clusters do not depend on the others.
 
     Hyperplanes and first centroids come from the module's own generator: in training a new draw each call, counted
     in a buffer so that a resumed run draws what it would have drawn; in evaluation the same draw always, so that
@@ -28,18 +35,51 @@ class HammingClustering(nn.Module):
         self.draws: Tensor
         self.register_buffer("draws", torch.zeros((), dtype=torch.int64))
 
-    @torch.no_grad()
     def forward(self, features: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """features (N, C), N >= k -> assignment (N,) int64 in 0..k-1, counts (k,) int64."""
-        N, C = features.shape
+        everything = torch.ones(1, 1, len(features), dtype=torch.bool, device=features.device)
+        assignment = self.assign(features[None], everything, (k,))[0, 0]
+        return assignment, assignment.bincount(minlength=k)
+
+    @torch.no_grad()
+    def assign(self, features: Tensor, members: Tensor, ks: Sequence[int]) -> Tensor:
+        """Cluster each sample's sets: features (B, N, C), members (B, S, N) True in the set, ks one for each set.
+
+        Returns assignment (B, S, N) int64 in 0..k-1, -1 for features not in the set. A set of fewer than k features has
+        fewer than k clusters.
+        """
+        B, S, N = members.shape
+        planes, scores = self._draw(N, features.shape[2])
+        codes = _hash(features.flatten(0, 1), planes).view(B, 1, N).expand(B, S, N)
+        # The members of a set move to the front of its row, those not in it behind the end.
+        place = torch.where(members, members.cumsum(-1) - 1, N)
+        rows = codes.new_zeros(B, S, N + 1).scatter(-1, place, codes)[..., :N].flatten(0, 1)
+        lengths = members.sum(-1).flatten()
+        first = _lowest(scores.to(codes.device), lengths, max(ks))
+        limits = torch.tensor(ks, device=codes.device).repeat(B)
+        assignment, _, _ = hamming_kmeans(rows, lengths, rows.gather(1, first), limits, ITERATIONS, BITS)
+        of_members = assignment.long().view(B, S, N).gather(-1, place.clamp(max=N - 1))
+        return of_members.masked_fill(~members, -1)
+
+    @torch.compiler.disable  # a generator of one's own is no part of a graph
+    def _draw(self, N: int, C: int) -> tuple[Tensor, Tensor]:
+        """Hyperplanes (BITS, C + 1), and a score for each place in a set: the lowest become its first centroids.
+
+        The scores of n places are the first n scores of more places.
+        """
         generator = torch_random("clustering", self.seed, int(self.draws) if self.training else "evaluation")
-        planes = torch.randn(BITS, C + 1, generator=generator)
-        first = torch.randperm(N, generator=generator)[:k]
         if self.training:
             self.draws += 1
-        codes = _hash(features, planes)
-        assignment, counts, _ = _kmeans(codes, codes[first.to(codes.device)], ITERATIONS)
-        return assignment, counts
+        return torch.randn(BITS, C + 1, generator=generator), torch.rand(N, generator=generator)
+
+
+def _lowest(scores: Tensor, lengths: Tensor, count: int) -> Tensor:
+    """Places of the ``count`` lowest scores among the first ``lengths`` (G,) of N -> (G, count), 0 where none is."""
+    order = scores.argsort()
+    inside = order < lengths[:, None]
+    column = torch.where(inside, inside.cumsum(-1) - 1, len(scores)).clamp(max=count)
+    lowest = order.new_zeros(len(lengths), count + 1).scatter(1, column, order.expand_as(column))
+    return lowest[:, :count]
 
 
 class PublishedHammingClustering(nn.Module):
@@ -74,6 +114,21 @@ class PublishedHammingClustering(nn.Module):
         majority = torch.where(twice == counts[:, None], on_tie, (twice > counts[:, None]).long())
         majority = torch.where(counts[:, None] == 0, random_bits, majority)
         return (majority << positions).sum(dim=1)
+
+
+def one_by_one(cluster: Cluster) -> Assign:
+    """A function for all sets of a batch that gives one set after the other to ``cluster``."""
+
+    @torch.compiler.disable  # how large a set is depends on the masks
+    def assign(features: Tensor, members: Tensor, ks: Sequence[int]) -> Tensor:
+        assignment = torch.full(members.shape, -1, device=features.device)
+        for of_sample, pixels, sets in zip(assignment, features, members, strict=True):
+            for of_set, member, k in zip(of_sample, sets, ks, strict=True):
+                if member.sum() > k:
+                    of_set[member] = cluster(pixels[member], k)[0]
+        return assignment
+
+    return assign
 
 
 @at_least_float32

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.hamming_clustering import Assign
 from model.layers import DeformableSelfAttention, FeedForward, recomputed
-from model.precision import widened
+from model.precision import at_least_float32, widened
 
 OBJECT_PROTOTYPES = 20
 BACKGROUND_PROTOTYPES = 50
 LAYERS = 2
-
-# (features (N, C), k) -> (assignment (N,) int64, counts (k,))
-Cluster = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 
 
 class SupportAttentionLayer(nn.Module):
@@ -44,7 +40,7 @@ class SupportPrototypes(nn.Module):
         layers = LAYERS if self_attention else 0
         self.layers = nn.ModuleList(SupportAttentionLayer(channels) for _ in range(layers))
 
-    def forward(self, features: Tensor, masks: Tensor, padding: Tensor, cluster: Cluster) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, masks: Tensor, padding: Tensor, assign: Assign) -> tuple[Tensor, Tensor]:
         """features (B, K, C, h, w); masks (B, K, h, w) True on the object; padding (B, K, h, w) True where padded.
 
         Returns prototypes (B, 70, C), object first, and absent (B, 70) True for rows that only fill up.
@@ -56,7 +52,7 @@ class SupportPrototypes(nn.Module):
         pixels = pixels.reshape(B, K * h * w, C)
         objects = with_both_sides(masks).flatten(1)
         valid = ~padding.flatten(1)
-        prototypes, absent = _prototypes_of_all(pixels, objects, valid, cluster)
+        prototypes, absent = _prototypes(pixels, objects, valid, assign)
         return F.normalize(prototypes, dim=-1), absent
 
 
@@ -76,30 +72,26 @@ def with_both_sides(masks: Tensor) -> Tensor:
     return masks
 
 
-@torch.compiler.disable  # how many pixels a cluster has depends on the masks
-def _prototypes_of_all(pixels: Tensor, objects: Tensor, valid: Tensor, cluster: Cluster) -> tuple[Tensor, Tensor]:
-    """pixels (B, N, C), objects and valid (B, N) bool -> prototypes (B, 70, C), absent (B, 70)."""
-    episodes = [_episode_prototypes(*episode, cluster) for episode in zip(pixels, objects, valid, strict=True)]
-    return torch.stack([rows for rows, _ in episodes]), torch.stack([flags for _, flags in episodes])
+@at_least_float32
+def _prototypes(pixels: Tensor, objects: Tensor, valid: Tensor, assign: Assign) -> tuple[Tensor, Tensor]:
+    """pixels (B, N, C), objects and valid (B, N) bool -> prototypes (B, 70, C), absent (B, 70).
 
-
-def _episode_prototypes(pixels: Tensor, objects: Tensor, valid: Tensor, cluster: Cluster) -> tuple[Tensor, Tensor]:
-    """pixels (N, C), objects and valid (N,) bool -> (70, C) prototypes and (70,) absent flags."""
-    total = OBJECT_PROTOTYPES + BACKGROUND_PROTOTYPES
-    rows = torch.cat(
-        [
-            _prototypes(pixels[objects & valid], OBJECT_PROTOTYPES, cluster),
-            _prototypes(pixels[~objects & valid], BACKGROUND_PROTOTYPES, cluster),
-        ]
-    )
-    absent = torch.arange(total, device=pixels.device) >= len(rows)
-    return F.pad(rows, (0, 0, 0, total - len(rows))), absent
-
-
-def _prototypes(features: Tensor, k: int, cluster: Cluster) -> Tensor:
-    """(N, C) -> (min(N, k), C): the features themselves, or the means of their clusters."""
-    if len(features) <= k:
-        return features
-    assignment, counts = cluster(features.detach(), k)
-    sums = features.new_zeros(k, features.shape[1]).index_add(0, assignment, features)
-    return sums / (counts[:, None] + 0.001)
+    Object and background are a set of pixels each, and a prototype is the mean of a cluster. A set that has no more
+    pixels than it may have prototypes gives its pixels themselves; behind the rows of both sets the rest is absent.
+    """
+    members = torch.stack([objects & valid, ~objects & valid], dim=1)  # (B, 2, N)
+    most = torch.tensor([OBJECT_PROTOTYPES, BACKGROUND_PROTOTYPES], device=pixels.device)
+    sizes = members.sum(-1)  # (B, 2)
+    clustered = sizes > most
+    places = members.cumsum(-1) - 1
+    assignment = assign(pixels.detach(), members, (OBJECT_PROTOTYPES, BACKGROUND_PROTOTYPES))
+    row_in_set = torch.where(clustered[..., None], assignment, places)
+    rows = sizes.minimum(most)
+    row = torch.where(members[:, 0], row_in_set[:, 0], row_in_set[:, 1] + rows[:, :1])  # (B, N)
+    row = torch.where(members.any(1), row, -1)
+    index = torch.arange(OBJECT_PROTOTYPES + BACKGROUND_PROTOTYPES, device=pixels.device)
+    # A product with ones and zeros: one call, the same sums on every run, and its gradient is one more product.
+    belongs = (row[:, None] == index[:, None]).to(pixels.dtype)  # (B, 70, N)
+    of_clusters = torch.where(index < rows[:, :1], clustered[:, :1], clustered[:, 1:])
+    divisor = torch.where(of_clusters, belongs.sum(-1) + 0.001, 1)
+    return belongs @ pixels / divisor[..., None], index >= rows.sum(-1, keepdim=True)

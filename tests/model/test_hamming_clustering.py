@@ -7,7 +7,7 @@ from torch import Tensor
 
 from model import FSSModel
 from model.clusterutils import hamming_kmeans, lsh_hash
-from model.hamming_clustering import HammingClustering, PublishedHammingClustering
+from model.hamming_clustering import HammingClustering, PublishedHammingClustering, _lowest, one_by_one
 from tests.model.networks import random_episode, tiny_backbone
 
 FEATURES = torch.randn(300, 8, generator=torch.Generator().manual_seed(0))
@@ -29,6 +29,35 @@ def test_ours_draws_anew_in_training_and_never_in_evaluation() -> None:
     assert torch.equal(resumed.train()(FEATURES, 5)[0], second)
     clustering.eval()
     assert torch.equal(clustering(FEATURES, 5)[0], clustering(FEATURES, 5)[0])
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_all_sets_at_once_are_clustered_as_each_alone(training: bool) -> None:
+    generator = torch.Generator().manual_seed(1)
+    features = torch.randn(2, 150, 8, generator=generator)
+    members = torch.rand(2, 3, 150, generator=generator) < torch.tensor([0.9, 0.3, 0.2])[:, None]
+    members[1, 1, 20:] = False  # fewer than its clusters
+
+    def alone(pixels: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        return HammingClustering().train(training)(pixels, k)
+
+    together = HammingClustering().train(training).assign(features, members, (20, 30, 5))
+    expected = one_by_one(alone)(features, members, (20, 30, 5))
+    enough = members.sum(-1) > torch.tensor([20, 30, 5])
+    assert enough.sum() == 5
+    assert torch.equal(together[enough], expected[enough])
+    assert (together[~members] == -1).all()
+
+
+def test_first_centroids_are_drawn_evenly_without_repetition() -> None:
+    clustering = HammingClustering().train()
+    lengths = torch.tensor([4, 7])
+    drawn = torch.stack([_lowest(clustering._draw(7, 2)[1], lengths, 2) for _ in range(700)])
+    assert (drawn[..., 0] != drawn[..., 1]).all()
+    for g, length in enumerate(lengths.tolist()):
+        shares = drawn[:, g].flatten().bincount(minlength=7) / 1400
+        assert shares[length:].sum() == 0
+        torch.testing.assert_close(shares[:length], torch.full((length,), 1 / length), rtol=0.2, atol=0)
 
 
 def test_the_published_one_draws_anew_in_evaluation_too_from_the_global_generators() -> None:
