@@ -7,18 +7,18 @@ also episodes per second. Both networks compute the same (tests/model/test_publi
 network's multiply-adds at the rate of a large matrix product, whichever way of computing that is faster; oneDNN's 3x3
 convolutions go faster still, so a figure may lie below it. Tensors: peak of what was allocated and not yet freed.
 
-Two cores of an AMD EPYC with AVX-512, torch 2.15, medians (the machine's speed drifts by a third; ratios less):
+Two cores of an AMD EPYC with AVX-512, torch 2.15, native operators, medians (the machine's speed drifts by a third; ratios less):
 
     evaluation forward, batch 1            seconds  speed-up   floor
-    published, plain                          1.95     1.00x    1.75
-    ours, published settings                  1.18     1.65x    1.52
-    ours, default                             1.29     1.51x    1.55
-    ours, default, bfloat16                   0.74     2.65x    1.55
+    published, plain                          2.07     1.00x    1.78
+    ours, published settings                  1.18     1.75x    1.54
+    ours, default                             1.21     1.70x    1.57
+    ours, default, bfloat16                   0.69     3.00x    1.57
 
     training step, batch 4                 seconds   tensors   process
-    published, plain                         13.42   2098 MiB   3514 MiB
-    ours, published settings                  9.10    954 MiB   2310 MiB
-    ours, default                            11.17    968 MiB   2352 MiB
+    published, plain                         12.59   2098 MiB   3566 MiB
+    ours, published settings                  7.15    866 MiB   2330 MiB
+    ours, default                             9.64    880 MiB   2393 MiB
 
 Not measured on a GPU yet.
 """

@@ -43,6 +43,8 @@ _VECTOR_FLAGS = {
         "-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw",
     ],
 }  # fmt: skip
+# Libraries of this machine that it could not load.
+_unusable: set[Path] = set()
 
 
 class BuildError(Exception):
@@ -76,8 +78,14 @@ def load(folder: Path) -> tuple[str, ...]:
     for device in DEVICES:
         path = _library(folder, device)
         if path.is_file() and (device == "cpu" or loaded):  # the CPU's library declares the operators for both
-            torch.ops.load_library(path)
-            loaded.append(device)
+            try:
+                torch.ops.load_library(path)
+            except OSError as error:
+                _unusable.add(path)
+                again = f"delete it and run bash {folder.relative_to(PROJECT)}/make.sh"
+                print(f"{path} does not load ({error}): using the PyTorch reference; {again}", file=sys.stderr)
+            else:
+                loaded.append(device)
     return tuple(loaded)
 
 
@@ -91,7 +99,8 @@ def backends() -> dict[str, str]:
         raise UserError(f"UNSUPFSS_OPS={wanted}: expected 'reference', or unset it for the native operators")
     found = {}
     for name, folder in FOLDERS.items():
-        built = [device.upper() for device in DEVICES if _library(folder, device).is_file()]
+        libraries = {device.upper(): _library(folder, device) for device in DEVICES}
+        built = [device for device, path in libraries.items() if path.is_file() and path not in _unusable]
         found[name] = f"native ({', '.join(built)})" if "CPU" in built and not wanted else "PyTorch reference"
     return found
 
@@ -99,48 +108,44 @@ def backends() -> dict[str, str]:
 def build(folder: Path) -> list[str]:
     """Build what is missing of a folder's operators and print what became of it.
 
-    Returns two lines when one could not be built, though a machine without a CUDA toolkit needs no library for it: why,
-    and what to do.
+    Returns nothing, or two lines when a library could not be built: why, and what to do. No CUDA toolkit is no failure.
     """
-    lines: list[str] = []
     for device in DEVICES:
         name = f"{folder.relative_to(PROJECT)} for {device.upper()}"
-        if _library(folder, device).is_file():
+        library = _library(folder, device)
+        if library.is_file():
             print(f"{name}: built already")
             continue
         start = time.monotonic()
         try:
-            built = _compile(folder, device)
+            home = cuda_home() if device == "cuda" and torch.version.cuda else None
+            if device == "cuda" and home is None:
+                print(f"{name}: no CUDA toolkit found")
+                continue
+            _compile(_sources(folder, device)[0], library, home)
         except BuildError as error:
-            lines = [f"{name} could not be built: {error}", f"{error.remedy}; without it everything works, slower"]
-            break  # the CPU's library declares the operators for both
-        else:
-            print(f"{name}: {f'built in {time.monotonic() - start:.0f} s' if built else 'no CUDA toolkit found'}")
-    return lines
+            again = f"run bash {folder.relative_to(PROJECT)}/make.sh again; without it everything works, slower"
+            return [f"{name} could not be built: {error}", f"{error.remedy} and {again}"]
+        print(f"{name}: built in {time.monotonic() - start:.0f} s")
+    return []
 
 
-def _compile(folder: Path, device: str) -> bool:
-    """Build one library. False when it is for CUDA and there is no toolkit. Raises ``BuildError``."""
-    log = folder / "build" / f"{device}.log"
-    again = f"run bash {folder.relative_to(PROJECT)}/make.sh again"
-    compiler = os.environ.get("CXX", "c++")
-    home = cuda_home() if device == "cuda" and torch.version.cuda else None
-    if device == "cuda" and home is None:
-        return False
+def _compile(source: Path, library: Path, home: Path | None) -> None:
+    """Build ``library`` from ``source`` and load it. Raises ``BuildError``."""
     # Where pip put ninja, whether or not the environment is activated.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    compiler = os.environ.get("CXX", "c++")
     if not shutil.which(compiler):
-        raise BuildError(f"no C++ compiler ({compiler}) on the PATH", f"install one (g++ or clang++) and {again}")
+        raise BuildError(f"no C++ compiler ({compiler}) on the PATH", "install one (g++ or clang++)")
     if not shutil.which("ninja"):
-        raise BuildError("no ninja on the PATH", f"pip install ninja and {again}")
+        raise BuildError("no ninja on the PATH", "pip install ninja")
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # no GPU is no news here
     from torch.utils import cpp_extension
 
     cpp_extension.CUDA_HOME = str(home)  # its own guess is the folder above that of whatever nvcc is on the PATH
     os.environ.setdefault("TORCH_CUDA_ARCH_LIST", DEFAULT_ARCHITECTURES)
-    source = _sources(folder, device)[0]
-    (folder / "build").mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder / "build") as temporary:
+    library.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=library.parent) as temporary:
         try:
             cpp_extension.load(
                 source.stem,
@@ -152,10 +157,10 @@ def _compile(folder: Path, device: str) -> bool:
                 is_python_module=False,
             )
         except (RuntimeError, OSError, ValueError, subprocess.SubprocessError) as error:
+            log = library.parent / f"{source.stem}.log"
             write_text(log, str(error))
-            raise BuildError(_first_error(str(error)), f"see {log}, mend it and {again}") from None
-        os.replace(Path(temporary) / f"{source.stem}.so", _library(folder, device))
-    return True
+            raise BuildError(_first_error(str(error)), f"see {log}, mend it") from None
+        os.replace(Path(temporary) / f"{source.stem}.so", library)
 
 
 def cuda_home() -> Path | None:

@@ -93,9 +93,22 @@ def test_a_build_that_fails_names_the_error_and_the_log(project: Path) -> None:
     assert done.returncode == 2
     first, second = done.stderr.splitlines()
     assert first.endswith("deform_attn_cpu.cpp:1:2: error: #error nothing of this compiles")
-    assert "cpu.log, mend it and run bash model/ops/make.sh again" in second
-    assert "#error" in (project / "model/ops/build/cpu.log").read_text()
+    assert "deform_attn_cpu.log, mend it and run bash model/ops/make.sh again" in second
+    assert "#error" in (project / "model/ops/build/deform_attn_cpu.log").read_text()
     assert backends(project) == "reference / reference"
+
+
+def test_a_library_that_does_not_load_leaves_the_reference(project: Path) -> None:
+    make(project, "model/clusterutils", {**os.environ, "CUDA_HOME": ""})
+    (library,) = (project / "model/clusterutils/build").glob("*.so")
+    library.write_bytes(b"cut off")
+    program = (
+        "import model.clusterutils as c; from util.native import backends; print(c.backend(), backends()['clustering'])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=project, capture_output=True, text=True)
+    assert done.stdout.strip() == "reference PyTorch reference"
+    assert done.stderr.startswith(f"{library} does not load (")
+    assert "delete it and run bash model/clusterutils/make.sh" in done.stderr
 
 
 def test_a_folder_without_operators_is_named(project: Path) -> None:
