@@ -17,8 +17,10 @@ main() {
         import_modules || fail "the packages do not import: remove $venv and run bash install.sh again"
         fingerprint >"$stamp"
     fi
-    # Without the native operators everything works, slower: a failure has been told by now.
-    "$venv/bin/python" -m util.native || true
+    # Side by side. Without the native operators everything works, slower: a failure is told and nothing else.
+    sh model/ops/make.sh &
+    sh model/clusterutils/make.sh &
+    wait
     "$venv/bin/python" -m util.environment
 }
 

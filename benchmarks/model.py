@@ -7,7 +7,8 @@ also episodes per second. Both networks compute the same (tests/model/test_publi
 network's multiply-adds at the rate of a large matrix product, whichever way of computing that is faster; oneDNN's 3x3
 convolutions go faster still, so a figure may lie below it. Tensors: peak of what was allocated and not yet freed.
 
-Two cores of an AMD EPYC with AVX-512, torch 2.15, native operators, medians (the machine's speed drifts by a third; ratios less):
+Two cores of an AMD EPYC with AVX-512, torch 2.15, native operators, medians (the machine's speed drifts by a third,
+ratios less):
 
     evaluation forward, batch 1            seconds  speed-up   floor
     published, plain                          2.07     1.00x    1.78

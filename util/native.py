@@ -1,7 +1,6 @@
 """Native operators: building them with a C++ compiler and a CUDA toolkit, and loading what was built.
 
-    python -m util.native                 builds whatever is not built yet: what install.sh does
-    python -m util.native model/ops       the same for one folder: what its make.sh does
+    python -m util.native model/ops       what model/ops/make.sh does
 
 A folder of operators holds ``*_cpu.cpp``, ``*_cuda.cu`` and a PyTorch reference that serves where a build is missing.
 Each of the two becomes a shared library in ``build/``, named after all that it depends on: the sources, torch's version
@@ -56,8 +55,8 @@ class BuildError(Exception):
 
 
 def main(arguments: list[str]) -> None:
-    """Build the operators of the folders named, or of all. Raises ``UserError`` when one could not be built."""
-    folders = [Path(argument).resolve() for argument in arguments] or list(FOLDERS.values())
+    """Build the operators of the folders named. Raises ``UserError`` when one could not be built."""
+    folders = [Path(argument).resolve() for argument in arguments]
     for folder in folders:
         if folder not in FOLDERS.values():
             known = ", ".join(str(path.relative_to(PROJECT)) for path in FOLDERS.values())
