@@ -119,7 +119,7 @@ def build(folder: Path) -> list[str]:
         try:
             home = cuda_home() if device == "cuda" and torch.version.cuda else None
             if device == "cuda" and home is None:
-                print(f"{name}: no CUDA toolkit found")
+                print(f"{name}: {'no CUDA toolkit found' if torch.version.cuda else 'this torch has no CUDA'}")
                 continue
             _compile(_sources(folder, device)[0], library, home)
         except BuildError as error:
