@@ -99,12 +99,11 @@ class PublishedHammingClustering(nn.Module):
         centroids = codes[first.to(codes.device)]
         for _ in range(ITERATIONS if codes.is_cuda else ITERATIONS - 1):
             centroids = self._update(codes, centroids)
-        assignment, counts, _ = _kmeans(codes, centroids, 0)
-        return assignment, counts
+        return _nearest(codes, centroids)
 
     def _update(self, codes: Tensor, centroids: Tensor) -> Tensor:
         """One assignment and the bitwise majorities of its clusters: codes (N,), centroids (k,) -> (k,)."""
-        assignment, counts, _ = _kmeans(codes, centroids, 0)
+        assignment, counts = _nearest(codes, centroids)
         positions = torch.arange(BITS, device=codes.device)
         bits = (codes[:, None] >> positions) & 1
         ones = torch.zeros(len(centroids), BITS, dtype=torch.int64, device=codes.device)
@@ -136,9 +135,8 @@ def _hash(features: Tensor, planes: Tensor) -> Tensor:
     return lsh_hash(features, planes.to(features))
 
 
-def _kmeans(codes: Tensor, centroids: Tensor, iterations: int) -> tuple[Tensor, Tensor, Tensor]:
-    """``hamming_kmeans`` of one set: codes (N,), centroids (k,) -> assignment (N,) int64, counts (k,), centroids."""
+def _nearest(codes: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
+    """The nearest centroids of one set: codes (N,), centroids (k,) -> assignment (N,) int64, counts (k,) int64."""
     lengths, ks = (torch.tensor([len(x)], device=codes.device) for x in (codes, centroids))
-    results = hamming_kmeans(codes[None], lengths, centroids[None], ks, iterations, BITS)
-    assignment, counts, centroids = (result[0].long() for result in results)
-    return assignment, counts, centroids
+    assignment, counts, _ = hamming_kmeans(codes[None], lengths, centroids[None], ks, 0, BITS)
+    return assignment[0].long(), counts[0].long()
