@@ -24,8 +24,8 @@ from episodes.build import evaluation, pseudo_settings, training_episodes
 from episodes.lists import ImageList, write_list
 from masks import cluster
 from masks.assign import GlobalClusters
-from masks.create import manifest_settings
 from masks.photographs import Photograph
+from masks.settings import manifest_settings
 from model import FSSModel
 from model.extractors import Extractor
 from model.loss import dice_loss

@@ -16,9 +16,10 @@ from safetensors.numpy import load_file
 
 import masks.create
 from episodes.lists import ImageList
-from masks.create import choose_config, main, output_stride
+from masks.create import main
 from masks.photographs import Photograph, load_photographs
 from masks.regions import kept_regions
+from masks.settings import choose_config, output_stride
 from tests.masks.photographs import COUNT, arguments
 from util.files import PROJECT, read_json
 from util.images import read_image, read_label

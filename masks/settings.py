@@ -1,0 +1,81 @@
+"""What the pseudo masks of a command line are made with: its configuration, and what of that the masks depend on."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from episodes.lists import ImageList
+from util.config import experiments, load_config
+from util.errors import UserError
+from util.files import digest_file
+from util.schema import Config
+
+_FOLDERS = {"coco": "COCO2014"}
+_DEFAULT_EXPERIMENT = "ssl_resnet50"
+_MOCO_STRIDE = 32
+_FINE_STRIDE = 8
+# Positions that the longer side must have for clusters over all images: what 473 pixels have at stride 32.
+_POSITIONS = 15
+
+
+def choose_config(root: Path, dataset: str, settings: list[str]) -> Config:
+    """The configuration that the words of the command line ask for. Raises ``UserError``."""
+    given = dict(word.split("=", 1) for word in settings if "=" in word)
+    overrides = [word for word in settings if not word.startswith("experiment=")]
+    data_root = root / _FOLDERS.get(dataset, dataset)
+    extractor = given.get("extractor", given.get("Cluster.extractor"))
+    experiment = given.get("experiment") or _default_experiment(dataset, extractor)
+    config = load_config(dataset, experiment, [f"DATA.data_root={data_root}", *overrides])
+    if not config.DATA.data_root.is_dir():
+        raise UserError(f"{config.DATA.data_root}: folder not found; ROOT is the folder that holds {data_root.name}/")
+    return config
+
+
+def output_stride(config: Config) -> int:
+    """The stride of the extractor's features, in pixels of the resized image.
+
+    Clusters of one image need many positions: 8. Clusters over all images are taken at 32 as published, unless
+    the images are so small that their longer side would have fewer positions than in the published setting.
+    """
+    if config.Cluster.extractor == "moco":
+        return _MOCO_STRIDE
+    if config.Cluster.recipe == "image":
+        return _FINE_STRIDE
+    fitting = [stride for stride in (32, 16) if math.ceil(config.Cluster.cluster_size / stride) >= _POSITIONS]
+    return fitting[0] if fitting else _FINE_STRIDE
+
+
+def manifest_settings(config: Config, images: ImageList) -> dict[str, Any]:
+    """Everything the pseudo masks of ``config`` depend on, JSON values only."""
+    cluster = config.Cluster
+    weights = cluster.extractor_weights
+    return {
+        "recipe": cluster.recipe,
+        "extractor": cluster.extractor,
+        "extractor_normalize": cluster.extractor_normalize,
+        "weights_digest": digest_file(weights) if weights is not None and weights.is_file() else str(weights),
+        "cluster_num": cluster.cluster_num,
+        "seed": cluster.seed,
+        "cluster_size": cluster.cluster_size,
+        "assign_size": cluster.assign_size,
+        "cluster_images": cluster.cluster_images,
+        "superpixel": {
+            "scale": cluster.superpixel_scale,
+            "sigma": cluster.superpixel_sigma,
+            "min_size": cluster.superpixel_min_size,
+        },
+        "region_rule": cluster.region_rule,
+        "min_area": config.DATA.min_area,
+        "compat": config.TRAIN.compat,
+        "list_digest": images.digest,
+    }
+
+
+def _default_experiment(dataset: str, extractor: str | None) -> str:
+    """The unsupervised experiment that has this extractor; without one ``ssl_resnet50``, or the first there is."""
+    names = [name for name in experiments(dataset) if name.startswith("ssl_")]
+    fitting = [name for name in names if load_config(dataset, name).Cluster.extractor == extractor] or names
+    # For a dataset without experiments load_config says which datasets there are.
+    return _DEFAULT_EXPERIMENT if _DEFAULT_EXPERIMENT in fitting or not fitting else fitting[0]
