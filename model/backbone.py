@@ -8,24 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import timm
 import torch
 import torch.nn.functional as F
-from timm.data.constants import IMAGENET_INCEPTION_MEAN, IMAGENET_INCEPTION_STD
 from torch import Tensor, nn
 
 from model.folding import fold_batch_norm
 from model.pointwise import use_pointwise_convolutions
+from model.timm_networks import FROM_TIMM, find_layout, normalization
 from model.weights import Weights, load_tensors, read_tensors
 from util.errors import UserError
 from util.images import IMAGENET_MEAN, IMAGENET_STD
 
 OUTPUT_STRIDE = 8
-FROM_TIMM = Path("timm")
-# The published ResNets are timm's with a deep stem of width 64.
-_DEEP_STEM = {"resnet50_v2": "resnet50", "resnet101_v2": "resnet101"}
 
 
 class Backbone(nn.Module):
@@ -103,48 +98,21 @@ def _joined(maps: Sequence[Tensor]) -> Tensor:
     return joined.contiguous(memory_format=torch.channels_last)
 
 
-class PatchGrid(nn.Module):
-    """The normalised maps of chosen blocks of a timm vision transformer, as (B, C, h, w) each.
-
-    The image is padded by half a patch (with 0, the mean colour), so that the middle of patch i is pixel i * patch.
-    """
-
-    def __init__(self, network: Any, blocks: Sequence[int], patch: int) -> None:
-        super().__init__()
-        self.network, self.patch = network, patch
-        self.blocks = network.prune_intermediate_layers(list(blocks), prune_norm=False, prune_head=True)
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        before = (self.patch - 1) // 2
-        after = self.patch - 1 - before
-        images = F.pad(images, (before, after, before, after))
-        h, w = (side // self.patch for side in images.shape[-2:])
-        tokens = self.network.forward_intermediates(
-            images, indices=self.blocks, norm=True, output_fmt="NLC", intermediates_only=True
-        )
-        return [x.transpose(1, 2).unflatten(2, (h, w)) for x in tokens]
-
-
 def build_backbone(
     name: str, *, weights: Path | Weights | None, normalize: str, mid_stages: Sequence[int], high_stage: int = -1
 ) -> Backbone:
     """A frozen backbone by name.
 
     ``name`` is ``resnet50_v2``, ``resnet101_v2`` or a timm model; ``weights`` a file or what was read from one,
-    ``Path("timm")`` for timm's own download, or None for random weights; ``normalize`` what the weights expect:
-    ``timm`` (what timm says of the model), ``imagenet``, or ``inception`` (mean and std 0.5). ``mid_stages`` and
-    ``high_stage`` index timm's feature stages, of a transformer its blocks; negative ones count from the last.
-    Raises ``UserError``.
+    ``Path("timm")`` for timm's own download, or None for random weights; ``normalize`` what the weights expect: a
+    word of ``model.timm_networks.normalization``. ``mid_stages`` and ``high_stage`` index timm's feature stages, of a
+    transformer its blocks; negative ones count from the last. Raises ``UserError``.
     """
-    stages, options = _stages_and_options(name)
-    *mid, high = _indices(name, [*mid_stages, high_stage], len(stages))
+    layout = find_layout(name, called=f"TRAIN.backbone={name}", output_stride=OUTPUT_STRIDE)
+    *mid, high = _indices(name, [*mid_stages, high_stage], len(layout.channels))
     chosen = sorted({*mid, high})
     download = weights == FROM_TIMM
-    if "features_only" in options:
-        network = model = _create(name, pretrained=download, out_indices=chosen, **options)
-    else:
-        model = _create(name, pretrained=download, **options)
-        network = PatchGrid(model, chosen, patch=stages[-1]["reduction"])
+    network, model = layout.create(chosen, pretrained=download)
     if weights is not None and not download:
         load_tensors(model, weights if isinstance(weights, Weights) else read_tensors(weights), name=name)
     fold_batch_norm(network)
@@ -152,47 +120,13 @@ def build_backbone(
     mean, std = normalization(normalize, name)
     return Backbone(
         network,
-        channels=[stages[index]["num_chs"] for index in chosen],
+        channels=[layout.channels[index] for index in chosen],
         mid=[chosen.index(index) for index in sorted(mid)],
         high=chosen.index(high),
-        stride=stages[chosen[-1]]["reduction"],
+        stride=layout.strides[chosen[-1]],
         mean=mean,
         std=std,
     )
-
-
-def normalization(normalize: str, model_name: str) -> tuple[Sequence[float], Sequence[float]]:
-    """Mean and standard deviation, on the 0..1 scale, for ``imagenet``, ``inception`` or ``timm``."""
-    if normalize == "inception":
-        return IMAGENET_INCEPTION_MEAN, IMAGENET_INCEPTION_STD
-    if normalize == "timm":
-        settings = timm.get_pretrained_cfg(model_name)
-        if settings is not None:
-            return settings.mean, settings.std
-    return IMAGENET_MEAN.tolist(), IMAGENET_STD.tolist()
-
-
-def _stages_and_options(name: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """What timm says of each stage ("num_chs", "reduction" of the image's side), and the options to create it with.
-
-    Convolutional networks run at output stride 8. A model that knows no output stride must be a transformer that
-    takes any number of patches.
-    """
-    options: dict[str, Any] = {"features_only": True, "output_stride": OUTPUT_STRIDE}
-    if name in _DEEP_STEM:
-        options |= {"stem_type": "deep", "stem_width": 64}
-    probe = _create(name, **options)
-    if probe is not None:
-        return list(probe.feature_info), options
-    options = {"dynamic_img_size": True}
-    probe = _create(name, **options)
-    stages: list[dict[str, Any]] = getattr(probe, "feature_info", [])
-    if len({stage["reduction"] for stage in stages}) != 1 or not hasattr(probe, "prune_intermediate_layers"):
-        raise UserError(
-            f"TRAIN.backbone={name}: it runs neither at output stride {OUTPUT_STRIDE} nor on patches at any size; "
-            "choose a convolutional network like resnet50 or a vision transformer like vit_small_patch14_dinov2"
-        )
-    return stages, options
 
 
 def _indices(name: str, stages: Sequence[int], total: int) -> list[int]:
@@ -204,13 +138,3 @@ def _indices(name: str, stages: Sequence[int], total: int) -> list[int]:
         )
     return [stage % total for stage in stages]
 
-
-def _create(name: str, **options: Any) -> Any:
-    """timm's model; None where it does not know one of the options."""
-    try:
-        return timm.create_model(_DEEP_STEM.get(name, name), **options)
-    except TypeError:
-        return None
-    except Exception as error:  # timm, its hub client and each model family raise their own kinds
-        reason = " ".join(str(error).split()) or "not supported by this model"
-        raise UserError(f"TRAIN.backbone={name}: timm cannot build it ({reason})") from error

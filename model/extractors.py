@@ -2,38 +2,59 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import NamedTuple
 
-import timm
 import torch
-import torchvision
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.backbone import FROM_TIMM, normalization
 from model.folding import fold_batch_norm
 from model.pointwise import use_pointwise_convolutions
+from model.timm_networks import FROM_TIMM, find_layout, normalization
 from model.weights import load_tensors, read_tensors
 from util.errors import UserError
 
-Normalisation = Literal["imagenet", "inception", "timm"]
+
+class _Family(NamedTuple):
+    """Self-supervised weights that are published: of which timm model, for images normalised how."""
+
+    model: str
+    normalize: str
+
+
+_FAMILIES = {
+    "moco": _Family("resnet50", "imagenet"),
+    "simclr": _Family("resnet50", "none"),
+    "dino": _Family("vit_base_patch8_224", "imagenet"),
+}
 
 
 class Extractor(nn.Module):
     """A frozen network in evaluation mode that normalises its own input and returns its last feature map.
 
-    ``forward``: images (B, 3, H, W) float32 RGB in [0, 1] -> features (B, channels, h, w) float32, where h and w
-    are H and W divided by ``stride`` and rounded up.
+    ``forward``: images (B, 3, H, W) float32 RGB in [0, 1] -> features (B, channels, h, w) float32, where h and w are
+    H and W divided by ``stride`` and rounded up. With a mirror image or several ``scales`` they are averages of
+    features of unit length. On a GPU the network computes in bfloat16.
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(
-        self, network: nn.Module, *, channels: int, stride: int, mean: Sequence[float], std: Sequence[float]
+        self,
+        network: nn.Module,
+        *,
+        channels: int,
+        stride: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        patch: int | None = None,
+        flip: bool = False,
+        scales: Sequence[float] = (1.0,),
     ) -> None:
+        """``network`` maps normalised images to features at ``stride``; one of patches takes (n - 1) * patch + 1 pixels."""
         super().__init__()
         network = network.requires_grad_(False).eval()
         fold_batch_norm(network)
@@ -41,19 +62,47 @@ class Extractor(nn.Module):
         self.network = network.to(memory_format=torch.channels_last)
         self.channels = channels
         self.stride = stride
+        self.patch = patch
+        self.flip = flip
+        self.scales = tuple(scales)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
         self.eval()
 
     @torch.inference_mode()
     def forward(self, images: Tensor) -> Tensor:
-        normalised = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        features: Tensor = self.network(normalised)
+        images = (images - self.mean) / self.std
+        if not self.flip and self.scales == (1.0,):
+            return self._features(images)
+        size = [-(-side // self.stride) for side in images.shape[-2:]]
+        total = torch.zeros(1, device=images.device)
+        for scale in self.scales:
+            scaled = images if scale == 1 else _resized(images, [round(side * scale) for side in images.shape[-2:]])
+            total = total + _resized(F.normalize(self._features(scaled), dim=1), size)
+            if self.flip:
+                total = total + _resized(F.normalize(self._features(scaled.flip(-1)), dim=1), size).flip(-1)
+        return total / (len(self.scales) * (1 + self.flip))
+
+    def _features(self, images: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) -> (B, channels, h, w) float32."""
+        if self.patch is not None:
+            patches = [-(-side // self.stride) for side in images.shape[-2:]]
+            images = _resized(images, [(count - 1) * self.patch + 1 for count in patches])
+        images = images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=images.device.type == "cuda"):
+            features: Tensor = self.network(images)
         return features.float()
 
 
-class _LastStage(nn.Module):
-    """The last map of a timm ``features_only`` model."""
+def _resized(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """(B, C, H, W) brought to ``size``, corners on corners."""
+    if list(maps.shape[-2:]) == list(size):
+        return maps
+    return F.interpolate(maps, list(size), mode="bilinear", align_corners=True)
+
+
+class _LastMap(nn.Module):
+    """The last map of a network that gives a list."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -64,44 +113,47 @@ class _LastStage(nn.Module):
         return features
 
 
-def build_extractor(name: str, *, weights: Path | None, normalize: Normalisation, output_stride: int) -> Extractor:
+def build_extractor(
+    name: str,
+    *,
+    weights: Path | None,
+    normalize: str | None = None,
+    stride: int | None = None,
+    output_stride: int = 32,
+    flip: bool = False,
+    scales: Sequence[float] = (1.0,),
+) -> Extractor:
     """Build the extractor ``name`` and load its weights.
 
-    ``moco``: torchvision's ResNet-50 after layer4 (stride 32 whatever ``output_stride`` says) from a MoCo
-    checkpoint. ``timm:NAME``: the last stage of a timm model at ``output_stride``; ``weights`` may be
-    ``Path("timm")`` for timm's own download. Raises ``UserError`` for an unknown model, missing weights and
-    weights of another architecture.
+    ``moco`` and ``simclr``: ResNet-50 after its last stage; ``dino``: ViT-B/8; ``timm:NAME``: the last stage of a timm
+    model, of a vision transformer its normalised last block. Files may be in the layouts of their authors
+    (``model.layouts``), ``weights`` may be ``Path("timm")`` for timm's own download. ``normalize`` is a word of
+    ``model.timm_networks.normalization``; None what the name's own weights expect.
+
+    ``stride`` is the distance of two features in pixels. None: ``output_stride`` for a convolutional network, of a
+    transformer the patch; for another stride a transformer sees the image enlarged or reduced. ``flip`` averages over
+    image and mirror image, ``scales`` over sizes of the image. Raises ``UserError`` for an unknown model, missing
+    weights and weights of another architecture.
     """
     if weights is None:
         raise UserError(f"extractor {name}: weights are missing; give weights=FILE (see initmodel/README.md)")
-    if name == "moco":
-        return _build_moco(weights, normalize)
-    return _build_timm(name.removeprefix("timm:"), weights, normalize, output_stride)
-
-
-def _build_moco(weights: Path, normalize: Normalisation) -> Extractor:
-    network = torchvision.models.resnet50(weights=None)
-    network.fc = nn.Identity()
-    load_tensors(network, read_tensors(weights), name="torchvision's ResNet-50")
-    trunk = nn.Sequential(*list(network.children())[:-2])  # without average pooling and classifier
-    mean, std = normalization(normalize, "resnet50")
-    return Extractor(trunk, channels=2048, stride=32, mean=mean, std=std)
-
-
-def _build_timm(name: str, weights: Path, normalize: Normalisation, output_stride: int) -> Extractor:
-    if not timm.is_model(name):
-        close = difflib.get_close_matches(name, timm.list_models(), n=3)
-        hint = f"did you mean {', '.join(close)}?" if close else "timm.list_models() lists them"
-        raise UserError(f"extractor timm:{name}: timm has no such model; {hint}")
-    download = weights == FROM_TIMM
-    try:
-        network: Any = timm.create_model(name, pretrained=download, features_only=True, output_stride=output_stride)
-    except Exception as error:  # timm, its hub client and each model family raise their own kinds
-        advice = "give weights=FILE, or another model" if download else "choose a convolutional model"
-        reason = " ".join(str(error).split())
-        raise UserError(f"extractor timm:{name} at output stride {output_stride}: {reason}; {advice}") from error
-    if not download:
-        load_tensors(network, read_tensors(weights), name=name)
-    mean, std = normalization(normalize, name)
-    info = network.feature_info
-    return Extractor(_LastStage(network), channels=info.channels()[-1], stride=info.reduction()[-1], mean=mean, std=std)
+    family = _FAMILIES.get(name, _Family(name.removeprefix("timm:"), "timm"))
+    called = f"extractor {name}"
+    layout = find_layout(family.model, called=called, output_stride=stride or output_stride)
+    network, model = layout.create([len(layout.strides) - 1], pretrained=weights == FROM_TIMM)
+    if weights != FROM_TIMM:
+        load_tensors(model, read_tensors(weights), name=family.model)
+    own_stride = layout.strides[-1]
+    if layout.is_convolutional and stride not in (None, own_stride):
+        raise UserError(f"Cluster.stride={stride}: {called} has features every {own_stride} pixels; give 8, 16 or 32")
+    mean, std = normalization(normalize or family.normalize, family.model)
+    return Extractor(
+        _LastMap(network),
+        channels=layout.channels[-1],
+        stride=stride or own_stride,
+        patch=None if layout.is_convolutional else own_stride,
+        mean=mean,
+        std=std,
+        flip=flip,
+        scales=scales,
+    )

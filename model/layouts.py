@@ -13,13 +13,13 @@ from torch import Tensor
 PUBLISHED_MARK = "adjust_feature_supp.0.weight"
 
 # Where published checkpoints keep their tensors, and what they write before the names; the first that fits.
-_CONTAINERS = ("state_dict", "teacher", "model")
+_CONTAINERS = ("state_dict", "teacher", "model", "resnet")
 _PREFIXES = ("module.encoder_q.", "module.backbone.", "backbone.", "module.")
 
 # The first of these that a file has says what it is; ResNets and vision transformers are told more closely.
 _MARKS = {
     "conv_stem.weight": "an EfficientNet or MobileNet of timm",
-    "net.0.0.weight": "SimCLR v2 in the layout of its TensorFlow weights",
+    "net.0.0.weight": "a SimCLR v2 network with selective kernels",
     "stages.0.blocks.0.conv_dw.weight": "a ConvNeXt of timm",
 }
 _RESNETS: dict[tuple[str, tuple[int, ...]], str] = {
@@ -39,6 +39,19 @@ _DEEP_STEM = {
     "conv3": "conv1.6",
     "bn3": "bn1",
 }
+# SimCLR v2 as converted from TensorFlow -> as torchvision names it: convolutions at even places, norms at odd ones.
+_SIMCLR_V2 = (
+    (r"net\.0\.0\.", "conv1."),
+    (r"net\.0\.1\.0\.", "bn1."),
+    (r"net\.(\d)\.blocks\.(\d+)\.projection\.shortcut\.", r"layer\1.\2.downsample.0."),
+    (r"net\.(\d)\.blocks\.(\d+)\.projection\.bn\.0\.", r"layer\1.\2.downsample.1."),
+    (r"net\.(\d)\.blocks\.(\d+)\.net\.0\.", r"layer\1.\2.conv1."),
+    (r"net\.(\d)\.blocks\.(\d+)\.net\.1\.0\.", r"layer\1.\2.bn1."),
+    (r"net\.(\d)\.blocks\.(\d+)\.net\.2\.", r"layer\1.\2.conv2."),
+    (r"net\.(\d)\.blocks\.(\d+)\.net\.3\.0\.", r"layer\1.\2.bn2."),
+    (r"net\.(\d)\.blocks\.(\d+)\.net\.4\.", r"layer\1.\2.conv3."),
+    (r"net\.(\d)\.blocks\.(\d+)\.net\.5\.0\.", r"layer\1.\2.bn3."),
+)
 
 
 def named_tensors(content: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -87,7 +100,9 @@ def timm_name(tensors: Mapping[str, Tensor]) -> str | None:
 
 
 def to_timm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors under timm's names: those of the deep stem differ, other layouts are left as they are."""
+    """The tensors under timm's names: those of the deep stem and of SimCLR v2 differ, others are left as they are."""
+    if _stem(tensors) == "simclr":
+        return {_simclr_v2_name(key): value for key, value in tensors.items()}
     if _stem(tensors) != "semseg":
         return dict(tensors)
     return {_deep_stem_name(key): value for key, value in tensors.items()}
@@ -113,7 +128,9 @@ def _transformer_name(tensors: Mapping[str, Tensor]) -> str | None:
 
 
 def _stem(tensors: Mapping[str, Tensor]) -> str | None:
-    """A ResNet's first layers: ``plain`` for one convolution of 7x7, for three of 3x3 who names them so."""
+    """A ResNet's first layers: ``plain`` for one convolution of 7x7, else who names them in a way of their own."""
+    if "net.0.0.weight" in tensors and tensors["net.0.0.weight"].shape[-1] == 7:
+        return "simclr"
     if "conv3.weight" in tensors and "bn3.weight" in tensors:
         return "semseg"
     if "conv1.6.weight" in tensors and tensors["conv1.6.weight"].shape[0] == 128:
@@ -130,3 +147,11 @@ def _count(tensors: Mapping[str, Tensor], pattern: str) -> int:
 def _deep_stem_name(key: str) -> str:
     stem, _, rest = key.partition(".")
     return f"{_DEEP_STEM.get(stem, stem)}.{rest}"
+
+
+def _simclr_v2_name(key: str) -> str:
+    for pattern, name in _SIMCLR_V2:
+        renamed, found = re.subn(f"^{pattern}", name, key)
+        if found:
+            return renamed
+    return key

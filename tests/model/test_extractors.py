@@ -24,8 +24,8 @@ def tiny_weights(tmp_path: Path) -> Path:
     return tmp_path / "tiny.pth"
 
 
-def _build(weights: Path | None, name: str = f"timm:{_TINY}", stride: int = 8) -> Extractor:
-    return build_extractor(name, weights=weights, normalize="inception", output_stride=stride)
+def _build(weights: Path | None, name: str = f"timm:{_TINY}", stride: int | None = 8) -> Extractor:
+    return build_extractor(name, weights=weights, normalize="inception", stride=stride)
 
 
 def test_timm_features_are_the_last_stage_of_the_normalised_image(tiny_weights: Path) -> None:
@@ -79,7 +79,7 @@ def moco_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_moco_takes_the_query_encoder_after_layer4(moco_weights: Path) -> None:
-    extractor = build_extractor("moco", weights=moco_weights, normalize="imagenet", output_stride=32)
+    extractor = build_extractor("moco", weights=moco_weights)
     assert (extractor.channels, extractor.stride) == (2048, 32)
     reference = torchvision.models.resnet50()
     state = torch.load(moco_weights, weights_only=True)["state_dict"]
@@ -94,6 +94,87 @@ def test_moco_takes_the_query_encoder_after_layer4(moco_weights: Path) -> None:
     assert golden.relative_error(extractor(images), expected) < 1e-4
 
 
+def test_simclr_takes_images_that_are_not_normalised(moco_weights: Path, tmp_path: Path) -> None:
+    state = torch.load(moco_weights, weights_only=True)["state_dict"]
+    state = {key.removeprefix("module.encoder_q."): value for key, value in state.items() if "encoder_q" in key}
+    torch.save({"state_dict": state}, tmp_path / "resnet50-1x.pth")
+    extractor = build_extractor("simclr", weights=tmp_path / "resnet50-1x.pth")
+    assert (extractor.channels, extractor.stride) == (2048, 32)
+    normalised = build_extractor("moco", weights=moco_weights)
+    images = torch.rand(1, 3, 64, 64)
+    assert golden.relative_error(extractor((images - normalised.mean) / normalised.std), normalised(images)) < 1e-5
+
+
+@pytest.fixture(scope="module")
+def dino_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    state = timm.create_model("vit_base_patch8_224", num_classes=0).state_dict()
+    path = tmp_path_factory.mktemp("dino") / "dino_vitbase8_pretrain.pth"
+    torch.save(state, path)
+    return path
+
+
+def test_dino_gives_the_normalised_patches_of_the_last_block(dino_weights: Path) -> None:
+    extractor = build_extractor("dino", weights=dino_weights)
+    assert (extractor.channels, extractor.stride) == (768, 8)
+    reference = timm.create_model("vit_base_patch8_224", num_classes=0, dynamic_img_size=True).eval()
+    reference.load_state_dict(torch.load(dino_weights, weights_only=True))
+    images = torch.rand(1, 3, 33, 49)  # corners on corners: 5 and 7 patches of 8 pixels, their middles 8 pixels apart
+    padded = torch.nn.functional.pad((images - extractor.mean) / extractor.std, (3, 4, 3, 4))
+    with torch.no_grad():
+        expected = reference.forward_features(padded)[:, 1:].transpose(1, 2).unflatten(2, (5, 7))
+    assert golden.relative_error(extractor(images), expected) < 1e-4
+    assert extractor(torch.rand(1, 3, 30, 41)).shape == (1, 768, 4, 6)
+
+
+def test_dinos_full_checkpoint_gives_the_teacher(dino_weights: Path, tmp_path: Path) -> None:
+    state = torch.load(dino_weights, weights_only=True)
+    teacher = {f"backbone.{key}": value for key, value in state.items()} | {"head.mlp.0.weight": torch.zeros(1)}
+    student = {f"module.backbone.{key}": torch.zeros_like(value) for key, value in state.items()}
+    torch.save({"student": student, "teacher": teacher, "epoch": 300}, tmp_path / "full.pth")
+    images = torch.rand(1, 3, 17, 17)
+    expected = build_extractor("dino", weights=dino_weights)(images)
+    assert torch.equal(build_extractor("dino", weights=tmp_path / "full.pth")(images), expected)
+
+
+@pytest.fixture
+def vit_weights(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    torch.save(timm.create_model("test_vit").state_dict(), tmp_path / "vit.pth")
+    return tmp_path / "vit.pth"
+
+
+def test_a_transformer_at_another_stride_sees_another_size(vit_weights: Path) -> None:
+    natural = _build(vit_weights, "timm:test_vit", stride=None)
+    fine = _build(vit_weights, "timm:test_vit", stride=8)
+    assert (natural.stride, fine.stride) == (16, 8)
+    images = torch.rand(1, 3, 49, 33)
+    assert natural(images).shape == (1, 64, 4, 3)
+    assert fine(images).shape == (1, 64, 7, 5)
+    enlarged = torch.nn.functional.interpolate(2 * images - 1, (97, 65), mode="bilinear", align_corners=True) / 2 + 0.5
+    assert torch.allclose(fine(images), natural(enlarged), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["test_efficientnet", "test_vit"])
+def test_mirror_image_and_sizes_are_averaged(tiny_weights: Path, vit_weights: Path, name: str) -> None:
+    weights = {"test_efficientnet": tiny_weights, "test_vit": vit_weights}[name]
+    plain = build_extractor(f"timm:{name}", weights=weights, stride=16)
+    averaged = build_extractor(f"timm:{name}", weights=weights, stride=16, flip=True, scales=[1.0, 2.0])
+    images = torch.rand(1, 3, 64, 96)
+    larger = torch.nn.functional.interpolate(
+        (images - plain.mean) / plain.std, (128, 192), mode="bilinear", align_corners=True
+    )
+    total = torch.zeros(())
+    for view in (images, larger * plain.std + plain.mean):
+        for mirrored in (False, True):
+            features = plain(view.flip(-1) if mirrored else view)
+            features = torch.nn.functional.normalize(features, dim=1)
+            features = torch.nn.functional.interpolate(features, (4, 6), mode="bilinear", align_corners=True)
+            total = total + (features.flip(-1) if mirrored else features) / 4
+    assert torch.allclose(averaged(images), total, atol=1e-4)
+    assert torch.allclose(averaged(images.flip(-1)), averaged(images).flip(-1), atol=1e-4)
+
+
 def test_missing_weights() -> None:
     with pytest.raises(UserError, match=r"timm:test_efficientnet: weights are missing; give weights=FILE"):
         _build(None)
@@ -102,7 +183,7 @@ def test_missing_weights() -> None:
 
 
 def test_weights_of_another_architecture(tiny_weights: Path) -> None:
-    message = r"tiny\.pth: weights of another architecture than .* ResNet-50: \d+ of \d+ .*, \d+ are unexpected; "
+    message = r"tiny\.pth: weights of another architecture than resnet50: \d+ of \d+ .*, \d+ are unexpected; "
     with pytest.raises(UserError, match=message + r"it looks like an EfficientNet or MobileNet of timm"):
         _build(tiny_weights, "moco")
 
@@ -147,8 +228,10 @@ def test_code_in_a_pickle_is_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "sprung").exists()
 
 
-def test_unknown_model_and_model_without_strides(tiny_weights: Path) -> None:
-    with pytest.raises(UserError, match=r"no such model; did you mean .*resnet50"):
+def test_unknown_model_and_models_without_such_features(tiny_weights: Path) -> None:
+    with pytest.raises(UserError, match=r"extractor timm:resnet_50: timm has no such model; did you mean .*resnet50"):
         _build(tiny_weights, "timm:resnet_50")
-    with pytest.raises(UserError, match=r"test_vit at output stride 8: .*choose a convolutional model"):
-        _build(tiny_weights, "timm:test_vit")
+    with pytest.raises(UserError, match=r"neither at output stride 8 nor on patches at any size; choose a conv"):
+        _build(tiny_weights, "timm:test_mambaout")
+    with pytest.raises(UserError, match=r"Cluster\.stride=64: .*has features every 32 pixels; give 8, 16 or 32"):
+        _build(tiny_weights, stride=64)

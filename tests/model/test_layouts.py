@@ -12,7 +12,7 @@ from torch import Tensor
 
 from model.backbone import build_backbone
 from model.import_published import main as import_published
-from model.layouts import describe, named_tensors, timm_name
+from model.layouts import describe, named_tensors, to_timm, timm_name
 from tests.model.networks import semseg_resnet50
 from util.errors import UserError
 
@@ -87,6 +87,32 @@ def test_others_are_described() -> None:
 def test_checkpoints_are_unwrapped(content: Callable[[State], dict[str, Any]]) -> None:
     state = resnet(50)
     assert named_tensors(content(state)).keys() == state.keys()
+
+
+def test_simclr_v2_becomes_torchvisions_resnet() -> None:
+    state = resnet(50)
+    theirs = {simclr_v2_name(key): value for key, value in state.items() if "num_batches" not in key}
+    assert "net.1.blocks.0.projection.bn.0.running_var" in theirs and "net.4.blocks.2.net.4.weight" in theirs
+    found = to_timm(named_tensors({"resnet": theirs, "head": {"layers.0.weight": torch.zeros(1)}}))
+    assert found.keys() == {key for key in state if "num_batches" not in key}
+    assert all(found[key] is state[key] for key in found)
+    theirs["net.0.0.weight"] = torch.zeros(32, 3, 3, 3)
+    assert describe(theirs) == "a SimCLR v2 network with selective kernels"
+
+
+def simclr_v2_name(key: str) -> str:
+    """torchvision's name of a ResNet's tensor as the converted SimCLR v2 files have it, part by part."""
+    parts = key.split(".")
+    if parts[0] in ("conv1", "bn1"):
+        return ".".join(["net.0.0" if parts[0] == "conv1" else "net.0.1.0", *parts[1:]])
+    if parts[0] == "fc":
+        return key
+    block = f"net.{parts[0].removeprefix('layer')}.blocks.{parts[1]}"
+    if parts[2] == "downsample":
+        return ".".join([block, "projection", "shortcut" if parts[3] == "0" else "bn.0", *parts[4:]])
+    number = int(parts[2][-1])
+    place = str(2 * number - 2) if parts[2].startswith("conv") else f"{2 * number - 1}.0"
+    return ".".join([block, "net", place, *parts[3:]])
 
 
 @pytest.mark.parametrize(("counters", "tensors"), [(False, 277), (True, 332)])
