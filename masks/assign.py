@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from masks.photographs import Photograph, feature_maps, square_feature_maps, unit_length
-from model.extractors import Extractor
+from masks.features import FeatureMaps, interpolation, squares, unit_length
+from masks.photographs import Photograph
+
+# Feature maps of one photograph, (D, h, w) float32 each.
+Maps = tuple[np.ndarray, ...]
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,31 @@ def vote(labels: np.ndarray, superpixels: np.ndarray, k: int) -> np.ndarray:
 
 
 def label_map(scores: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The best id at every pixel: scores (K, h, w) float32 enlarged (bilinear, aligned corners) -> (H, W) uint8."""
-    enlarged = torch.nn.functional.interpolate(
-        torch.from_numpy(scores)[None], size=(height, width), mode="bilinear", align_corners=True
-    )
-    return enlarged[0].argmax(dim=0).to(torch.uint8).numpy()
+    """The best id at every pixel: scores (K, h, w) float32 enlarged (bilinear, aligned corners) -> (H, W) uint8.
+
+    The lowest of several. The scores are enlarged band by band, between two rows of theirs, and only those of ids that
+    can win there: in the middle of a band an id lies between its values at the two rows.
+    """
+    columns = scores @ interpolation(scores.shape[2], width).T  # (K, h, W)
+    place, fraction = np.divmod(np.linspace(0, scores.shape[1] - 1, height, dtype=np.float32), 1)
+    labels = np.empty((height, width), dtype=np.uint8)
+    for row in np.unique(place).astype(int):
+        inside = place == row
+        above, below = columns[:, row], columns[:, min(row + 1, scores.shape[1] - 1)]
+        can_win = (np.maximum(above, below) >= np.minimum(above, below).max(axis=0)).any(axis=1)
+        labels[inside] = _best_of_band(above, below, fraction[inside, None], np.flatnonzero(can_win))
+    return labels
+
+
+def _best_of_band(above: np.ndarray, below: np.ndarray, fraction: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Of some ``ids`` the best at each pixel between two rows of scores (K, W); ``fraction`` (n, 1) -> (n, W) uint8."""
+    best = np.full((len(fraction), above.shape[1]), -np.inf, dtype=np.float32)
+    labels = np.zeros(best.shape, dtype=np.uint8)
+    for one in ids:
+        values = above[one] + fraction * (below[one] - above[one])
+        np.copyto(labels, one, where=values > best, casting="unsafe")
+        np.maximum(best, values, out=best)
+    return labels
 
 
 def centroid_scores(features: np.ndarray, centroids: np.ndarray) -> np.ndarray:
@@ -60,27 +82,36 @@ class GlobalClusters:
     feeds the network 0..255 for the embeddings, as the published code does.
     """
 
-    def __init__(self, extractor: Extractor, centroids: np.ndarray, *, size: int, published: bool) -> None:
-        self.extractor = extractor
+    def __init__(self, features: FeatureMaps, centroids: np.ndarray, *, size: int, published: bool) -> None:
+        self.features = features
         self.centroids = centroids
         self.size = size
         self.published = published
 
-    def segment(self, photographs: Sequence[Photograph]) -> list[Segmentation]:
-        """Segment photographs whose ``resized`` fits ``size`` and whose superpixels are there."""
+    def extract(self, photographs: Sequence[Photograph]) -> list[Maps]:
+        """The map that is compared with the centroids, and that of the whole image for the embeddings."""
         resized = [photograph.resized for photograph in photographs]
-        maps = square_feature_maps(self.extractor, resized, size=self.size, keep_padding=self.published)
+        compared = comparable_maps(self.features, resized, size=self.size, published=self.published)
         images = [photograph.image for photograph in photographs]
-        embedded = feature_maps(self.extractor, images, scale=255 if self.published else 1)
-        return [
-            Segmentation(self._labels(photograph, features), unit_length(embedding_features))
-            for photograph, features, embedding_features in zip(photographs, maps, embedded, strict=True)
-        ]
+        embedded = self.features(images, scale=255 if self.published else 1)
+        return list(zip(compared, embedded, strict=True))
 
-    def _labels(self, photograph: Photograph, features: np.ndarray) -> np.ndarray:
+    def segment(self, photograph: Photograph, maps: Maps) -> Segmentation:
+        """Segment a photograph whose ``resized`` fits ``size`` and whose superpixels are there."""
+        compared, embedded = maps
         superpixels = photograph.superpixels
-        pixels = label_map(centroid_scores(features, self.centroids), *photograph.image.shape[:2])
+        pixels = label_map(centroid_scores(compared, self.centroids), *photograph.image.shape[:2])
         labels = vote(pixels, superpixels, len(self.centroids))
         if self.published:
             labels[superpixels == superpixels.max()] = 0
-        return labels
+        return Segmentation(labels, unit_length(embedded))
+
+
+def comparable_maps(
+    features: FeatureMaps, resized: Sequence[np.ndarray], *, size: int, published: bool
+) -> list[np.ndarray]:
+    """Maps of unit length that are clustered, and compared with the centroids: of the image as it is.
+
+    ``published``: of the image padded with black to a square of ``size`` pixels, the padding's positions included.
+    """
+    return [unit_length(one) for one in features(squares(resized, size) if published else resized)]

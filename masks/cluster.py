@@ -1,144 +1,250 @@
-"""Mini-batch k-means over the features of a whole dataset (SPEC section 11.3)."""
+"""K-means over the features of a whole dataset, by any number of processes (SPEC section 11.3).
+
+Features are kept as float16, whose sums are exact in float64: neither the order of the photographs nor the number of
+threads or processes changes a centroid.
+"""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator
-from itertools import chain, islice
+import math
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal, NamedTuple
 
-import faiss
 import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
 
-from episodes.lists import ImageList
-from masks.photographs import BATCH, Photograph, load_photographs, square_feature_maps
-from model.extractors import Extractor
+from masks.photographs import CHUNK
+from util.distributed import gathered, rank, summed, wait_for_all, world_size
 from util.errors import UserError
-from util.seed import python_random
+from util.files import atomic_write
+from util.seed import numpy_random, python_random
 
-# Images whose features make one group: 100 batches of 32 in the published code.
+# Photographs whose features make one group: 100 batches of 32 in the published code.
 GROUP_IMAGES = 3200
-_ITERATIONS = 30
+ITERATIONS = 30
+# An empty cluster takes half of the largest one: its centroid moves aside by this share.
+_SPLIT = 1 / 1024
+_SMALLEST = 1e-12
+
+Algorithm = Literal["minibatch", "spherical"]
+# Features of the photographs on these rows, (D, h, w) float32 of unit length at every position.
+Extract = Callable[[Sequence[int]], Iterable[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class ClusterSettings:
+    """What the centroids are a function of, beside the features.
+
+    ``minibatch``: k-means on the first ``GROUP_IMAGES`` photographs, then one step of mini-batch k-means for each
+    further group. ``spherical``: k-means on all photographs at once, centroids of unit length. ``images`` limits the
+    photographs (0: all); where their features would take more than ``memory_gb`` in all processes together, each
+    gives so many random positions. ``drop_incomplete`` leaves out an incomplete last group, as the published code.
+    """
+
+    cluster_num: int
+    seed: int
+    algorithm: Algorithm = "minibatch"
+    images: int = 0
+    memory_gb: float = 8.0
+    drop_incomplete: bool = False
+
+
+class State(NamedTuple):
+    """Centroids (K, D) float32, the features (K,) float64 that each has seen, and how many groups they are of."""
+
+    centroids: np.ndarray
+    counts: np.ndarray
+    groups: int
 
 
 def cluster_dataset(
-    extractor: Extractor,
-    images: ImageList,
-    *,
-    cluster_num: int,
-    size: int,
-    limit: int,
-    seed: int,
-    workers: int,
-    published: bool,
+    extract: Extract, count: int, settings: ClusterSettings, *, folder: Path, pool: ThreadPoolExecutor
 ) -> np.ndarray:
-    """Centroids (cluster_num, D) float32 of the features of all images, or of ``limit`` drawn ones (0: all).
+    """Centroids (K, D) float32 of the features of ``count`` photographs.
 
-    ``size`` is the longer side at which features are taken. ``published`` counts the padding's features as well
-    and drops an incomplete last group of images, as the published code does.
+    ``folder`` keeps features and state until the end, so that an interrupted run goes on from there; the caller
+    deletes it. Under torchrun each process extracts the features of its share. Raises ``UserError`` when the first
+    group has fewer features than clusters.
     """
-    rows = list(range(len(images)))
-    if 0 < limit < len(rows):
-        rows = python_random(seed, "images to cluster").sample(rows, limit)
-    if published and len(rows) > GROUP_IMAGES:
+    state = _load_state(folder)
+    for number, rows in enumerate(groups_of(count, settings)):
+        if state is not None and number < state.groups:
+            continue
+        own = rows[rank() :: world_size()]
+        _extract_missing(extract, own, folder, positions=_feature_limit(settings, len(rows)), seed=settings.seed)
+        blocks = [_load(folder, row) for row in own]
+        state = _next_state(state, blocks, settings, pool)
+        wait_for_all()  # until every process has read the state before
+        if rank() == 0:
+            _save(folder / "state.safetensors", _as_tensors(state))
+        wait_for_all()
+        for row in own:
+            _file(folder, row).unlink(missing_ok=True)
+    assert state is not None
+    return state.centroids
+
+
+def groups_of(count: int, settings: ClusterSettings) -> list[list[int]]:
+    """The rows of ``count`` photographs that are clustered, in groups."""
+    rows = list(range(count))
+    if 0 < settings.images < count:
+        rows = python_random(settings.seed, "images to cluster").sample(rows, settings.images)
+    if settings.algorithm == "spherical":
+        return [rows]
+    if settings.drop_incomplete and len(rows) > GROUP_IMAGES:
         rows = rows[: len(rows) // GROUP_IMAGES * GROUP_IMAGES]
-    batches = load_photographs(images, rows, size=size, superpixels=None, workers=workers, title="clustering")
-
-    def positions(photographs: list[Photograph]) -> np.ndarray:
-        resized = [photograph.resized for photograph in photographs]
-        maps = square_feature_maps(extractor, resized, size=size, keep_padding=published)
-        return np.concatenate([features.reshape(len(features), -1).T for features in maps])
-
-    groups = (map(positions, group) for group in _in_groups(batches, GROUP_IMAGES // BATCH))
-    return minibatch_kmeans(groups, cluster_num=cluster_num, seed=seed)
+    return [rows[start : start + GROUP_IMAGES] for start in range(0, len(rows), GROUP_IMAGES)]
 
 
-def _in_groups(batches: Iterator[list[Photograph]], length: int) -> Iterator[Iterator[list[Photograph]]]:
-    """Cut a stream into streams of ``length`` batches; each must be used up before the next is asked for."""
-    for first in batches:
-        yield chain([first], islice(batches, length - 1))
+def kmeans(
+    blocks: Sequence[np.ndarray], cluster_num: int, seed: int, *, spherical: bool, pool: ThreadPoolExecutor
+) -> tuple[np.ndarray, np.ndarray]:
+    """K-means on the features of all processes: centroids (K, D) float32, and (K,) float64 the features of each.
 
-
-def minibatch_kmeans(groups: Iterable[Iterable[np.ndarray]], *, cluster_num: int, seed: int) -> np.ndarray:
-    """Cluster features that come in groups of batches, each batch (N, D) float32; returns (cluster_num, D).
-
-    The first group is clustered by k-means and is the only one that is held in memory; every later group moves
-    the centroids once, by ``minibatch_update``. Raises ``UserError`` when the first group has fewer features than
-    clusters.
+    ``blocks`` holds this process's features, (n, D) float16 for each photograph. 30 iterations from random features;
+    an empty cluster takes half of the largest one, as in faiss. Raises ``UserError`` when features are fewer than K.
     """
-    stream = iter(groups)
-    features = _gather(next(stream))
-    if len(features) < cluster_num:
-        raise UserError(
-            f"Cluster.cluster_num={cluster_num} is more than the {len(features)} features of the images: "
-            "lower it, or raise Cluster.cluster_size"
-        )
-    centroids = kmeans(features, cluster_num, seed)
-    counts = np.bincount(nearest_centroids(centroids, features), minlength=cluster_num).astype(np.float64)
-    del features
-    for batches in stream:
-        sums, members = np.zeros(centroids.shape), np.zeros(cluster_num)
-        for batch in batches:
-            _accumulate(centroids, batch, sums, members)
-        centroids, counts = _move(centroids, counts, sums, members)
-    return centroids
+    centroids = _random_features(blocks, cluster_num, seed)
+    for _ in range(ITERATIONS):
+        sums, counts = _statistics(centroids, blocks, pool)
+        moved = _means(sums, counts, spherical=spherical)
+        if np.array_equal(moved, centroids):
+            break
+        centroids = moved
+    return centroids, _statistics(centroids, blocks, pool)[1]
 
 
-def minibatch_update(centroids: np.ndarray, counts: np.ndarray, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """One step of mini-batch k-means: each centroid moves to the mean of its features by their share.
+def minibatch_update(
+    centroids: np.ndarray, counts: np.ndarray, sums: np.ndarray, members: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """One step of mini-batch k-means: each centroid moves to the mean of its new features by their share.
 
-    ``centroids`` (K, D) float32, ``counts`` (K,) float64 features seen by each so far, ``features`` (N, D)
-    float32. Returns the new centroids and counts; a centroid without features stays where it is.
+    ``centroids`` (K, D) float32, ``counts`` (K,) float64 features seen by each so far, ``sums`` (K, D) and ``members``
+    (K,) of the new ones. Returns the new centroids and counts; a centroid without new features stays where it is.
     """
-    sums, members = np.zeros(centroids.shape), np.zeros(len(centroids))
-    _accumulate(centroids, features, sums, members)
-    return _move(centroids, counts, sums, members)
-
-
-def kmeans(features: np.ndarray, cluster_num: int, seed: int) -> np.ndarray:
-    """Plain k-means on all of ``features`` (N, D) float32, N >= cluster_num; returns (cluster_num, D) float32."""
-    clustering = faiss.Kmeans(
-        features.shape[1],
-        cluster_num,
-        niter=_ITERATIONS,
-        seed=seed,
-        min_points_per_centroid=1,
-        max_points_per_centroid=len(features),  # no subsampling
-    )
-    clustering.train(np.ascontiguousarray(features))
-    return np.asarray(clustering.centroids)
+    counts = counts + members
+    rate = (members / (counts + 1e-6))[:, None]
+    means = sums / np.maximum(members, 1)[:, None]
+    return ((1 - rate) * centroids + rate * means).astype(np.float32), counts
 
 
 def nearest_centroids(centroids: np.ndarray, features: np.ndarray) -> np.ndarray:
-    """Index of the centroid nearest to each feature: (K, D), (N, D) -> (N,) int64, lowest index on a tie."""
+    """Index of the centroid nearest to each feature: (K, D), (N, D) float32 -> (N,) int64, lowest index on a tie."""
     scores = 2 * features @ centroids.T - (centroids**2).sum(axis=1)
     nearest: np.ndarray = scores.argmax(axis=1)
     return nearest
 
 
-def _gather(batches: Iterable[np.ndarray]) -> np.ndarray:
-    """All rows in one array; each batch is freed once it is copied, so that nothing is held twice."""
-    waiting = deque(batches)
-    features = np.empty((sum(map(len, waiting)), waiting[0].shape[1]), dtype=np.float32)
-    filled = 0
-    while waiting:
-        batch = waiting.popleft()
-        features[filled : filled + len(batch)] = batch
-        filled += len(batch)
-    return features
+def _next_state(
+    state: State | None, blocks: list[np.ndarray], settings: ClusterSettings, pool: ThreadPoolExecutor
+) -> State:
+    if state is None:
+        spherical = settings.algorithm == "spherical"
+        return State(*kmeans(blocks, settings.cluster_num, settings.seed, spherical=spherical, pool=pool), groups=1)
+    sums, members = _statistics(state.centroids, blocks, pool)
+    return State(*minibatch_update(state.centroids, state.counts, sums, members), groups=state.groups + 1)
 
 
-def _accumulate(centroids: np.ndarray, features: np.ndarray, sums: np.ndarray, members: np.ndarray) -> None:
-    """Add each feature to the sum of its nearest centroid."""
-    nearest = nearest_centroids(centroids, features)
-    membership = np.eye(len(centroids), dtype=features.dtype)[nearest]  # (N, K)
-    sums += membership.T @ features
-    members += membership.sum(axis=0)
+def _random_features(blocks: Sequence[np.ndarray], cluster_num: int, seed: int) -> np.ndarray:
+    """K different features of all processes, drawn from the photographs in the order of their group: (K, D) float32."""
+    lengths = np.zeros(sum(gathered(len(blocks))), dtype=np.int64)
+    lengths[rank() :: world_size()] = [len(block) for block in blocks]
+    starts = np.concatenate([[0], np.cumsum(summed(torch.from_numpy(lengths)).numpy())])
+    if starts[-1] < cluster_num:
+        raise UserError(
+            f"Cluster.cluster_num={cluster_num} is more than the {starts[-1]} features of the images: "
+            "lower it, or raise Cluster.cluster_size"
+        )
+    drawn = numpy_random(seed, "first centroids").choice(starts[-1], cluster_num, replace=False)
+    photographs = np.searchsorted(starts, drawn, side="right") - 1
+    channels = max(gathered(blocks[0].shape[1] if blocks else 0))  # a process may have no photograph
+    centroids = np.zeros((cluster_num, channels))
+    for centroid, (photograph, feature) in enumerate(zip(photographs, drawn, strict=True)):
+        place, remainder = divmod(int(photograph) - rank(), world_size())
+        if remainder == 0:
+            centroids[centroid] = blocks[place][feature - starts[photograph]]
+    return summed(torch.from_numpy(centroids)).numpy().astype(np.float32)
 
 
-def _move(
-    centroids: np.ndarray, counts: np.ndarray, sums: np.ndarray, members: np.ndarray
+def _statistics(
+    centroids: np.ndarray, blocks: Sequence[np.ndarray], pool: ThreadPoolExecutor
 ) -> tuple[np.ndarray, np.ndarray]:
-    counts = counts + members
-    rate = (members / (counts + 1e-6))[:, None]
-    means = sums / np.maximum(members, 1)[:, None]
-    return ((1 - rate) * centroids + rate * means).astype(np.float32), counts
+    """Sums (K, D) and number (K,) of the features nearest to each centroid, over all processes; float64, exact."""
+    parts = [blocks[start : start + CHUNK] for start in range(0, len(blocks), CHUNK)]
+    sums, counts = np.zeros(centroids.shape), np.zeros(len(centroids))
+    for part_sums, part_counts in pool.map(partial(_sum_blocks, centroids), parts):
+        sums += part_sums
+        counts += part_counts
+    return summed(torch.from_numpy(sums)).numpy(), summed(torch.from_numpy(counts)).numpy()
+
+
+def _sum_blocks(centroids: np.ndarray, blocks: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """``_statistics`` of some blocks. Each goes alone: products of other shapes may round otherwise."""
+    sums, counts = np.zeros(centroids.shape), np.zeros(len(centroids))
+    for block in blocks:
+        nearest = nearest_centroids(centroids, block.astype(np.float32))
+        membership = np.eye(len(centroids))[:, nearest]  # (K, n)
+        sums += membership @ block.astype(np.float64)
+        counts += membership.sum(axis=1)
+    return sums, counts
+
+
+def _means(sums: np.ndarray, counts: np.ndarray, *, spherical: bool) -> np.ndarray:
+    """The clusters' means (K, D) float32; the sums' directions where ``spherical``."""
+    counts = counts.copy()
+    means = sums / np.maximum(counts, 1)[:, None]
+    if spherical:
+        means = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), _SMALLEST)
+    aside = np.where(np.arange(sums.shape[1]) % 2 == 0, _SPLIT, -_SPLIT)
+    for empty in np.flatnonzero(counts == 0):
+        largest = counts.argmax()
+        means[empty] = means[largest] * (1 + aside)
+        means[largest] *= 1 - aside
+        counts[[empty, largest]] = counts[largest] / 2
+    return means.astype(np.float32)
+
+
+def _feature_limit(settings: ClusterSettings, photographs: int) -> int:
+    """Numbers that one photograph may keep in memory."""
+    return math.floor(settings.memory_gb * 1e9 / np.dtype(np.float16).itemsize / photographs)
+
+
+def _extract_missing(extract: Extract, rows: Sequence[int], folder: Path, *, positions: int, seed: int) -> None:
+    """Write the features of those photographs that have no file yet, at most ``positions`` numbers each."""
+    missing = [row for row in rows if not _file(folder, row).is_file()]
+    for row, features in zip(missing, extract(missing), strict=True):
+        block = features.reshape(len(features), -1).T.astype(np.float16)
+        most = max(1, positions // len(features))
+        if len(block) > most:
+            block = block[np.sort(numpy_random(seed, "positions", row).choice(len(block), most, replace=False))]
+        _save(_file(folder, row), {"features": np.ascontiguousarray(block)})
+
+
+def _file(folder: Path, row: int) -> Path:
+    return folder / f"{row:07d}.safetensors"
+
+
+def _load(folder: Path, row: int) -> np.ndarray:
+    return load_file(_file(folder, row))["features"]
+
+
+def _as_tensors(state: State) -> dict[str, np.ndarray]:
+    return {"centroids": state.centroids, "counts": state.counts, "groups": np.array([state.groups])}
+
+
+def _load_state(folder: Path) -> State | None:
+    path = folder / "state.safetensors"
+    if not path.is_file():
+        return None
+    tensors = load_file(path)
+    return State(tensors["centroids"], tensors["counts"], int(tensors["groups"][0]))
+
+
+def _save(path: Path, tensors: dict[str, np.ndarray]) -> None:
+    with atomic_write(path) as temporary:
+        save_file(tensors, temporary)

@@ -4,49 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import faiss
 import numpy as np
 
-from masks.assign import Segmentation, centroid_scores, label_map, vote
-from masks.cluster import kmeans
-from masks.photographs import Photograph, feature_maps, unit_length
-from masks.regions import RegionRule, kept_regions
-from model.extractors import Extractor
+from masks.assign import Maps, Segmentation, centroid_scores, label_map, vote
+from masks.features import FeatureMaps, unit_length
+from masks.photographs import Photograph
+from masks.regions import RegionFilter, kept_regions
 
 COMPONENTS = 16
 _CLUSTER_NUMBERS = (2, 3)
+_ITERATIONS = 30
 
 
 class ImageClusters:
     """Cut each photograph into two clusters, or into three where two leave no region that may be an object.
 
-    ``min_area`` and ``rule`` say what may be an object, as in ``masks.regions.kept_regions``. Ids mean nothing
-    beyond their photograph.
+    ``objects`` says what may be an object. Ids mean nothing beyond their photograph.
     """
 
-    def __init__(self, extractor: Extractor, *, min_area: int, rule: RegionRule, seed: int) -> None:
-        self.extractor = extractor
-        self.min_area = min_area
-        self.rule: RegionRule = rule
+    def __init__(self, features: FeatureMaps, *, objects: RegionFilter, seed: int) -> None:
+        self.features = features
+        self.objects = objects
         self.seed = seed
 
-    def segment(self, photographs: Sequence[Photograph]) -> list[Segmentation]:
-        """Segment photographs whose superpixels are there."""
-        maps = feature_maps(self.extractor, [photograph.resized for photograph in photographs])
-        return [
-            Segmentation(self._labels(photograph, features), unit_length(features))
-            for photograph, features in zip(photographs, maps, strict=True)
-        ]
+    def extract(self, photographs: Sequence[Photograph]) -> list[Maps]:
+        """The map that is cut."""
+        return [(features,) for features in self.features([photograph.resized for photograph in photographs])]
 
-    def _labels(self, photograph: Photograph, features: np.ndarray) -> np.ndarray:
+    def segment(self, photograph: Photograph, maps: Maps) -> Segmentation:
+        """Segment a photograph whose superpixels are there."""
+        (features,) = maps
         components = principal_components(features, COMPONENTS)
         points = components.reshape(len(components), -1).T
         for cluster_num in _CLUSTER_NUMBERS:
-            scores = centroid_scores(components, kmeans(points, cluster_num, self.seed))
-            pixels = label_map(scores, *photograph.image.shape[:2])
-            labels = vote(pixels, photograph.superpixels, cluster_num)
-            if kept_regions(labels, min_area=self.min_area, rule=self.rule):
+            centroids = kmeans(points, min(cluster_num, len(points)), self.seed)  # a sliver has few positions
+            scores = centroid_scores(components, centroids)
+            labels = vote(label_map(scores, *photograph.image.shape[:2]), photograph.superpixels, cluster_num)
+            if kept_regions(labels, self.objects):
                 break
-        return labels
+        return Segmentation(labels, unit_length(features))
+
+
+def kmeans(features: np.ndarray, cluster_num: int, seed: int) -> np.ndarray:
+    """K-means on the features (N, D) float32 of one photograph, N >= cluster_num; returns (cluster_num, D) float32."""
+    clustering = faiss.Kmeans(
+        features.shape[1],
+        cluster_num,
+        niter=_ITERATIONS,
+        seed=seed,
+        min_points_per_centroid=1,
+        max_points_per_centroid=len(features),  # no subsampling
+    )
+    clustering.train(np.ascontiguousarray(features))
+    return np.asarray(clustering.centroids)
 
 
 def principal_components(features: np.ndarray, count: int) -> np.ndarray:

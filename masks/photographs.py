@@ -1,29 +1,27 @@
-"""Photographs read, resized and cut into superpixels by worker processes, and the features of batches of them."""
+"""Photographs read, reduced, resized and cut into superpixels by threads, ahead of whoever works on them."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
+from threadpoolctl import threadpool_limits
 
 from episodes.lists import ImageList
 from episodes.transforms import content_size
 from masks.superpixels import felzenszwalb
-from model.extractors import Extractor
-from util.errors import UserError
 from util.images import read_image
 
-# Photographs that go through the extractor together where they have the same size.
-BATCH = 8
-_SHORTEST = 1e-12
+# Photographs that are worked on together; the next ones are read meanwhile.
+CHUNK = 32
+# A larger photograph is worked on reduced, and its mask enlarged: time and memory of a 100-megapixel one stay bounded.
+MOST_PIXELS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -37,129 +35,78 @@ class SuperpixelSettings:
 
 @dataclass(frozen=True)
 class Photograph:
-    """One photograph, as a worker hands it over.
+    """One photograph, ready to be worked on.
 
-    ``row`` is its place in the list; ``image`` (H, W, 3) and ``resized`` for the extractor are RGB uint8;
-    ``superpixels`` (H, W) int32, or (0, 0) where they were not asked for.
+    ``row`` is its place in the list; ``size`` the file's (height, width). ``image`` (H, W, 3), of that size or reduced
+    to ``MOST_PIXELS``, and ``resized`` for the extractor are RGB uint8; ``superpixels`` (H, W) int32 are the image's,
+    (0, 0) where they were not asked for.
     """
 
     row: int
+    size: tuple[int, int]
     image: np.ndarray
     resized: np.ndarray
     superpixels: np.ndarray
 
 
-class _Photographs(Dataset[Photograph | UserError]):
-    """Errors are returned, not raised: a worker would bury the one line in its traceback."""
+@contextmanager
+def thread_pool(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that each compute on one core, so that what they compute does not depend on how many there are.
 
-    def __init__(
-        self, images: ImageList, rows: Sequence[int], *, size: int, superpixels: SuperpixelSettings | None
-    ) -> None:
-        self.images = images
-        self.rows = rows
-        self.size = size
-        self.superpixels = superpixels
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> Photograph | UserError:
-        row = self.rows[index]
-        try:
-            image = read_image(self.images.image_path(row))
-        except UserError as error:
-            return error
-        height, width = content_size(image.shape[0], image.shape[1], self.size)
-        resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-        return Photograph(row, image, resized, self._superpixels(image))
-
-    def _superpixels(self, image: np.ndarray) -> np.ndarray:
-        if self.superpixels is None:
-            return np.zeros((0, 0), dtype=np.int32)
-        return felzenszwalb(image, self.superpixels.scale, self.superpixels.sigma, self.superpixels.min_size)
+    What is still waiting when the block is left, by an error or Ctrl-C, is dropped.
+    """
+    torch_threads, cv2_threads = torch.get_num_threads(), cv2.getNumThreads()
+    pool = ThreadPoolExecutor(workers, initializer=_use_one_core)
+    cv2.setNumThreads(1)
+    try:
+        with threadpool_limits(1):
+            yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(torch_threads)
+        cv2.setNumThreads(cv2_threads)
 
 
-def load_photographs(
+def _use_one_core() -> None:
+    torch.set_num_threads(1)
+    threadpool_limits(1)  # OpenMP counts for each thread on its own
+
+
+def read_photographs(
     images: ImageList,
     rows: Sequence[int],
     *,
     size: int,
     superpixels: SuperpixelSettings | None,
-    workers: int,
-    title: str,
+    pool: ThreadPoolExecutor,
 ) -> Iterator[list[Photograph]]:
-    """Yield the photographs of ``rows`` in order, ``BATCH`` at a time, with a progress bar called ``title``.
+    """Yield the photographs of ``rows`` in order, ``CHUNK`` at a time, the next chunk being read meanwhile.
 
     ``resized`` has ``size`` as its longer side, both sides floored to a multiple of 8 (SPEC section 10). Raises
     ``UserError`` for a photograph that cannot be read.
     """
-    dataset = _Photographs(images, rows, size=size, superpixels=superpixels)
-    loader = DataLoader(
-        dataset, batch_size=BATCH, num_workers=workers, collate_fn=list, worker_init_fn=_end_with_parent
-    )
-    with tqdm(total=len(rows), desc=title, unit="image") as progress:
-        for batch in loader:
-            for item in batch:
-                if isinstance(item, UserError):
-                    raise item
-            yield batch
-            progress.update(len(batch))
+    read = partial(read_photograph, images, size=size, superpixels=superpixels)
+    chunks = [[pool.submit(read, row) for row in rows[:CHUNK]]]
+    for start in range(CHUNK, len(rows) + CHUNK, CHUNK):
+        chunks.append([pool.submit(read, row) for row in rows[start : start + CHUNK]])
+        yield [future.result() for future in chunks.pop(0)]
 
 
-def _end_with_parent(worker: int) -> None:
-    """Let a worker end when the main process was killed: with a result nobody fetches it would wait for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, name=f"parent of worker {worker}", daemon=True).start()
-
-
-def feature_maps(extractor: Extractor, images: Sequence[np.ndarray], *, scale: float = 1.0) -> list[np.ndarray]:
-    """Features of images (H, W, 3) uint8 of any sizes, (D, h, w) float32 each.
-
-    The extractor sees the values times ``scale`` / 255. Neighbours of equal size go through it together.
-    """
-    device = extractor.mean.device
-    features: list[np.ndarray] = []
-    start = 0
-    while start < len(images):
-        stop = start + 1
-        while stop < len(images) and images[stop].shape == images[start].shape:
-            stop += 1
-        pixels = torch.from_numpy(np.stack(images[start:stop])).to(device).permute(0, 3, 1, 2)
-        features.extend(extractor(pixels.float() * (scale / 255)).cpu().numpy())
-        start = stop
-    return features
+def read_photograph(images: ImageList, row: int, *, size: int, superpixels: SuperpixelSettings | None) -> Photograph:
+    """The photograph on this row of the list. Raises ``UserError`` when it cannot be read."""
+    whole = read_image(images.image_path(row))
+    image = _reduced(whole)
+    height, width = content_size(image.shape[0], image.shape[1], size)
+    resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    segments = np.zeros((0, 0), dtype=np.int32)
+    if superpixels is not None:
+        segments = felzenszwalb(image, superpixels.scale, superpixels.sigma, superpixels.min_size)
+    return Photograph(row, (whole.shape[0], whole.shape[1]), image, resized, segments)
 
 
-def unit_length(features: np.ndarray) -> np.ndarray:
-    """Scale every position of a map (D, h, w) to unit length; a position of zeros stays."""
-    lengths = np.linalg.norm(features, axis=0, keepdims=True)
-    scaled: np.ndarray = features / np.maximum(lengths, _SHORTEST)
-    return scaled
-
-
-def square_feature_maps(
-    extractor: Extractor, images: Sequence[np.ndarray], *, size: int, keep_padding: bool
-) -> list[np.ndarray]:
-    """Features of images padded below and right with black to squares of ``size`` pixels, of unit length everywhere.
-
-    Unless ``keep_padding``, positions whose centre lies in the padding are cut off again.
-    """
-    squares = [_pad(image, size) for image in images]
-    maps = [unit_length(features) for features in feature_maps(extractor, squares)]
-    if keep_padding:
-        return maps
-    contents = [[-(-side // extractor.stride) for side in image.shape[:2]] for image in images]
-    return [features[:, :rows, :columns] for features, (rows, columns) in zip(maps, contents, strict=True)]
-
-
-def _pad(image: np.ndarray, size: int) -> np.ndarray:
-    square = np.zeros((size, size, 3), dtype=np.uint8)
-    square[: image.shape[0], : image.shape[1]] = image
-    return square
+def _reduced(image: np.ndarray) -> np.ndarray:
+    share = (MOST_PIXELS / (image.shape[0] * image.shape[1])) ** 0.5
+    if share >= 1:
+        return image
+    width, height = (max(1, int(side * share)) for side in (image.shape[1], image.shape[0]))
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)

@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from episodes.lists import ImageList
+from masks.cluster import ClusterSettings
+from masks.photographs import SuperpixelSettings
+from masks.regions import RegionFilter
 from util.config import experiments, load_config
 from util.errors import UserError
 from util.files import digest_file
@@ -14,7 +17,8 @@ from util.schema import Config
 
 _FOLDERS = {"coco": "COCO2014"}
 _DEFAULT_EXPERIMENT = "ssl_resnet50"
-_MOCO_STRIDE = 32
+_RESNETS = ("moco", "simclr")
+_PUBLISHED_STRIDE = 32
 _FINE_STRIDE = 8
 # Positions that the longer side must have for clusters over all images: what 473 pixels have at stride 32.
 _POSITIONS = 15
@@ -34,13 +38,13 @@ def choose_config(root: Path, dataset: str, settings: list[str]) -> Config:
 
 
 def output_stride(config: Config) -> int:
-    """The stride of the extractor's features, in pixels of the resized image.
+    """The stride of a convolutional extractor's features, in pixels of the resized image, unless ``Cluster.stride``.
 
     Clusters of one image need many positions: 8. Clusters over all images are taken at 32 as published, unless
     the images are so small that their longer side would have fewer positions than in the published setting.
     """
-    if config.Cluster.extractor == "moco":
-        return _MOCO_STRIDE
+    if config.Cluster.extractor in _RESNETS:
+        return _PUBLISHED_STRIDE
     if config.Cluster.recipe == "image":
         return _FINE_STRIDE
     fitting = [stride for stride in (32, 16) if math.ceil(config.Cluster.cluster_size / stride) >= _POSITIONS]
@@ -55,8 +59,13 @@ def manifest_settings(config: Config, images: ImageList) -> dict[str, Any]:
         "recipe": cluster.recipe,
         "extractor": cluster.extractor,
         "extractor_normalize": cluster.extractor_normalize,
+        "stride": cluster.stride,
+        "flip": cluster.flip,
+        "scales": cluster.scales,
         "weights_digest": digest_file(weights) if weights is not None and weights.is_file() else str(weights),
         "cluster_num": cluster.cluster_num,
+        "algorithm": cluster.algorithm,
+        "memory_gb": cluster.memory_gb,
         "seed": cluster.seed,
         "cluster_size": cluster.cluster_size,
         "assign_size": cluster.assign_size,
@@ -67,10 +76,44 @@ def manifest_settings(config: Config, images: ImageList) -> dict[str, Any]:
             "min_size": cluster.superpixel_min_size,
         },
         "region_rule": cluster.region_rule,
+        "empty_share": cluster.empty_share,
+        "border_share": cluster.border_share,
+        "image_share": cluster.image_share,
         "min_area": config.DATA.min_area,
         "compat": config.TRAIN.compat,
         "list_digest": images.digest,
     }
+
+
+def cluster_settings(config: Config) -> ClusterSettings:
+    """How ``Cluster`` asks for the centroids of all images."""
+    cluster = config.Cluster
+    return ClusterSettings(
+        cluster_num=cluster.cluster_num,
+        seed=cluster.seed,
+        algorithm=cluster.algorithm,
+        images=cluster.cluster_images,
+        memory_gb=cluster.memory_gb,
+        drop_incomplete=config.published,
+    )
+
+
+def superpixel_settings(config: Config) -> SuperpixelSettings:
+    """The superpixels that ``Cluster`` asks for."""
+    cluster = config.Cluster
+    return SuperpixelSettings(cluster.superpixel_scale, cluster.superpixel_sigma, cluster.superpixel_min_size)
+
+
+def region_filter(config: Config) -> RegionFilter:
+    """What ``DATA`` and ``Cluster`` say may be an object."""
+    cluster = config.Cluster
+    return RegionFilter(
+        min_area=config.DATA.min_area,
+        rule=cluster.region_rule,
+        empty_share=cluster.empty_share,
+        border_share=cluster.border_share,
+        image_share=cluster.image_share,
+    )
 
 
 def _default_experiment(dataset: str, extractor: str | None) -> str:

@@ -1,7 +1,7 @@
 """The pseudo folder: masks, region index, manifest; what an interrupted run leaves and how the next goes on.
 
-``manifest.json`` is written last: a folder without it is incomplete. Until then ``.partial/`` holds the settings
-and the region rows of every finished chunk of images.
+``manifest.json`` is written last: a folder without it is incomplete. Until then ``.partial/`` holds the settings,
+what the clustering has so far, and the region rows of every finished image.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ from util.files import atomic_write, digest_lines, read_json, write_json, write_
 from util.images import write_label
 from util.settings import differences
 
-_CHUNK = 64
-_VERSION = 1
+_VERSION = 2
 _PACKAGES = (cv2, faiss, skimage, timm, torch)  # what the masks' last bits depend on
 _ADVICE = "delete the folder to make it anew, or give Cluster.pseudo_folder=ANOTHER"
 
@@ -34,7 +33,8 @@ _ADVICE = "delete the folder to make it anew, or give Cluster.pseudo_folder=ANOT
 class PseudoFolder:
     """One dataset's pseudo masks while they are being made.
 
-    ``settings`` is everything the masks depend on, as it will stand in the manifest.
+    ``settings`` is everything the masks depend on, as it will stand in the manifest; ``clustering`` the folder that
+    ``masks.cluster`` may use meanwhile. Several threads and processes may add masks.
     """
 
     def __init__(self, folder: Path, images: ImageList, settings: Mapping[str, Any]) -> None:
@@ -42,7 +42,7 @@ class PseudoFolder:
         self.images = images
         self.settings = dict(settings)
         self._partial = folder / ".partial"
-        self._waiting: list[dict[str, np.ndarray]] = []
+        self.clustering = self._partial / "clustering"
 
     def open(self) -> bool:
         """Start or continue the folder; True when it is complete already.
@@ -50,7 +50,7 @@ class PseudoFolder:
         Raises ``UserError`` when it was made with other settings or holds masks of unknown origin.
         """
         manifest, settings = self.folder / "manifest.json", self._partial / "settings.json"
-        # Rows of finished chunks count in list order, so a run can only be continued in the same order.
+        # Rows of finished images count in list order, so a run can only be continued in the same order.
         order = {"list_order": digest_lines(self.images.images)}
         if manifest.is_file():
             self._check(read_json(manifest), {})
@@ -64,23 +64,18 @@ class PseudoFolder:
         return False
 
     def missing_rows(self) -> list[int]:
-        """Rows of the list whose chunk is not finished."""
-        starts = [start for start in range(0, len(self.images), _CHUNK) if not self._chunk_file(start).is_file()]
-        return [row for start in starts for row in range(start, self._end(start))]
+        """Rows of the list that have no mask yet."""
+        done = {path.stem for path in self._partial.glob("regions/[!.]*")}
+        return [row for row in range(len(self.images)) if f"{row:07d}" not in done]
 
     def add(self, row: int, labels: np.ndarray, regions: dict[str, np.ndarray]) -> None:
-        """Write the mask of one image and remember its regions. Rows come in the order of ``missing_rows``."""
+        """Write the mask of one image and its regions; the image is done when the latter are there."""
         write_label(self.folder / f"{Path(self.images.images[row]).stem}.png", labels)
-        self._waiting.append(regions)
-        start = row // _CHUNK * _CHUNK
-        if row + 1 == self._end(start):
-            _save(self._chunk_file(start), _concatenate(self._waiting))
-            self._waiting = []
+        _save(self._regions_file(row), regions)
 
     def finish(self) -> dict[str, np.ndarray]:
         """Write the region index and the manifest; returns the index. Raises ``UserError`` when it is empty."""
-        chunks = [load_file(self._chunk_file(start)) for start in range(0, len(self.images), _CHUNK)]
-        regions = _concatenate(chunks)
+        regions = _concatenate([load_file(self._regions_file(row)) for row in range(len(self.images))])
         count = len(regions["image"])
         if count == 0:
             raise UserError(
@@ -110,11 +105,8 @@ class PseudoFolder:
         if different:
             raise UserError(f"{self.folder}: made with other settings ({'; '.join(different)}); {_ADVICE}")
 
-    def _chunk_file(self, start: int) -> Path:
-        return self._partial / f"regions_{start:07d}.safetensors"
-
-    def _end(self, start: int) -> int:
-        return min(start + _CHUNK, len(self.images))
+    def _regions_file(self, row: int) -> Path:
+        return self._partial / "regions" / f"{row:07d}.safetensors"
 
 
 def _concatenate(tables: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
+from masks.photographs import thread_pool
 from util.logging import logger
 
 
@@ -29,6 +31,13 @@ def messages() -> Iterator[list[str]]:
     logger.addHandler(handler)
     yield said
     logger.removeHandler(handler)
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    """Two threads, as those that make pseudo masks."""
+    with thread_pool(2) as pool:
+        yield pool
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,6 +12,7 @@ Matters that other tests show:
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest.mock import patch
 
@@ -24,8 +25,11 @@ from episodes.build import evaluation, pseudo_settings, training_episodes
 from episodes.lists import ImageList, write_list
 from masks import cluster
 from masks.assign import GlobalClusters
+from masks.create import Creation
+from masks.features import FeatureMaps
 from masks.photographs import Photograph
-from masks.settings import manifest_settings
+from masks.settings import cluster_settings, manifest_settings
+from masks.store import PseudoFolder
 from model import FSSModel
 from model.extractors import Extractor
 from model.loss import dice_loss
@@ -117,25 +121,29 @@ def test_k_is_one_value_for_making_and_for_using_pseudo_masks(compat: str) -> No
         assert manifest_settings(config, images)["cluster_num"] == pseudo_settings(config, images)["cluster_num"] == k
 
 
-@pytest.mark.parametrize(("published", "images", "positions"), [(False, 10, 3 * 4), (True, 8, 4 * 4)])
+@pytest.mark.parametrize(("compat", "images", "positions"), [("ours", 10, 3 * 4), ("published", 8, 4 * 4)])
 def test_clusters_see_every_photograph_and_published_whole_groups_with_their_padding(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, published: bool, images: int, positions: int
+    tmp_path: Path, pool: ThreadPoolExecutor, compat: str, images: int, positions: int
 ) -> None:
-    monkeypatch.setattr(cluster, "GROUP_IMAGES", 8)
-    monkeypatch.setattr(cluster, "minibatch_kmeans", lambda groups, **_: np.vstack([x for y in groups for x in y]))
-    features = cluster.cluster_dataset(
-        COLOUR, write_photographs(tmp_path, 10), cluster_num=2, size=64, limit=0, seed=1, workers=0, published=published
-    )
+    photographs = write_photographs(tmp_path, 10)
+    config = load("pascal", "ssl", compat, "Cluster.cluster_size=64")
+    folder = PseudoFolder(tmp_path / "pseudo", photographs, {})
+    with patch.object(cluster, "GROUP_IMAGES", 8):
+        rows = [row for group in cluster.groups_of(10, cluster_settings(config)) for row in group]
+    maps = Creation(config, photographs, FeatureMaps(COLOUR, pool), folder).clustered_maps(rows)
+    features = np.concatenate([features.reshape(3, -1).T for features in maps])
     is_padding = np.isclose(features, np.array([-0.4, -0.5, -0.6]) / 0.77**0.5, atol=1e-5).all(axis=1)
     assert (len(features), is_padding.sum()) == (images * positions, images * (positions - 3 * 4))
 
 
 @pytest.mark.parametrize(("published", "brightest"), [(False, 128 / 255), (True, 128)])
-def test_embeddings_are_of_values_up_to_1_and_published_up_to_255(published: bool, brightest: float) -> None:
+def test_embeddings_are_of_values_up_to_1_and_published_up_to_255(
+    pool: ThreadPoolExecutor, published: bool, brightest: float
+) -> None:
     grey = np.full((48, 64, 3), 128, dtype=np.uint8)
-    recipe = GlobalClusters(COLOUR, np.eye(2, 3, dtype=np.float32), size=64, published=published)
+    recipe = GlobalClusters(FeatureMaps(COLOUR, pool), np.eye(2, 3, dtype=np.float32), size=64, published=published)
     with patch.object(COLOUR, "forward", wraps=COLOUR.forward) as network:
-        recipe.segment([Photograph(0, grey, grey, np.zeros((48, 64), dtype=np.int32))])
+        recipe.extract([Photograph(0, (48, 64), grey, grey, np.zeros((48, 64), dtype=np.int32))])
     for_clusters, for_embeddings = (float(call.args[0].max()) for call in network.mock_calls)
     assert [for_clusters, for_embeddings] == pytest.approx([128 / 255, brightest])
 

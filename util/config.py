@@ -52,6 +52,10 @@ _WEIGHTS_FROM_TIMM = Path("timm")
 # win over it.
 _PUBLISHED = {
     "Cluster.recipe": "global",
+    "Cluster.algorithm": "minibatch",
+    "Cluster.flip": False,
+    "Cluster.scales": [1.0],
+    "Cluster.empty_share": 0.01,
     "Cluster.region_rule": "span",
     "Cluster.neighbours": 0,
     "TRAIN.support_self_attention": False,

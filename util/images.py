@@ -17,6 +17,9 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
 IMAGENET_STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 
+# The photographs are the user's own: large ones are no attack.
+Image.MAX_IMAGE_PIXELS = None
+
 # EXIF orientations 5 to 8 turn the picture by a quarter.
 _FIRST_TURNED_ORIENTATION = 5
 

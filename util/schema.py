@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from util.files import PROJECT
 
+# What values an image has before a network sees it (model.timm_networks.normalization).
+Normalize = Literal["imagenet", "inception", "timm", "none"]
 # 1 more than a multiple of the backbone's stride, which the backbone checks.
 Side = Annotated[int, Field(ge=33)]
 
@@ -46,9 +48,16 @@ class ClusterSection(_Section):
         "global", description="global: one k-means over all images; image: two or three clusters per image"
     )
     cluster_num: int = Field(50, ge=2, le=255, description="K of the global k-means")
-    extractor: str = Field("moco", pattern=r"^(moco|timm:.+)$")
-    extractor_weights: Path | None = None
-    extractor_normalize: Literal["imagenet", "inception", "timm"] = "imagenet"
+    algorithm: Literal["minibatch", "spherical"] = Field(
+        "minibatch", description="minibatch: as published; spherical: all images at once, centroids of unit length"
+    )
+    memory_gb: float = Field(8.0, gt=0, description="features held at once, in all processes together")
+    extractor: str = Field("moco", pattern=r"^(moco|simclr|dino|timm:.+)$")
+    extractor_weights: Path | None = Field(None, description="a file, or 'timm' for timm's download")
+    extractor_normalize: Normalize | None = Field(None, description="empty: what the extractor's own weights expect")
+    stride: int | None = Field(None, ge=1, description="pixels between two features; empty: as the recipe needs")
+    flip: bool = Field(False, description="average features over image and mirror image")
+    scales: list[Annotated[float, Field(gt=0)]] = Field([1.0], min_length=1, description="and over these sizes")
     pseudo_folder: Path | None = Field(None, description="default: <data_root>/<dataset>_<extractor>_pseudo")
     cluster_size: int = Field(473, ge=32, description="longer side for the features that are clustered")
     assign_size: int = Field(640, ge=32, description="longer side for the features that are assigned")
@@ -60,9 +69,13 @@ class ClusterSection(_Section):
     region_rule: Literal["span", "border"] = Field(
         "span", description="span: drop regions that span the image; border: drop those that fill its border"
     )
+    empty_share: float = Field(0.01, ge=0, le=1, description="span: rows or columns that a region must leave empty")
+    border_share: float = Field(0.35, ge=0, le=1, description="border: what a region may cover of the border")
+    image_share: float = Field(0.7, ge=0, le=1, description="border: what a region may cover of the image")
     neighbours: int = Field(
         0, ge=0, description="supports are drawn among so many; 0: half of the group, 5,000 at most"
     )
+    workers: int = Field(0, ge=0, description="threads that make the masks; 0: one for each core")
 
 
 class VisSection(_Section):
@@ -79,7 +92,7 @@ class TrainSection(_Section):
     # Network
     backbone: str = Field("resnet50_v2", description="resnet50_v2, resnet101_v2 (deep stem) or any timm model")
     backbone_weights: Path | None = Field(None, description="a file, 'timm' for timm's download, empty: random")
-    backbone_normalize: Literal["imagenet", "inception", "timm"] = Field(
+    backbone_normalize: Normalize = Field(
         "timm", description="what its weights expect; timm: what timm says of the model"
     )
     mid_stages: list[int] = Field([-3, -2], min_length=1, description="stages that are concatenated")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 import pytest
 import torch
 
 from masks.assign import GlobalClusters, centroid_scores, label_map, vote
-from masks.photographs import Photograph, feature_maps, square_feature_maps
+from masks.features import FeatureMaps
+from masks.photographs import Photograph
 from model.extractors import Extractor
 
 
@@ -65,6 +68,22 @@ def test_label_map_puts_the_corners_in_the_corners() -> None:
     assert labels[[0, 0, -1, -1], [0, -1, 0, -1]].tolist() == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize(("shape", "size"), [((50, 15, 20), (375, 500)), ((3, 1, 4), (9, 7)), ((2, 5, 1), (4, 4))])
+def test_label_map_is_the_best_of_the_enlarged_scores(shape: tuple[int, int, int], size: tuple[int, int]) -> None:
+    scores = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    enlarged = torch.nn.functional.interpolate(
+        torch.from_numpy(scores)[None], size=size, mode="bilinear", align_corners=True
+    )[0]
+    best, second = enlarged.topk(2, dim=0).values
+    differs = label_map(scores, *size) != enlarged.argmax(dim=0).numpy()
+    assert not differs[(best - second > 1e-5).numpy()].any()
+    assert differs.mean() < 1e-3
+
+
+def test_label_map_gives_ties_to_the_lowest_id() -> None:
+    assert (label_map(np.ones((3, 2, 2), dtype=np.float32), 5, 5) == 0).all()
+
+
 class _MeanColour(torch.nn.Module):
     """Features that are the mean colour of blocks of 32 pixels, and how dark they are."""
 
@@ -74,30 +93,30 @@ class _MeanColour(torch.nn.Module):
 
 
 @pytest.fixture
-def mean_colour() -> Extractor:
-    return Extractor(_MeanColour(), channels=4, stride=32, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+def mean_colour(pool: ThreadPoolExecutor) -> FeatureMaps:
+    return FeatureMaps(Extractor(_MeanColour(), channels=4, stride=32, mean=(0.0,) * 3, std=(1.0,) * 3), pool)
 
 
 # Directions of red, green and black (the padding) in the features of _MeanColour.
 _CENTROIDS = np.array([[1, 0, 0, -0.13], [0, 1, 0, -0.13], [0, 0, 0, 1]], dtype=np.float32)
 
 
-def _segment(extractor: Extractor, image: np.ndarray, *, published: bool = False) -> np.ndarray:
+def _segment(features: FeatureMaps, image: np.ndarray, *, published: bool = False) -> np.ndarray:
     """The pseudo mask of an image whose every pixel is a superpixel, at 640 pixels."""
     scale = 640 / max(image.shape[:2])
     height, width = (round(side * scale) for side in image.shape[:2])
     resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
     superpixels = np.arange(image.shape[0] * image.shape[1], dtype=np.int32).reshape(image.shape[:2])
-    photograph = Photograph(0, image, resized, superpixels)
-    recipe = GlobalClusters(extractor, _CENTROIDS, size=640, published=published)
-    return recipe.segment([photograph])[0].labels
+    photograph = Photograph(0, (image.shape[0], image.shape[1]), image, resized, superpixels)
+    recipe = GlobalClusters(features, _CENTROIDS, size=640, published=published)
+    return recipe.segment(photograph, recipe.extract([photograph])[0]).labels
 
 
 @pytest.mark.parametrize(("height", "width"), [(375, 500), (500, 375)])
 @pytest.mark.parametrize("share", [0.25, 0.5, 0.8])
 @pytest.mark.parametrize("axis", [0, 1])
 def test_masks_lie_where_the_content_is(
-    mean_colour: Extractor, height: int, width: int, share: float, axis: int
+    mean_colour: FeatureMaps, height: int, width: int, share: float, axis: int
 ) -> None:
     """The published code stretched the padded square over the image: a quarter got the padding's id."""
     image = np.full((height, width, 3), (255, 0, 0), dtype=np.uint8)
@@ -110,22 +129,9 @@ def test_masks_lie_where_the_content_is(
     assert np.abs(boundaries - split).max() <= 500 / 20 / 2
 
 
-def test_published_masks_are_squeezed_and_leave_the_last_superpixel(mean_colour: Extractor) -> None:
+def test_published_masks_are_squeezed_and_leave_the_last_superpixel(mean_colour: FeatureMaps) -> None:
     image = np.full((375, 500, 3), (0, 255, 0), dtype=np.uint8)
     labels = _segment(mean_colour, image, published=True)
     assert 0.2 < (labels == 2).mean() < 0.3
     assert (labels[-80:-1] == 2).all()
     assert labels[-1, -1] == 0
-
-
-def test_padding_is_cut_off_and_images_keep_their_own_features(mean_colour: Extractor) -> None:
-    images = [np.full((64, 96, 3), value, dtype=np.uint8) for value in (50, 100)]
-    images.append(np.full((96, 40, 3), 150, dtype=np.uint8))
-    maps = square_feature_maps(mean_colour, images, size=96, keep_padding=False)
-    assert [features.shape for features in maps] == [(4, 2, 3), (4, 2, 3), (4, 3, 2)]
-    assert [features.shape for features in square_feature_maps(mean_colour, images, size=96, keep_padding=True)] == [
-        (4, 3, 3)
-    ] * 3
-    raw = feature_maps(mean_colour, images)
-    assert [features[0].max() for features in raw] == pytest.approx([50 / 255, 100 / 255, 150 / 255], rel=1e-4)
-    assert np.allclose(feature_maps(mean_colour, images[:1], scale=255)[0][0], 50, rtol=1e-4)

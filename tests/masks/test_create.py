@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ import torch
 from safetensors.numpy import load_file
 
 import masks.create
-from episodes.lists import ImageList
+from episodes.lists import write_list
 from masks.create import main
-from masks.photographs import Photograph, load_photographs
-from masks.regions import kept_regions
+from masks.regions import RegionFilter, kept_regions
 from masks.settings import choose_config, output_stride
-from tests.masks.photographs import COUNT, arguments
+from masks.store import PseudoFolder
+from prepare.__main__ import main as prepare
+from tests.masks.photographs import COUNT, arguments, write_photographs
 from util.files import PROJECT, read_json
 from util.images import read_image, read_label
 
@@ -45,7 +47,7 @@ def test_folder_holds_masks_index_and_manifest(made: tuple[str, Path], root: Pat
     for row, image in enumerate(images):
         mask = read_label(folder / f"{Path(image).stem}.png")
         assert mask.shape == read_image(root / "shapes" / image).shape[:2]
-        kept = kept_regions(mask, min_area=300, rule="border")
+        kept = kept_regions(mask, RegionFilter(min_area=300, rule="border"))
         found += [(row, region, int((mask == region).sum())) for region in kept]
     assert found == list(zip(*(regions[column].tolist() for column in ("image", "region", "area")), strict=True))
     assert np.array_equal(regions["group"], regions["region"] if recipe == "global" else 0 * regions["region"])
@@ -66,53 +68,134 @@ def test_a_complete_folder_is_left_alone(
     made: tuple[str, Path], root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe, folder = made
-    monkeypatch.setattr(masks.create, "load_photographs", None)
+    monkeypatch.setattr(masks.create, "thread_pool", None)
     main(arguments(root, recipe, folder))
     assert f"is complete: {COUNT} masks" in capsys.readouterr().err
 
 
-_KILLED_AT_THE_SIXTH_IMAGE = """
-import os, signal, sys
-import masks.store
+# What of the run is told to die, and at which of its calls.
+_STAGES = {
+    "reading": ("masks.photographs", "read_photograph", 14),
+    "extracting": ("masks.cluster", "_save", 6),
+    "clustering": ("masks.cluster", "_statistics", 2),
+    "segmenting": ("masks.store", "write_label", 6),
+    "finishing": ("masks.store", "write_text", 1),
+}
+_STOPPED = """
+import importlib, itertools, os, sys
 from masks.create import main
+from util.errors import run_command
 
-masks.store._CHUNK = 4
-add = masks.store.PseudoFolder.add
+module, name, call, number = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+module = importlib.import_module(module)
+work, calls = getattr(module, name), itertools.count(1)
 
-def add_or_die(self, row, labels, regions):
-    if row == 5:
-        os.kill(os.getpid(), signal.SIGKILL)
-    add(self, row, labels, regions)
+def work_or_die(*arguments, **keywords):
+    if next(calls) == call:
+        os.kill(os.getpid(), number)
+    return work(*arguments, **keywords)
 
-masks.store.PseudoFolder.add = add_or_die
-main(sys.argv[1:])
+setattr(module, name, work_or_die)
+run_command(main, sys.argv[5:])
 """
 
 
-def test_a_killed_run_is_continued(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, words = tmp_path / "killed", arguments(root, "global", tmp_path / "killed")
-    command = [sys.executable, "-c", _KILLED_AT_THE_SIXTH_IMAGE, *words]
-    # Returns when the workers have closed their ends of the pipe too, that is, ended.
-    killed = subprocess.run(command, cwd=PROJECT, capture_output=True, timeout=300)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert len(list(folder.glob("*.png"))) == 5
-    assert not (folder / "manifest.json").exists()
-    (folder / ".photo_06.123.png").write_bytes(b"half")  # as if it had died while it wrote
+@pytest.mark.parametrize("made", ["global"], indirect=True)
+@pytest.mark.parametrize(
+    ("stage", "number"),
+    [*((stage, signal.SIGKILL) for stage in _STAGES), ("extracting", signal.SIGINT), ("segmenting", signal.SIGINT)],
+)
+def test_a_run_killed_at_any_stage_is_continued(
+    root: Path, made: tuple[str, Path], tmp_path: Path, stage: str, number: signal.Signals
+) -> None:
+    words = arguments(root, "global", tmp_path / "killed")
+    module, name, call = _STAGES[stage]
+    command = [sys.executable, "-c", _STOPPED, module, name, str(call), str(int(number)), *words]
+    killed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300)
+    if number == signal.SIGINT:
+        assert killed.returncode == 130, killed.stderr
+        assert "interrupted: the same command continues from here" in killed.stderr
+        assert "Traceback" not in killed.stderr
+    else:
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not (tmp_path / "killed" / "manifest.json").exists()
+    main(words)
+    assert _content(tmp_path / "killed") == _content(made[1])
 
-    monkeypatch.setattr("masks.store._CHUNK", 4)
-    loaded: list[int] = []
 
-    def load(images: ImageList, rows: list[int], **settings: Any) -> Iterator[list[Photograph]]:
-        loaded.extend(rows)
-        return load_photographs(images, rows, **settings)
+def test_what_is_done_is_not_done_again(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = arguments(root, "global", tmp_path / "stopped")
+    added: list[int] = []
+    add = PseudoFolder.add
 
-    with monkeypatch.context() as patch:
-        patch.setattr(masks.create, "cluster_dataset", None)  # the centroids are there already
-        patch.setattr(masks.create, "load_photographs", load)
-        main(words)
-    assert loaded == list(range(4, COUNT))
-    main(arguments(root, "global", tmp_path / "at_once"))
-    assert _content(folder) == _content(tmp_path / "at_once")
+    def add_five(folder: PseudoFolder, row: int, *rest: Any) -> None:
+        if len(added) == 5:
+            raise KeyboardInterrupt
+        added.append(row)
+        add(folder, row, *rest)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(PseudoFolder, "add", add_five)
+        main([*words, "Cluster.workers=1"])
+    again: list[int] = []
+
+    def note_and_add(folder: PseudoFolder, row: int, *rest: Any) -> None:
+        again.append(row)
+        add(folder, row, *rest)
+
+    monkeypatch.setattr(masks.create, "cluster_dataset", None)  # the centroids are there already
+    monkeypatch.setattr(PseudoFolder, "add", note_and_add)
+    main(words)
+    assert sorted(added + again) == list(range(COUNT))
+
+
+@pytest.mark.parametrize("made", ["global"], indirect=True)
+@pytest.mark.parametrize("algorithm", ["minibatch", "spherical"])
+def test_two_processes_give_the_masks_of_one(
+    root: Path, made: tuple[str, Path], tmp_path: Path, algorithm: str
+) -> None:
+    words = (f"Cluster.algorithm={algorithm}",)
+    if algorithm == "spherical":
+        main(arguments(root, "global", tmp_path / "one", *words))
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command = [*torchrun, "-m", "masks.create", *arguments(root, "global", tmp_path / "two", *words)]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("pseudo masks for") == 1
+    assert _content(tmp_path / "two") == _content(made[1] if algorithm == "minibatch" else tmp_path / "one")
+
+
+def test_the_plan_comes_first(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(arguments(root, "global", tmp_path / "pseudo"))
+    first, second, plan, *_ = capsys.readouterr().err.splitlines()
+    assert first.endswith(f"pseudo masks for {COUNT} images of {root / 'train.txt'} into {tmp_path / 'pseudo'}")
+    assert "recipe global, extractor timm:test_efficientnet; 1 processes of 2 threads" in second
+    steps = f"4 clusters of {COUNT} images in 1 groups, then {COUNT} masks in batches of 32"
+    assert re.search(steps + r": about \d+:\d\d:\d\d and \d+\.\d\d GB of disk$", plan)
+
+
+@pytest.mark.parametrize(("dataset", "folder"), [("pascal", "pascal/JPEGImages"), ("coco", "COCO2014/train2014")])
+def test_published_layouts(root: Path, tmp_path: Path, dataset: str, folder: str) -> None:
+    images = write_photographs(tmp_path / "drawn", 3)
+    shutil.copytree(images.root / "JPEGImages", tmp_path / folder)
+    names = [f"{Path(folder).name}/{Path(image).name}" for image in images.images]
+    write_list(tmp_path / "train.txt", [(name, None) for name in names])
+    words = arguments(root, "image", tmp_path / "pseudo", f"list={tmp_path / 'train.txt'}")
+    main([str(tmp_path), dataset, *words[2:]])
+    assert len(list((tmp_path / "pseudo").glob("photo_*.png"))) == 3
+
+
+def test_a_dataset_of_ones_own(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_photographs(tmp_path / "drawn", 3)
+    for module in ("prepare.folder", "prepare.folder_config", "util.config"):
+        monkeypatch.setattr(f"{module}.PROJECT", tmp_path)
+    (tmp_path / "config").mkdir()
+    for name in ("base.yaml", "mobilenetv2.yaml", "resnet50.yaml", "resnet101.yaml"):
+        shutil.copy(PROJECT / "config" / name, tmp_path / "config")
+    prepare([str(word) for word in ("folder", tmp_path / "drawn", "--name", "mine")])
+    words = arguments(root, "image", tmp_path / "pseudo", f"list={tmp_path / 'lists/mine/train.txt'}")
+    main([str(tmp_path / "data"), "mine", *words[2:]])
+    assert len(list((tmp_path / "pseudo").glob("*photo_*.png"))) == 3
 
 
 @pytest.mark.parametrize("made", ["global"], indirect=True)
@@ -151,7 +234,7 @@ def test_stride_of_the_features(tmp_path: Path, settings: list[str], stride: int
 
 def test_the_script_runs_from_its_own_folder_under_sh(root: Path, tmp_path: Path) -> None:
     (tmp_path / "two.txt").write_text("JPEGImages/photo_01.jpg\nJPEGImages/photo_02.jpg\n")
-    words = arguments(root, "image", tmp_path / "pseudo", f"list={tmp_path / 'two.txt'}", "TRAIN.workers=0")
+    words = arguments(root, "image", tmp_path / "pseudo", f"list={tmp_path / 'two.txt'}")
     run = subprocess.run(["sh", "create.sh", *words], cwd=PROJECT / "masks", capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert "pseudo masks for 2 images" in run.stderr

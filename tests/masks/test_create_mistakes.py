@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from episodes.lists import write_list
 from masks.create import main
-from tests.masks.photographs import arguments, write_photographs
+from tests.masks.photographs import arguments, draw_photograph, write_photographs
 from util.errors import UserError
 
 
@@ -53,6 +56,57 @@ def test_an_unreadable_photograph_is_named_and_can_be_mended(root: Path, tmp_pat
     images.image_path(1).write_bytes(whole)
     main(words)
     assert (tmp_path / "pseudo" / "manifest.json").is_file()
+
+
+def test_a_photograph_that_disappears_meanwhile_is_named_and_the_rest_is_kept(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = write_photographs(tmp_path, 3)
+    words = arguments(root, "image", tmp_path / "pseudo", f"list={images.list_file}", f"DATA.data_root={images.root}")
+    last = images.image_path(2)
+    content = last.read_bytes()
+    monkeypatch.setattr("masks.create.log_plan", lambda *_, **__: last.unlink())
+    monkeypatch.setattr("masks.photographs.CHUNK", 2)
+    with pytest.raises(UserError, match=r"^[^\n]*photo_02\.jpg: image not found$"):
+        main(words)
+    assert (tmp_path / "pseudo" / "photo_01.png").is_file()
+    last.write_bytes(content)
+    monkeypatch.undo()
+    main(words)
+    assert (tmp_path / "pseudo" / "manifest.json").is_file()
+
+
+def _write_kinds(folder: Path) -> list[str]:
+    """Photographs of kinds that cameras and microscopes write, by their names."""
+    colour = draw_photograph(0)
+    kinds = {
+        "grey.png": Image.fromarray(colour[..., 0]),
+        "grey_16_bit.png": Image.fromarray(colour[..., 0].astype(np.uint16) * 257),
+        "alpha.png": Image.fromarray(np.dstack([colour, colour[..., :1]])),
+        "palette.png": Image.fromarray(colour).quantize(32),
+        "cmyk.jpg": Image.fromarray(colour).convert("CMYK"),
+        "5_by_5.png": Image.fromarray(colour[:5, :5]),
+        "1_by_900.png": Image.fromarray(np.tile(colour[:1], (1, 6, 1))[:, :900]),
+        "100_megapixels.jpg": Image.fromarray(colour).resize((12500, 8000)),
+    }
+    folder.mkdir(parents=True)
+    for name, image in kinds.items():
+        image.save(folder / name)
+    return list(kinds)
+
+
+@pytest.mark.parametrize("recipe", ["global", "image"])
+def test_photographs_of_every_kind_get_masks_of_their_size(
+    root: Path, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, recipe: str
+) -> None:
+    folder = tmp_path / "photographs"
+    names = _write_kinds(folder)
+    write_list(tmp_path / "kinds.txt", [(name, None) for name in names])
+    words = [f"list={tmp_path / 'kinds.txt'}", f"DATA.data_root={folder}", "Cluster.stride=32"]
+    main(arguments(root, recipe, tmp_path / "pseudo", *words))
+    for name in names:
+        with Image.open(folder / name) as photograph, Image.open(tmp_path / f"pseudo/{Path(name).stem}.png") as mask:
+            assert mask.size == photograph.size and mask.mode == "P"
 
 
 def test_no_region_survives(root: Path, tmp_path: Path) -> None:

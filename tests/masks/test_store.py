@@ -1,4 +1,4 @@
-"""The pseudo folder: chunks of rows, and what may be continued."""
+"""The pseudo folder: images one by one, and what may be continued."""
 
 from __future__ import annotations
 
@@ -24,21 +24,23 @@ def _add(folder: PseudoFolder, row: int) -> None:
     folder.add(row, np.zeros((4, 4), dtype=np.uint8), {**columns, "embedding": np.ones((1, 3), dtype=np.float16)})
 
 
-def test_only_whole_chunks_count_as_done(tmp_path: Path) -> None:
-    images = _images(70)
+def test_an_image_is_done_when_its_regions_are_there(tmp_path: Path) -> None:
+    images = _images(5)
     folder = PseudoFolder(tmp_path / "pseudo", images, {"seed": 1})
     assert not folder.open()
-    assert folder.missing_rows() == list(range(70))
-    for row in range(67):
+    assert folder.missing_rows() == [0, 1, 2, 3, 4]
+    for row in (3, 1):
         _add(folder, row)
+    (tmp_path / "pseudo" / "photo_002.png").write_bytes(b"killed before its regions")
+    (tmp_path / "pseudo" / ".partial" / "regions" / ".0000002.77.safetensors").write_bytes(b"killed meanwhile")
     again = PseudoFolder(tmp_path / "pseudo", images, {"seed": 1})
     assert not again.open()
-    assert again.missing_rows() == list(range(64, 70))
+    assert again.missing_rows() == [0, 2, 4]
     for row in again.missing_rows():
         _add(again, row)
-    assert again.finish()["image"].tolist() == list(range(70))
+    assert again.finish()["image"].tolist() == [0, 1, 2, 3, 4]
     assert PseudoFolder(tmp_path / "pseudo", images, {"seed": 1}).open()
-    assert read_json(tmp_path / "pseudo" / "manifest.json")["regions"] == 70
+    assert read_json(tmp_path / "pseudo" / "manifest.json")["regions"] == 5
 
 
 def test_an_unfinished_folder_is_continued_with_its_own_settings_and_order_only(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -117,7 +118,7 @@ def dino_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_dino_gives_the_normalised_patches_of_the_last_block(dino_weights: Path) -> None:
     extractor = build_extractor("dino", weights=dino_weights)
     assert (extractor.channels, extractor.stride) == (768, 8)
-    reference = timm.create_model("vit_base_patch8_224", num_classes=0, dynamic_img_size=True).eval()
+    reference: Any = timm.create_model("vit_base_patch8_224", num_classes=0, dynamic_img_size=True).eval()
     reference.load_state_dict(torch.load(dino_weights, weights_only=True))
     images = torch.rand(1, 3, 33, 49)  # corners on corners: 5 and 7 patches of 8 pixels, their middles 8 pixels apart
     padded = torch.nn.functional.pad((images - extractor.mean) / extractor.std, (3, 4, 3, 4))
