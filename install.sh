@@ -20,6 +20,7 @@ main() {
     # Side by side. Without the native operators everything works, slower: a failure is told and nothing else.
     sh model/ops/make.sh &
     sh model/clusterutils/make.sh &
+    sh masks/superpixels/make.sh &
     wait
     "$venv/bin/python" -m util.environment
 }

@@ -13,6 +13,7 @@ from engine.run_folder import LATEST, open_run_folder
 from engine.trainer import Trainer
 from episodes.build import TrainingEpisodes, evaluation, training_episodes
 from episodes.loaders import make_loader
+from episodes.pseudo import REPORT_FILE
 from model import FSSModel
 from model.loading import read_checkpoint
 from util.config import Config, load_config
@@ -32,7 +33,7 @@ def main(arguments: list[str]) -> None:
     start_logging()
     config = load_config(words.dataset, words.experiment, words.overrides)
     episodes = training_episodes(config)
-    open_run_folder(config)
+    open_run_folder(config, copies={"pseudo_masks.json": config.pseudo_folder / REPORT_FILE})
     start_logging(config.run_folder / "log.txt")
     trainer = build_trainer(config, episodes)
     if trainer.finished_epochs < config.TRAIN.epochs:
@@ -110,10 +111,9 @@ def initial_model(config: Config, *, with_backbone: bool) -> tuple[FSSModel, str
 def validation_miou(config: Config, model: FSSModel, device: torch.device) -> float:
     """mIoU on the test episodes of the fold, 0..1."""
     test = evaluation(config)
-    metrics = evaluate(
+    return evaluate(
         model, test.batches, device=device, content_size=test.content_size, slot=test.slot, total=test.total
-    )
-    return metrics.miou()
+    ).miou()
 
 
 if __name__ == "__main__":

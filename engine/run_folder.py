@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import yaml
 from util.config import Config, save_config
 from util.environment import describe
 from util.errors import UserError
-from util.files import atomic_write
+from util.files import atomic_write, write_text
 from util.settings import differences
 
 LATEST = "latest.pth"
@@ -24,13 +25,15 @@ _FREE_KEYS = {
         "batch_size_val", "episodes", "val_size",
     },
     "DATA": {"data_root", "val_list"},
+    "Cluster": {"threads"},
     "VIS": {"debug_vis", "visualize", "pictures"},
 }  # fmt: skip
 
 
-def open_run_folder(config: Config) -> None:
+def open_run_folder(config: Config, *, copies: Mapping[str, Path]) -> None:
     """Write the configuration into the run folder, or see that the one there is the same.
 
+    ``copies`` names files that an unsupervised run keeps beside it, where they exist: what its pseudo masks were worth.
     Raises ``UserError`` naming every key in which a run already there differs.
     """
     path = config.run_folder / "config.yaml"
@@ -42,6 +45,9 @@ def open_run_folder(config: Config) -> None:
                 "give TRAIN.save_path another folder, or delete this one"
             )
     save_config(config, path)
+    for name, source in copies.items():
+        if config.unsupervised and source.is_file():
+            write_text(config.run_folder / name, source.read_text(encoding="utf-8"))
 
 
 def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:

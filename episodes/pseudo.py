@@ -20,6 +20,7 @@ from util.settings import differences
 
 MANIFEST_FILE = "manifest.json"
 IMAGES_FILE = "images.txt"
+REPORT_FILE = "report.json"
 _CREATE = "bash masks/create.sh ROOT DATASET"
 
 

@@ -23,13 +23,16 @@ import numpy as np
 from tqdm import tqdm
 
 from episodes.lists import ImageList, read_list
+from episodes.pseudo import REPORT_FILE
 from masks.assign import GlobalClusters, Maps, Segmentation, comparable_maps
 from masks.cluster import cluster_dataset, groups_of
 from masks.features import FeatureMaps
 from masks.image_clusters import ImageClusters
+from masks.made import MadeMasks
 from masks.photographs import Photograph, read_photographs, thread_pool
 from masks.plan import log_plan
 from masks.regions import region_rows
+from masks.report import report, report_table
 from masks.settings import (
     choose_config,
     cluster_settings,
@@ -40,8 +43,10 @@ from masks.settings import (
 )
 from masks.store import PseudoFolder
 from model.extractors import Extractor, build_extractor
+from util.device import available_cores
 from util.distributed import gathered, own_device, process_group, rank, wait_for_all, world_size
 from util.errors import run_command
+from util.files import write_json
 from util.logging import logger, start_logging
 from util.schema import Config
 from util.seed import numpy_random
@@ -76,15 +81,17 @@ def create(config: Config) -> None:
     folder = PseudoFolder(config.pseudo_folder, images, manifest_settings(config, images))
     if any(gathered(rank() == 0 and folder.open())):
         logger.info("%s is complete: %d masks", config.pseudo_folder, len(images))
-        return
-    with thread_pool(_worker_count(config)) as pool:
-        Creation(config, images, FeatureMaps(extractor, pool), folder).run()
-    wait_for_all()
-    if rank() == 0:
-        regions = folder.finish()
-        without = len(images) - len(set(regions["image"].tolist()))
-        logger.info("%d masks with %d regions in %s", len(images), len(regions["image"]), config.pseudo_folder)
-        logger.info("%d images have no region that may be an object", without)
+    else:
+        with thread_pool(_thread_count(config)) as pool:
+            Creation(config, images, FeatureMaps(extractor, pool), folder).run()
+        wait_for_all()
+        if rank() == 0:
+            folder.finish()
+    report_file = config.pseudo_folder / REPORT_FILE
+    if rank() == 0 and not report_file.is_file():
+        figures = report(MadeMasks.load(config.pseudo_folder))  # opens no label
+        write_json(report_file, figures)
+        logger.info("%d masks in %s\n%s", len(images), config.pseudo_folder, report_table(figures))
 
 
 class Creation:
@@ -109,7 +116,7 @@ class Creation:
                 self.images,
                 rows,
                 groups_of(len(self.images), settings) if needs_centroids else [],
-                threads=_worker_count(self.config),
+                threads=_thread_count(self.config),
                 segment=self._segment_with_random_centroids,
                 extract=lambda sample: list(self.clustered_maps(sample)),
             )
@@ -184,10 +191,9 @@ def _extractor(config: Config) -> Extractor:
     ).to(own_device())
 
 
-def _worker_count(config: Config) -> int:
+def _thread_count(config: Config) -> int:
     """Threads of this process: as asked, else its share of the cores that this machine lends us."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return config.Cluster.workers or max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return config.Cluster.threads or max(1, available_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def _with_progress(chunks: Iterable[list[Photograph]], total: int, title: str | None) -> Iterator[list[Photograph]]:

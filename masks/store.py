@@ -20,6 +20,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from episodes.lists import ImageList
+from masks import superpixels
 from util.errors import UserError
 from util.files import atomic_write, digest_lines, read_json, write_json, write_text
 from util.images import write_label
@@ -73,8 +74,8 @@ class PseudoFolder:
         write_label(self.folder / f"{Path(self.images.images[row]).stem}.png", labels)
         _save(self._regions_file(row), regions)
 
-    def finish(self) -> dict[str, np.ndarray]:
-        """Write the region index and the manifest; returns the index. Raises ``UserError`` when it is empty."""
+    def finish(self) -> None:
+        """Write the region index and the manifest. Raises ``UserError`` when there is no region."""
         regions = _concatenate([load_file(self._regions_file(row)) for row in range(len(self.images))])
         count = len(regions["image"])
         if count == 0:
@@ -85,12 +86,12 @@ class PseudoFolder:
         _save(self.folder / "regions.safetensors", regions)
         write_text(self.folder / "images.txt", "".join(f"{image}\n" for image in self.images.images))
         software = {package.__name__: package.__version__ for package in _PACKAGES}
+        software["superpixels"] = superpixels.backend()
         totals = {"images": len(self.images), "regions": count, "software": software}
         write_json(self.folder / "manifest.json", {"version": _VERSION, **self.settings, **totals})
         shutil.rmtree(self._partial)
         for left_over in self.folder.glob(".*.png"):  # of a run that was killed while it wrote
             left_over.unlink()
-        return regions
 
     def load_centroids(self) -> np.ndarray | None:
         """Centroids (K, D) that an earlier run of the same settings has saved."""

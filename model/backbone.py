@@ -137,4 +137,3 @@ def _indices(name: str, stages: Sequence[int], total: int) -> list[int]:
             f"TRAIN.mid_stages={mid}, TRAIN.high_stage={high}: {name} has stages 0 to {total - 1}, or -{total} to -1"
         )
     return [stage % total for stage in stages]
-

@@ -54,7 +54,7 @@ class Extractor(nn.Module):
         flip: bool = False,
         scales: Sequence[float] = (1.0,),
     ) -> None:
-        """``network`` maps normalised images to features at ``stride``; one of patches takes (n - 1) * patch + 1 pixels."""
+        """``network`` maps normalised images to features; with ``patch`` it takes (n - 1) * patch + 1 pixels for n."""
         super().__init__()
         network = network.requires_grad_(False).eval()
         fold_batch_norm(network)

@@ -1,4 +1,4 @@
-"""timm's networks as lists of feature maps: convolutional ones at a chosen stride, vision transformers on their patches."""
+"""timm's networks as lists of feature maps: convolutional ones at some stride, vision transformers on their patches."""
 
 from __future__ import annotations
 

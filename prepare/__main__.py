@@ -6,7 +6,7 @@ A module here has a docstring whose first line is its help, ``add_arguments(pars
 from __future__ import annotations
 
 from prepare import folder, shapes
-from prepare.arguments import Parser
+from util.arguments import Parser
 from util.errors import run_command
 from util.logging import start_logging
 

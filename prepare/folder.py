@@ -19,8 +19,9 @@ import numpy as np
 from tqdm import tqdm
 
 from episodes.lists import write_list
-from prepare.arguments import available_cores, share, whole_number
 from prepare.folder_config import DatasetFacts, check_config, write_config
+from util.arguments import share, whole_number
+from util.device import available_cores
 from util.errors import UserError
 from util.files import PROJECT, atomic_write
 from util.images import IMAGE_SUFFIXES, read_image, read_label

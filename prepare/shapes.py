@@ -17,8 +17,9 @@ import cv2
 from tqdm import tqdm
 
 from episodes.lists import write_list
-from prepare.arguments import available_cores, whole_number
 from prepare.shapes_scene import CLASSES, draw_scene
+from util.arguments import whole_number
+from util.device import available_cores
 from util.errors import UserError
 from util.files import PROJECT, read_json, write_json
 from util.images import write_image, write_label

@@ -168,6 +168,8 @@ def test_methods_without_training_run_in_the_same_loop(workspace: Workspace) -> 
 def test_unsupervised_training_opens_no_label(workspace: Workspace) -> None:
     labels, hidden = (workspace.root / "shapes" / name for name in ("SegmentationClassAug", "moved_away"))
     with_labels = workspace.train("with_labels")
+    pseudo_masks = json.loads((workspace.root / "with_labels" / "pseudo_masks.json").read_text())
+    assert not pseudo_masks["labels"]["labels_used"]
     labels.rename(hidden)
     try:
         assert equal(with_labels, workspace.train("without_labels"))

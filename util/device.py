@@ -1,7 +1,8 @@
-"""Which device to compute on."""
+"""What to compute on: GPUs, cores."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import torch
@@ -16,3 +17,8 @@ def choose_device(gpus: Sequence[int]) -> torch.device:
     operators = ", ".join(f"{name}: {backend}" for name, backend in native.backends().items())
     logger.info("computing on %s; %s", device, operators)
     return device
+
+
+def available_cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,11 +1,12 @@
 """Native operators: building them with a C++ compiler and a CUDA toolkit, and loading what was built.
 
+    python -m util.native                 builds all operators
     python -m util.native model/ops       what model/ops/make.sh does
 
-A folder of operators holds ``*_cpu.cpp``, ``*_cuda.cu`` and a PyTorch reference that serves where a build is missing.
-Each of the two becomes a shared library in ``build/``, named after all that it depends on: the sources, torch's version
-and, for the CPU, its vector instructions. So a library of other sources, another torch or another processor is not
-loaded, and machines that share the folder keep their builds side by side.
+A folder of operators holds ``*_cpu.cpp``, ``*_cuda.cu`` where there is a version for GPUs, and a reference in Python
+that serves where a build is missing. Each source becomes a shared library in ``build/``, named after all that it
+depends on: the sources, torch's version and, for the CPU, its vector instructions. So a library of other sources,
+another torch or another processor is not loaded, and machines that share the folder keep their builds side by side.
 
 ``CUDA_HOME`` names the toolkit; empty, none is used. ``TORCH_CUDA_ARCH_LIST`` names the architectures.
 ``UNSUPFSS_OPS=reference`` loads nothing.
@@ -30,7 +31,13 @@ import torch
 from util.errors import UserError, run_command
 from util.files import PROJECT, write_text
 
-FOLDERS = {"deformable attention": PROJECT / "model/ops", "clustering": PROJECT / "model/clusterutils"}
+FOLDERS = {
+    "deformable attention": PROJECT / "model/ops",
+    "clustering": PROJECT / "model/clusterutils",
+    "superpixels": PROJECT / "masks/superpixels",
+}
+# Whose code serves where an operator is not built; PyTorch's for the others.
+_REFERENCES = {"superpixels": "scikit-image"}
 # The source that is compiled for a device, then those it includes.
 DEVICES = {"cpu": ["*_cpu.cpp"], "cuda": ["*_cuda.cu", "*_kernels.cuh"]}
 # Turing, Ampere and Hopper, and code that the driver of a newer GPU translates.
@@ -55,8 +62,8 @@ class BuildError(Exception):
 
 
 def main(arguments: list[str]) -> None:
-    """Build the operators of the folders named. Raises ``UserError`` when one could not be built."""
-    folders = [Path(argument).resolve() for argument in arguments]
+    """Build the operators of the folders named, or of all. Raises ``UserError`` when one could not be built."""
+    folders = [Path(argument).resolve() for argument in arguments] or list(FOLDERS.values())
     for folder in folders:
         if folder not in FOLDERS.values():
             known = ", ".join(str(path.relative_to(PROJECT)) for path in FOLDERS.values())
@@ -74,7 +81,7 @@ def load(folder: Path) -> tuple[str, ...]:
     if os.environ.get("UNSUPFSS_OPS") == "reference":
         return ()
     loaded: list[str] = []
-    for device in DEVICES:
+    for device in _devices(folder):
         path = _library(folder, device)
         if path.is_file() and (device == "cpu" or loaded):  # the CPU's library declares the operators for both
             try:
@@ -82,14 +89,14 @@ def load(folder: Path) -> tuple[str, ...]:
             except OSError as error:
                 _unusable.add(path)
                 again = f"delete it and run bash {folder.relative_to(PROJECT)}/make.sh"
-                print(f"{path} does not load ({error}): using the PyTorch reference; {again}", file=sys.stderr)
+                print(f"{path} does not load ({error}): using the reference; {again}", file=sys.stderr)
             else:
                 loaded.append(device)
     return tuple(loaded)
 
 
 def backends() -> dict[str, str]:
-    """What each operator runs on: ``"PyTorch reference"``, ``"native (CPU)"`` or ``"native (CPU, CUDA)"``.
+    """What each operator runs on: ``"native (CPU, CUDA)"``, ``"native (CPU)"`` or, say, ``"PyTorch reference"``.
 
     Raises ``UserError`` for a value of ``UNSUPFSS_OPS`` that means nothing.
     """
@@ -98,9 +105,10 @@ def backends() -> dict[str, str]:
         raise UserError(f"UNSUPFSS_OPS={wanted}: expected 'reference', or unset it for the native operators")
     found = {}
     for name, folder in FOLDERS.items():
-        libraries = {device.upper(): _library(folder, device) for device in DEVICES}
+        libraries = {device.upper(): _library(folder, device) for device in _devices(folder)}
         built = [device for device, path in libraries.items() if path.is_file() and path not in _unusable]
-        found[name] = f"native ({', '.join(built)})" if "CPU" in built and not wanted else "PyTorch reference"
+        reference = f"{_REFERENCES.get(name, 'PyTorch')} reference"
+        found[name] = f"native ({', '.join(built)})" if "CPU" in built and not wanted else reference
     return found
 
 
@@ -109,7 +117,7 @@ def build(folder: Path) -> list[str]:
 
     Returns nothing, or two lines when a library could not be built: why, and what to do. No CUDA toolkit is no failure.
     """
-    for device in DEVICES:
+    for device in _devices(folder):
         name = f"{folder.relative_to(PROJECT)} for {device.upper()}"
         library = _library(folder, device)
         if library.is_file():
@@ -190,6 +198,11 @@ def cuda_home() -> Path | None:
             "set CUDA_HOME to a toolkit of torch's version, or to nothing",
         )
     return Path(home[1]).resolve()
+
+
+def _devices(folder: Path) -> list[str]:
+    """The devices that the folder holds sources for, of ``DEVICES``."""
+    return [device for device in DEVICES if _sources(folder, device)]
 
 
 def _library(folder: Path, device: str) -> Path:

@@ -64,7 +64,7 @@ class ClusterSection(_Section):
     cluster_images: int = Field(0, ge=0, description="images the k-means sees; 0: all of the list")
     seed: int = 1534
     superpixel_scale: float = Field(100.0, gt=0)
-    superpixel_sigma: float = Field(0.8, ge=0)
+    superpixel_sigma: float = Field(0.8, ge=0, le=1000)
     superpixel_min_size: int = Field(200, ge=1)
     region_rule: Literal["span", "border"] = Field(
         "span", description="span: drop regions that span the image; border: drop those that fill its border"
@@ -75,7 +75,7 @@ class ClusterSection(_Section):
     neighbours: int = Field(
         0, ge=0, description="supports are drawn among so many; 0: half of the group, 5,000 at most"
     )
-    workers: int = Field(0, ge=0, description="threads that make the masks; 0: one for each core")
+    threads: int = Field(0, ge=0, description="that make the masks; 0: one for each core")
 
 
 class VisSection(_Section):

@@ -20,7 +20,7 @@ _SETTINGS = [
     "Cluster.cluster_num=4",
     "Cluster.region_rule=border",
     "DATA.min_area=300",
-    "Cluster.workers=2",
+    "Cluster.threads=2",
 ]
 
 

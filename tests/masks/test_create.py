@@ -136,7 +136,7 @@ def test_what_is_done_is_not_done_again(root: Path, tmp_path: Path, monkeypatch:
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(PseudoFolder, "add", add_five)
-        main([*words, "Cluster.workers=1"])
+        main([*words, "Cluster.threads=1"])
     again: list[int] = []
 
     def note_and_add(folder: PseudoFolder, row: int, *rest: Any) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from episodes.lists import ImageList
 from masks.store import PseudoFolder
@@ -38,7 +39,8 @@ def test_an_image_is_done_when_its_regions_are_there(tmp_path: Path) -> None:
     assert again.missing_rows() == [0, 2, 4]
     for row in again.missing_rows():
         _add(again, row)
-    assert again.finish()["image"].tolist() == [0, 1, 2, 3, 4]
+    again.finish()
+    assert load_file(tmp_path / "pseudo" / "regions.safetensors")["image"].tolist() == [0, 1, 2, 3, 4]
     assert PseudoFolder(tmp_path / "pseudo", images, {"seed": 1}).open()
     assert read_json(tmp_path / "pseudo" / "manifest.json")["regions"] == 5
 

@@ -36,3 +36,4 @@ def test_summary_says_what_each_operator_runs_on(capsys: pytest.CaptureFixture[s
     assert [line.split("  ")[0] for line in lines[:2]] == ["python", "torch"]
     for operator in ("deformable attention", "clustering"):
         assert any(re.match(rf"{operator} +(PyTorch reference|native \(CPU(, CUDA)?\))", line) for line in lines)
+    assert any(re.match(r"superpixels +(scikit-image reference|native \(CPU\))$", line) for line in lines)

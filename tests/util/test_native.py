@@ -14,6 +14,8 @@ import torch
 from util import native
 from util.files import PROJECT
 
+FOLDERS = ("model/ops", "model/clusterutils", "masks/superpixels")
+NO_TOOLKIT = "no CUDA toolkit found" if torch.version.cuda else "this torch has no CUDA"
 # What the scripts call, found where it lies; no compiler among it.
 TOOLS = ("sh", "bash", "dirname", "cat", "env", "git", "uv", "getconf", "mktemp", "rm", "cp")
 
@@ -22,7 +24,7 @@ TOOLS = ("sh", "bash", "dirname", "cat", "env", "git", "uv", "getconf", "mktemp"
 def project(tmp_path: Path) -> Path:
     """A copy of what a build needs, with nothing built."""
     copy = tmp_path / "project"
-    for folder in ("util", "model"):
+    for folder in ("util", "model", "masks"):
         shutil.copytree(PROJECT / folder, copy / folder, ignore=shutil.ignore_patterns("build", "__pycache__"))
     (copy / ".venv").symlink_to(sys.prefix)
     return copy
@@ -39,20 +41,22 @@ def no_compiler(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, "PATH": str(folder), "CUDA_HOME": ""}
 
 
-def test_both_folders_build_without_cuda(project: Path) -> None:
-    for folder in ("model/ops", "model/clusterutils"):
-        done = make(project, folder, {**os.environ, "CUDA_HOME": ""})
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.splitlines()[0].startswith(f"{folder} for CPU: built in")
-        reason = "no CUDA toolkit found" if torch.version.cuda else "this torch has no CUDA"
-        assert done.stdout.splitlines()[1] == f"{folder} for CUDA: {reason}"
-        assert make(project, folder, {**os.environ, "CUDA_HOME": ""}).stdout.startswith(
-            f"{folder} for CPU: built already"
-        )
-    assert backends(project) == "cpu / cpu"
-    assert backends(project, UNSUPFSS_OPS="reference") == "reference / reference"
+def test_all_folders_build_without_cuda(project: Path) -> None:
+    environment = {**os.environ, "CUDA_HOME": ""}
+    done = build_all(project, environment)
+    assert done.returncode == 0, done.stderr
+    lines = iter(done.stdout.splitlines())
+    for folder in FOLDERS:
+        assert next(lines).startswith(f"{folder} for CPU: built in")
+        if list((project / folder).glob("*.cu")):
+            assert next(lines) == f"{folder} for CUDA: {NO_TOOLKIT}"
+    assert not list(lines)
+    for folder in FOLDERS:
+        assert make(project, folder, environment).stdout.startswith(f"{folder} for CPU: built already")
+    assert backends(project) == "cpu / cpu / cpu"
+    assert backends(project, UNSUPFSS_OPS="reference") == "reference / reference / reference"
     (project / "model/clusterutils/clusterutils_cpu.cpp").open("a").write("// another source\n")
-    assert backends(project) == "cpu / reference"
+    assert backends(project) == "cpu / reference / cpu"
 
 
 @pytest.mark.skipif(
@@ -63,7 +67,7 @@ def test_both_folders_build_with_cuda(project: Path) -> None:
         done = make(project, folder, {**os.environ, "TORCH_CUDA_ARCH_LIST": "9.0"})
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines()[1].startswith(f"{folder} for CUDA: built in")
-    assert backends(project) == "cpu, cuda / cpu, cuda"
+    assert backends(project) == "cpu, cuda / cpu, cuda / reference"
 
 
 def test_a_machine_without_compiler_is_told_so_in_two_lines_and_works(
@@ -75,7 +79,7 @@ def test_a_machine_without_compiler_is_told_so_in_two_lines_and_works(
         "error: model/ops for CPU could not be built: no C++ compiler (c++) on the PATH",
         "  install one (g++ or clang++) and run bash model/ops/make.sh again; without it everything works, slower",
     ]
-    assert backends(project) == "reference / reference"
+    assert backends(project) == "reference / reference / reference"
 
 
 def test_installing_survives_a_machine_without_compiler(project: Path, no_compiler: dict[str, str]) -> None:
@@ -83,8 +87,9 @@ def test_installing_survives_a_machine_without_compiler(project: Path, no_compil
         shutil.copy(PROJECT / name, project / name)
     done = subprocess.run(["bash", "install.sh"], cwd=project, env=no_compiler, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "no C++ compiler" in done.stderr
+    assert done.stderr.count("no C++ compiler") == 3
     assert done.stdout.count("PyTorch reference") == 2
+    assert done.stdout.count("scikit-image reference") == 1
 
 
 def test_a_build_that_fails_names_the_error_and_the_log(project: Path) -> None:
@@ -96,7 +101,7 @@ def test_a_build_that_fails_names_the_error_and_the_log(project: Path) -> None:
     assert first.endswith("deform_attn_cpu.cpp:1:2: error: #error nothing of this compiles")
     assert "deform_attn_cpu.log, mend it and run bash model/ops/make.sh again" in second
     assert "#error" in (project / "model/ops/build/deform_attn_cpu.log").read_text()
-    assert backends(project) == "reference / reference"
+    assert backends(project) == "reference / reference / reference"
 
 
 def test_a_library_that_does_not_load_leaves_the_reference(project: Path) -> None:
@@ -116,7 +121,7 @@ def test_a_folder_without_operators_is_named(project: Path) -> None:
     command = [sys.executable, "-m", "util.native", "util"]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True)
     assert done.returncode == 2
-    assert "util holds no native operators: expected model/ops, model/clusterutils" in done.stderr
+    assert f"util holds no native operators: expected {', '.join(FOLDERS)}" in done.stderr
 
 
 def test_a_choice_that_means_nothing_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,14 +156,20 @@ def make(project: Path, folder: str, environment: dict[str, str]) -> subprocess.
     return subprocess.run(["bash", str(project / folder / "make.sh")], env=environment, capture_output=True, text=True)
 
 
+def build_all(project: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "util.native"]
+    return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+
+
 def backends(project: Path, **environment: str) -> str:
-    """What a Python started in the project has loaded, both folders, after calling one operator of each."""
+    """What a Python started in the project has loaded, of all folders, after calling one operator of each."""
     program = (
-        "import torch, model.clusterutils as c, model.ops as o;"
+        "import numpy, torch, masks.superpixels as s, model.clusterutils as c, model.ops as o;"
         "c.lsh_hash(torch.ones(2, 3), torch.ones(4, 4));"
         "location = torch.ones(1, 1, 1, 1, 1, 2);"
         "o.deform_attn(torch.ones(1, 1, 1, 1), torch.ones(1, 2).long(), location, location[..., 0]);"
-        "print(o.backend(), '/', c.backend())"
+        "s.felzenszwalb(numpy.zeros((2, 3, 3), numpy.uint8));"
+        "print(o.backend(), '/', c.backend(), '/', s.backend())"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=project, env={**os.environ, **environment}, capture_output=True, text=True

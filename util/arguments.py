@@ -1,9 +1,8 @@
-"""The command line of this room: a parser whose errors are ``UserError``, and checked number types."""
+"""Command lines: a parser whose errors are ``UserError``, and checked number types."""
 
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -42,8 +41,3 @@ def share(text: str) -> float:
     if not 0 < number < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number between 0 and 1, like 0.2")
     return number
-
-
-def available_cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

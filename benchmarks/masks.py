@@ -1,0 +1,218 @@
+"""Speed of making pseudo masks beside the plain serial recipe, in one run.
+
+    python -m benchmarks.masks ROOT DATASET [key=value ...]      words as for masks/create.sh
+
+The parts: superpixels by scikit-image; the vote as a loop over superpixels; the best id at each pixel by enlarging all
+scores; region embeddings by enlarging 2,048 channels. Medians on one core, the sides taking turns, photographs scaled
+to 375x500. The whole: the recipe ``global`` as the published code walks through it, one photograph after the other and
+with all cores for each network call, on ``--plain`` photographs; ours on ``--ours`` photographs by all cores, and with
+one thread by one process and by two.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import faiss
+import numpy as np
+import timm
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from benchmarks.model import take_turns
+from episodes.lists import ImageList, read_list, write_list
+from episodes.transforms import content_size
+from masks import superpixels
+from masks.assign import label_map, vote
+from masks.regions import mask_pool
+from masks.settings import choose_config, output_stride, region_filter
+from model.timm_networks import normalization
+from model.weights import load_tensors, read_tensors
+from util.errors import run_command
+from util.files import PROJECT
+from util.images import read_image
+from util.schema import Config
+
+HEIGHT, WIDTH, CLUSTERS = 375, 500, 50
+CHANNELS, ROWS, COLUMNS = 2048, 15, 20
+
+
+def main(arguments: list[str]) -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("root", type=Path)
+    parser.add_argument("dataset")
+    parser.add_argument("settings", nargs="*")
+    parser.add_argument("--plain", type=int, default=48, help="photographs for the plain recipe (%(default)s)")
+    parser.add_argument("--ours", type=int, default=480, help="photographs for ours (%(default)s)")
+    words = parser.parse_intermixed_args(arguments)
+    config = choose_config(words.root, words.dataset, [*words.settings, "Cluster.recipe=global"])
+    images = read_list(config.DATA.train_list, config.DATA.data_root, need_labels=False)
+    print_parts(images)
+    plain = time_plain(config, images, words.plain)
+    print(f"\nthe whole, milliseconds a photograph\n{'plain serial recipe':44s} {plain:8.1f}")
+    command = [str(words.root), words.dataset, *words.settings, "Cluster.recipe=global"]
+    for title, processes, further in (
+        ("ours, all cores", 1, []),
+        ("ours, one process of one thread", 1, ["Cluster.threads=1"]),
+        ("ours, two processes of one thread", 2, ["Cluster.threads=1"]),
+    ):
+        ours = time_ours([*command, *further], images, words.ours, processes)
+        print(f"{title:44s} {ours:8.1f} {plain / ours:8.1f}x")
+
+
+def print_parts(images: ImageList) -> None:
+    """Milliseconds of each part, ours and plain, on one core."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    rows = np.linspace(0, len(images) - 1, 20).astype(int).tolist()
+    photographs = [cv2.resize(read_image(images.image_path(row)), (WIDTH, HEIGHT)) for row in rows]
+    random = np.random.default_rng(0)
+    scores = cv2.resize(random.normal(size=(4, 5, CLUSTERS)).astype(np.float32), (COLUMNS, ROWS)).transpose(2, 0, 1)
+    labels = label_map(np.ascontiguousarray(scores), HEIGHT, WIDTH)
+    segments = superpixels.felzenszwalb(photographs[0])
+    regions = [np.kron(np.eye(2, dtype=bool)[place], np.ones((HEIGHT, WIDTH // 2), bool)) for place in range(2)]
+    features = random.normal(size=(CHANNELS, ROWS, COLUMNS)).astype(np.float32)
+    print(f"{'one core, milliseconds':44s}     ours    plain  speed-up")
+    pairs: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+        f"superpixels of {len(photographs)} photographs ({superpixels.backend()})": (
+            lambda: [superpixels.felzenszwalb(one) for one in photographs],
+            lambda: [superpixels.reference.felzenszwalb(one, 100.0, 0.8, 200) for one in photographs],
+        ),
+        f"vote of {segments.max() + 1} superpixels, {CLUSTERS} ids": (
+            partial(vote, labels, segments, CLUSTERS),
+            partial(plain_vote, labels, segments, CLUSTERS),
+        ),
+        f"best of {CLUSTERS} ids at each pixel": (
+            partial(label_map, scores, HEIGHT, WIDTH),
+            partial(plain_label_map, scores),
+        ),
+        f"embeddings of {len(regions)} regions, {CHANNELS} channels": (
+            partial(mask_pool, features, regions),
+            partial(plain_pool, features, regions),
+        ),
+    }
+    for title, (ours, plain) in pairs.items():
+        seconds = take_turns({"ours": ours, "plain": plain}, 5)
+        milliseconds = "".join(f" {1e3 * one:8.2f}" for one in seconds.values())
+        print(f"{title:44s}{milliseconds} {seconds['plain'] / seconds['ours']:8.1f}x")
+
+
+def plain_vote(labels: np.ndarray, segments: np.ndarray, k: int) -> np.ndarray:
+    """A pass over the image for each superpixel."""
+    voted = labels.copy()
+    for segment in range(segments.max() + 1):
+        inside = segments == segment
+        voted[inside] = np.bincount(labels[inside], minlength=k).argmax()
+    return voted
+
+
+def plain_label_map(scores: np.ndarray) -> np.ndarray:
+    """All scores at every pixel, then the best."""
+    enlarged = F.interpolate(torch.from_numpy(scores)[None], (HEIGHT, WIDTH), mode="bilinear", align_corners=True)
+    return enlarged[0].argmax(dim=0).numpy()
+
+
+def plain_pool(features: np.ndarray, regions: Sequence[np.ndarray]) -> np.ndarray:
+    """All channels at every pixel, then the means."""
+    enlarged = F.interpolate(torch.from_numpy(features)[None], regions[0].shape, mode="bilinear", align_corners=True)
+    return np.stack([enlarged[0][:, torch.from_numpy(region)].mean(dim=1).numpy() for region in regions])
+
+
+def time_plain(config: Config, images: ImageList, count: int) -> float:
+    """Milliseconds a photograph of the plain serial recipe with the extractor of ``config``, a timm model."""
+    torch.set_num_threads(os.cpu_count() or 1)
+    plain = _Plain(config)
+    rows = np.linspace(0, len(images) - 1, count).astype(int).tolist()
+    plain.features(plain.padded(read_image(images.image_path(rows[0])), config.Cluster.assign_size))  # warms up
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        centroids = plain.cluster([read_image(images.image_path(row)) for row in tqdm(rows, desc="plain, clustering")])
+        for row in tqdm(rows, desc="plain, masks"):
+            plain.segment(read_image(images.image_path(row)), centroids, Path(folder) / f"{row}.png")
+    return 1e3 * (time.perf_counter() - start) / count
+
+
+class _Plain:
+    """The recipe as one writes it down: a photograph at a time, every map at full size, every region by itself."""
+
+    def __init__(self, config: Config) -> None:
+        cluster = config.Cluster
+        assert cluster.extractor_weights is not None
+        name = cluster.extractor.removeprefix("timm:")
+        stride = cluster.stride or output_stride(config)
+        self.network: nn.Module = timm.create_model(name, features_only=True, output_stride=stride).eval()
+        load_tensors(self.network, read_tensors(cluster.extractor_weights), name=name)
+        mean, std = normalization(cluster.extractor_normalize or "timm", name)
+        self.mean, self.std = torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)
+        self.config = config
+
+    @torch.no_grad()
+    def features(self, image: np.ndarray) -> Tensor:
+        pixels = (torch.from_numpy(image).permute(2, 0, 1).float() / 255 - self.mean) / self.std
+        return F.normalize(self.network(pixels[None])[-1], dim=1)
+
+    def padded(self, image: np.ndarray, size: int) -> np.ndarray:
+        height, width = content_size(image.shape[0], image.shape[1], size)
+        square = np.zeros((size, size, 3), dtype=np.uint8)
+        square[:height, :width] = cv2.resize(image, (width, height))
+        return square
+
+    def cluster(self, photographs: Sequence[np.ndarray]) -> Tensor:
+        size, seed, k = (getattr(self.config.Cluster, key) for key in ("cluster_size", "seed", "cluster_num"))
+        maps = [self.features(self.padded(image, size)).flatten(2)[0].T.numpy() for image in photographs]
+        features = np.concatenate(maps)
+        clustering = faiss.Kmeans(features.shape[1], k, niter=30, seed=seed, max_points_per_centroid=len(features))
+        clustering.train(features)
+        return torch.from_numpy(clustering.centroids)
+
+    def segment(self, image: np.ndarray, centroids: Tensor, path: Path) -> None:
+        height, width = image.shape[:2]
+        features = self.features(self.padded(image, self.config.Cluster.assign_size))[0]
+        scores = -torch.cdist(features.flatten(1).T, centroids).T.reshape(len(centroids), *features.shape[1:])
+        enlarged = F.interpolate(scores[None], (height, width), mode="bilinear", align_corners=True)
+        labels = enlarged[0].argmax(dim=0).numpy()
+        labels = plain_vote(labels, superpixels.reference.felzenszwalb(image, 100, 0.8, 200), len(centroids))
+        Image.fromarray(labels.astype(np.uint8)).save(path)
+        objects = region_filter(self.config)
+        regions = [labels == one for one in np.unique(labels)]
+        kept = [one for one in regions if one.sum() >= objects.min_area and not objects.is_background(one)]
+        if kept:
+            plain_pool(self.features(image)[0].numpy(), kept)
+
+
+def time_ours(words: list[str], images: ImageList, count: int, processes: int) -> float:
+    """Milliseconds a photograph of the command with these words on ``count`` photographs, its start not counted."""
+    seconds = []
+    for photographs in (processes, count):  # the shorter run is the start: imports, weights, plan
+        with tempfile.TemporaryDirectory() as folder:
+            rows = np.linspace(0, len(images) - 1, photographs).astype(int)
+            write_list(Path(folder) / "list.txt", [(images.images[row], None) for row in rows])
+            own = [f"list={folder}/list.txt", f"Cluster.pseudo_folder={folder}/pseudo", "DATA.min_area=1"]
+            launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+            module = [*(launcher if processes > 1 else []), "-m", "masks.create"]
+            seconds.append(_run([sys.executable, *module, *words, *own]))
+    return 1e3 * (seconds[1] - seconds[0]) / (count - processes)
+
+
+def _run(command: list[str], **options: Any) -> float:
+    start = time.perf_counter()
+    subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    run_command(main)
