@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from episodes.lists import read_list
+from util.distributed import rank
 from util.errors import UserError
 from util.images import IMAGE_SUFFIXES, read_image
 
@@ -46,7 +47,7 @@ def open_images(paths: Sequence[Path], shorter_side: int) -> Sequence[np.ndarray
         return images
     with ThreadPoolExecutor() as pool:
         decoded = pool.map(images.__getitem__, range(len(paths)))
-        return list(tqdm(decoded, total=len(paths), desc="decode", unit="image"))
+        return list(tqdm(decoded, total=len(paths), desc="decode", unit="image", disable=rank() > 0))
 
 
 class _ImagesOnDisk(Sequence[np.ndarray]):

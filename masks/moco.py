@@ -13,16 +13,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from model.precision import at_least_float32
+from util.distributed import joined
 from util.images import IMAGENET_MEAN, IMAGENET_STD
 
 # The keys of a batch are computed in so many groups, each with its own batch statistics.
 _KEY_GROUPS = 4
 # Stages of the backbone that learn: what is pooled from the earlier of them carries the first steps.
-_STAGES = 3
+STAGES = 3
 
 
 class MoCo(nn.Module):
     """Query encoder, momentum key encoder and the queue of keys.
+
+    Of several processes each has its share of the batch, normalised apart; the keys of all go into every queue, so
+    that parameters and queues stay the same everywhere. Encoders may run under autocast; what follows is float32.
 
     Attributes:
         query_encoder: the network that learns, (B, H, W, 3) uint8 -> (B, E) unit length.
@@ -46,14 +51,14 @@ class MoCo(nn.Module):
     def forward(self, query_images: Tensor, key_images: Tensor) -> Tensor:
         """Contrast two views of the same B images, each (B, H, W, 3) uint8 RGB.
 
-        Returns logits (B, 1 + Q): the right answer is always column 0. The key encoder takes one step towards the
-        query encoder before, and the keys take the place of the oldest in the queue after.
+        Returns logits (B, 1 + Q) float32: the right answer is always column 0. The key encoder takes one step towards
+        the query encoder before, and the keys take the place of the oldest in the queue after.
         """
         self.update_key_encoder()
         queries = self.query_encoder(query_images)
         keys = self.keys(key_images)
         logits = contrast_logits(queries, keys, self.queue, self.temperature)
-        self.enqueue(keys)
+        self.enqueue(joined(keys))
         return logits
 
     @torch.no_grad()
@@ -101,7 +106,7 @@ class Encoder(nn.Module):
         self.embedding = embedding
         self.backbone = backbone
         self.head = nn.Sequential(
-            nn.Linear(sum(channels[-_STAGES:]), hidden, bias=False),
+            nn.Linear(sum(channels[-STAGES:]), hidden, bias=False),
             nn.BatchNorm1d(hidden),
             nn.ReLU(),
             nn.Linear(hidden, embedding, bias=False),
@@ -113,11 +118,12 @@ class Encoder(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(B, H, W, 3) uint8 RGB -> (B, E) float32 of unit length."""
         pixels = (images.permute(0, 3, 1, 2) - self.mean) / self.std  # (B, 3, H, W), channels last in memory
-        maps = self.backbone(pixels)[-_STAGES:]
+        maps = self.backbone(pixels)[-STAGES:]
         features = torch.cat([features.mean(dim=(2, 3)) for features in maps], dim=1)
-        return functional.normalize(self.head(features), dim=1)
+        return functional.normalize(self.head(features).float(), dim=1)
 
 
+@at_least_float32
 def contrast_logits(queries: Tensor, keys: Tensor, queue: Tensor, temperature: float) -> Tensor:
     """Cosines over the temperature: with the own key in column 0, then with every key of the queue.
 

@@ -1,47 +1,67 @@
 """Self-supervised pretraining of a backbone on a folder of unlabelled images (MoCo-v2).
 
     python -m masks.pretrain IMAGES OUT.safetensors [--model mobilenetv2_050] [--epochs 200] ...
+    torchrun --nproc_per_node 4 -m masks.pretrain IMAGES OUT.safetensors --batch 256 ...
 
 The result opens with ``timm.create_model(MODEL, features_only=True, output_stride=8)``, for use as
 ``TRAIN.backbone_weights`` or ``Cluster.extractor_weights``; its images were normalised with ImageNet's mean and
 deviation. An interrupted run continues when the same command is typed again.
+
+``--probe LIST`` reads labels, where there are some, to tell how good the features become (``masks.probe``); the
+weights are the same without it.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import timm
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
+from episodes.lists import read_list
 from masks.gallery import find_images, open_images
 from masks.moco import Encoder, MoCo
+from masks.pretrain_files import PretrainFiles
+from masks.probe import Probe
 from masks.views import TwoViews, ViewLoader
+from util.distributed import (
+    average_gradients,
+    average_statistics,
+    own_device,
+    own_workers,
+    process_group,
+    rank,
+    world_size,
+)
 from util.errors import UserError, run_command
-from util.files import atomic_write, digest_lines
+from util.files import digest_lines
 from util.logging import logger, start_logging
 from util.seed import seed_everything
+
+Precision = Literal["auto", "bf16", "fp32"]
 
 _MOMENTUM = 0.99
 _TEMPERATURE = 0.2
 _WEIGHT_DECAY = 1e-4
+_PROBES = 10  # in a run, unless it is said how often
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the weights are a function of, together with the images; a resumed run must have the same."""
+    """What the weights are a function of, together with the images and the number of processes.
+
+    ``batch`` counts the images of all processes. ``precision`` is that of the encoders: bf16 on a GPU and fp32 on a CPU
+    where it is auto.
+    """
 
     model: str = "mobilenetv2_050"
     epochs: int = 200
@@ -50,6 +70,7 @@ class Settings:
     queue: int = 4096
     lr: float = 0.06
     seed: int = 0
+    precision: Precision = "auto"
 
     def check(self) -> None:
         """Raise ``UserError`` for a value that cannot work."""
@@ -60,50 +81,56 @@ class Settings:
                 raise UserError(f"--{name} {getattr(self, name)}: must be at least {least}")
         if not self.lr > 0:
             raise UserError(f"--lr {self.lr}: must be above 0")
+        processes = world_size()
+        if self.batch % processes or self.batch < 2 * processes:
+            raise UserError(
+                f"--batch {self.batch}: {processes} processes need a multiple of {processes}, at least {2 * processes}"
+            )
 
 
 def main(arguments: list[str]) -> None:
     """The command ``python -m masks.pretrain``."""
     parsed = _parse(arguments)
     start_logging()
-    settings = Settings(**{name: getattr(parsed, name) for name in asdict(Settings())})
-    settings.check()
-    pretrain(find_images(parsed.images, parsed.root), parsed.out, settings, workers=parsed.workers)
+    with process_group():
+        settings = Settings(**{name: getattr(parsed, name) for name in asdict(Settings())})
+        settings.check()
+        paths = find_images(parsed.images, parsed.root)
+        pretrain(paths, parsed.out, settings, workers=parsed.workers, probe=_probe(parsed, settings))
 
 
-def pretrain(paths: Sequence[Path], out: Path, settings: Settings, *, workers: int) -> None:
+def pretrain(paths: Sequence[Path], out: Path, settings: Settings, *, workers: int, probe: Probe | None = None) -> None:
     """Train on ``paths`` and write the backbone to ``out`` (safetensors, atomically).
 
     After every epoch the state goes to ``OUT.partial.pth``, from where the next call continues. Does nothing when
-    ``out`` is the result of the same settings and images. Raises ``UserError`` when a file is of other ones, an
-    image is unreadable, there are fewer images than a batch holds, or the loss is not finite.
+    ``out`` is the result of the same settings and images. ``workers`` are a machine's, not a process's; ``probe``
+    measures the backbone between epochs and changes nothing. Raises ``UserError`` when a file is of other settings or
+    images, an image is unreadable, there are fewer images than a batch holds, or the loss is not finite.
     """
     if len(paths) < settings.batch:
         raise UserError(f"{len(paths)} images are fewer than a batch of {settings.batch}; give more or a lower --batch")
-    record = {**asdict(settings), "images": len(paths), "dataset_digest": _digest(paths)}
-    if out.exists():
-        _check_record(out, _read_record(out), record)
-        logger.info("%s is already the result of this command", out)
+    device = own_device()
+    files = PretrainFiles(out, _record(paths, settings, device))
+    if files.is_finished():
         return
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     seed_everything(settings.seed, "pretrain")
     moco = _build(settings, images=len(paths)).to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
         moco.query_encoder.parameters(), lr=settings.lr, momentum=0.9, weight_decay=_WEIGHT_DECAY
     )
-    partial = out.with_suffix(".partial.pth")
-    first = _resume(partial, record, moco, optimizer, device) if partial.exists() else 0
-    views = TwoViews(open_images(paths, shorter_side=2 * settings.size), size=settings.size, seed=settings.seed)
+    first = files.resume(moco, optimizer)
+    if probe is not None and first == 0:
+        probe.measure(moco.query_encoder.backbone, epoch=0)
+    views = TwoViews(open_images(paths, 2 * settings.size), size=settings.size, seed=settings.seed)
     for epoch in range(first, settings.epochs):
         seed_everything(settings.seed, "pretrain", epoch)
-        batches = ViewLoader(views, epoch=epoch, batch=settings.batch, workers=workers)
-        _train_epoch(moco, optimizer, batches, epoch, settings)
-        with atomic_write(partial) as temporary:
-            state = {"epochs": epoch + 1, "moco": moco.state_dict(), "optimizer": optimizer.state_dict()}
-            torch.save({"record": record, **state}, temporary)
-    _export(out, moco.query_encoder.backbone, record)
-    partial.unlink(missing_ok=True)
-    logger.info("wrote %s", out)
+        batches = ViewLoader(views, epoch=epoch, batch=settings.batch, workers=own_workers(workers))
+        _train_epoch(moco, optimizer, batches, epoch, files.record)
+        average_statistics(moco)
+        if probe is not None and probe.is_due(epoch + 1, settings.epochs):
+            probe.measure(moco.query_encoder.backbone, epoch=epoch + 1)
+        files.save_state(moco, optimizer, epochs=epoch + 1)
+    files.finish(moco.query_encoder.backbone)
 
 
 def cosine_lr(base_lr: float, step: int, steps: int) -> float:
@@ -116,30 +143,40 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("images", type=Path, help="folder of images (searched to any depth) or list file")
     parser.add_argument("out", type=Path, help="the weights, OUT.safetensors")
     parser.add_argument("--root", type=Path, help="where the paths of a list file start")
-    parser.add_argument("--workers", type=int, default=2, help="processes that draw views")
+    parser.add_argument("--workers", type=int, default=2, help="processes that draw views; default: %(default)s")
+    parser.add_argument("--probe", type=Path, metavar="LIST", help="labels to tell from how good the features become")
+    parser.add_argument("--probe_every", type=int, metavar="EPOCHS", help="default: a tenth of all")
     for name, default in asdict(Settings()).items():
-        parser.add_argument(f"--{name}", type=type(default), default=default, help="default: %(default)s")
+        choices = get_args(Precision) if name == "precision" else None
+        parser.add_argument(
+            f"--{name}", type=type(default), default=default, choices=choices, help="default: %(default)s"
+        )
     return parser.parse_args(arguments)
 
 
-def _digest(paths: Sequence[Path]) -> str:
-    """Names and sizes tell two sets of images apart, also when both count from 000001."""
-    return digest_lines(f"{path.name} {path.stat().st_size}" for path in paths)
+def _probe(parsed: argparse.Namespace, settings: Settings) -> Probe | None:
+    if parsed.probe is None:
+        return None
+    if parsed.root is None:
+        raise UserError(f"--probe {parsed.probe}: needs --root, the folder where the list's paths start")
+    if parsed.probe_every is not None and parsed.probe_every < 1:
+        raise UserError(f"--probe_every {parsed.probe_every}: must be at least 1")
+    return Probe(
+        read_list(parsed.probe, parsed.root, need_labels=True),
+        shorter_side=2 * settings.size,
+        every=parsed.probe_every or max(1, round(settings.epochs / _PROBES)),
+        log=parsed.out.with_suffix(".probe.jsonl"),
+    )
 
 
-def _check_record(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    different = [f"{name} {found.get(name)}, not {value}" for name, value in wanted.items() if found.get(name) != value]
-    if different:
-        raise UserError(f"{path}: made with {'; '.join(different)}; delete it or give the settings it was made with")
-
-
-def _read_record(path: Path) -> dict[str, Any]:
-    try:
-        with safetensors.safe_open(path, framework="pt") as weights:
-            record: dict[str, Any] = json.loads((weights.metadata() or {})["record"])
-    except (safetensors.SafetensorError, KeyError, json.JSONDecodeError):
-        raise UserError(f"{path}: exists and was not made by this command; delete it or name another file") from None
-    return record
+def _record(paths: Sequence[Path], settings: Settings, device: torch.device) -> dict[str, Any]:
+    """All that the weights are a function of. Each process normalises its share of a batch, so their number counts."""
+    automatic = "bf16" if device.type == "cuda" else "fp32"
+    precision = automatic if settings.precision == "auto" else settings.precision
+    # Names and sizes tell two sets of images apart, also when both count from 000001.
+    digest = digest_lines(f"{path.name} {path.stat().st_size}" for path in paths)
+    images = {"images": len(paths), "dataset_digest": digest}
+    return {**asdict(settings), "precision": precision, "processes": world_size(), **images}
 
 
 def _build(settings: Settings, images: int) -> MoCo:
@@ -155,51 +192,34 @@ def _build(settings: Settings, images: int) -> MoCo:
     return MoCo(encoder, queue=queue, momentum=_MOMENTUM, temperature=_TEMPERATURE)
 
 
-def _resume(
-    partial: Path, record: dict[str, Any], moco: MoCo, optimizer: torch.optim.Optimizer, device: torch.device
-) -> int:
-    """Load the state of an interrupted run; returns the number of epochs it has done."""
-    state = torch.load(partial, map_location=device, weights_only=True)
-    _check_record(partial, state["record"], record)
-    moco.load_state_dict(state["moco"])
-    optimizer.load_state_dict(state["optimizer"])
-    logger.info("continuing after epoch %d of %d", state["epochs"], record["epochs"])
-    return int(state["epochs"])
-
-
 def _train_epoch(
-    moco: MoCo, optimizer: torch.optim.Optimizer, batches: ViewLoader, epoch: int, settings: Settings
+    moco: MoCo, optimizer: torch.optim.Optimizer, batches: ViewLoader, epoch: int, record: Mapping[str, Any]
 ) -> None:
     moco.train()
     losses, hits = [], []
-    with tqdm(batches, desc=f"epoch {epoch + 1}/{settings.epochs}", unit="step") as progress:
+    title = f"epoch {epoch + 1}/{record['epochs']}"
+    with tqdm(batches, desc=title, unit="step", disable=rank() > 0) as progress:
         for step, views in enumerate(progress, start=epoch * len(batches)):
             for group in optimizer.param_groups:
-                group["lr"] = cosine_lr(settings.lr, step, settings.epochs * len(batches))
-            loss, hit = _train_step(moco, optimizer, views.to(moco.queue.device))
+                group["lr"] = cosine_lr(record["lr"], step, record["epochs"] * len(batches))
+            loss, hit = _train_step(moco, optimizer, views.to(moco.queue.device), record["precision"])
             losses.append(loss)
             hits.append(hit)
             progress.set_postfix(loss=f"{np.mean(losses):.3f}", accuracy=f"{100 * np.mean(hits):.1f}%")
 
 
-def _train_step(moco: MoCo, optimizer: torch.optim.Optimizer, views: Tensor) -> tuple[float, float]:
+def _train_step(moco: MoCo, optimizer: torch.optim.Optimizer, views: Tensor, precision: str) -> tuple[float, float]:
     """One update with ``views`` (B, 2, H, W, 3); returns the loss and the share of images that found themselves."""
-    logits = moco(views[:, 0], views[:, 1])
+    with torch.autocast(views.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        logits = moco(views[:, 0], views[:, 1])
     loss = functional.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
     if not torch.isfinite(loss):
         raise UserError(f"the loss is {loss.item()}; delete the .partial.pth file and start again with a lower --lr")
     optimizer.zero_grad()
     loss.backward()
+    average_gradients(moco.query_encoder.parameters())
     optimizer.step()
     return loss.item(), (logits.argmax(dim=1) == 0).float().mean().item()
-
-
-def _export(out: Path, backbone: nn.Module, record: dict[str, Any]) -> None:
-    weights = {name: tensor.cpu().contiguous() for name, tensor in backbone.state_dict().items()}
-    software = f"torch {torch.__version__}, timm {timm.__version__}"
-    metadata = {"format": "pt", "normalize": "imagenet", "record": json.dumps(record), "software": software}
-    with atomic_write(out) as temporary:
-        safetensors.torch.save_file(weights, temporary, metadata=metadata)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from util.distributed import rank, world_size
 from util.errors import UserError
 from util.seed import numpy_random, torch_random
 
@@ -58,19 +59,21 @@ class TwoViews(Dataset[Tensor | UserError]):
 
 
 class ViewLoader:
-    """One epoch of views: uint8 batches (B, 2, size, size, 3) of all images, shuffled; an incomplete one is left out.
+    """One epoch of views: uint8 batches (B / world size, 2, size, size, 3) of all images, shuffled.
 
-    The number of ``workers`` changes nothing. Raises ``UserError`` for an image that cannot be read.
+    Each process gets its share of every batch of B: joined in the order of the ranks they are the batches of one
+    process. An incomplete batch is left out. The number of ``workers`` changes nothing. Raises ``UserError`` for an
+    image that cannot be read.
     """
 
     def __init__(self, views: TwoViews, *, epoch: int, batch: int, workers: int) -> None:
         order = numpy_random(views.seed, "order", epoch).permutation(len(views))
-        keys: Any = [(epoch, int(index)) for index in order]
+        share = batch // world_size()
+        starts = range(rank() * share, len(order) // batch * batch, batch)
+        batches: Any = [[(epoch, int(index)) for index in order[start : start + share]] for start in starts]
         self._loader = DataLoader(
             views,
-            batch_size=batch,
-            sampler=keys,
-            drop_last=True,
+            batch_sampler=batches,
             num_workers=workers,
             collate_fn=_collate_or_error,
             worker_init_fn=_start_worker,

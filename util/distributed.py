@@ -2,25 +2,32 @@
 
     torchrun --nproc_per_node 4 -m masks.create ROOT DATASET
 
-Every process runs the same code on its share. Only the first logs and draws progress bars.
+Every process runs the same code on its share. Only the first logs and draws progress bars. When one fails, it tells
+why and all end.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
+from torch.distributed.rendezvous import rendezvous
 
 from util.logging import logger
 
+T = TypeVar("T")
+
 # How long one process may wait for another. When one fails, torchrun ends the others at once.
 _PATIENCE = timedelta(days=2)
+_PATIENCE_AFTER_FAILURE = 60  # seconds
 
 
 @contextmanager
@@ -30,13 +37,23 @@ def process_group() -> Iterator[None]:
         yield
         return
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    distributed.init_process_group(backend, timeout=_PATIENCE)
-    if rank() > 0:
+    store, own_rank, processes = next(rendezvous("env://", timeout=_PATIENCE))
+    distributed.init_process_group(
+        backend, store=distributed.PrefixStore("group", store), rank=own_rank, world_size=processes, timeout=_PATIENCE
+    )
+    if own_rank > 0:
         logger.setLevel(logging.ERROR)
     try:
         yield
-    finally:
-        distributed.destroy_process_group()
+    except Exception:
+        # The first to fail tells why. The others fail because it is gone, or for the same reason: they wait for
+        # torchrun to end them, which it does when the first is gone.
+        first_to_fail = int(store.compare_set("failed", "", str(own_rank)))
+        if first_to_fail != own_rank:
+            time.sleep(_PATIENCE_AFTER_FAILURE)
+            sys.exit(1)
+        raise
+    distributed.destroy_process_group()
 
 
 def rank() -> int:
@@ -71,7 +88,54 @@ def gathered(value: Any) -> list[Any]:
     return values
 
 
+def from_first(value: T) -> T:
+    """The first process's ``value``, which can be pickled, on every process; those of the others are not looked at."""
+    values = [value]
+    if world_size() > 1:
+        distributed.broadcast_object_list(values, src=0)
+    return values[0]
+
+
+def joined(tensor: Tensor) -> Tensor:
+    """The processes' tensors, of one shape and dtype, one below the other in the order of their ranks.
+
+    (B, ...) -> (world size * B, ...) on the same device, without a gradient.
+    """
+    if world_size() == 1:
+        return tensor.detach()
+    parts = tensor.new_empty(world_size() * len(tensor), *tensor.shape[1:])
+    distributed.all_gather_into_tensor(parts, tensor.detach().contiguous())
+    return parts
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Give every parameter the processes' average gradient; those without a gradient are left out.
+
+    All gradients are added at once, always in the same order. DistributedDataParallel finds its order in the first step
+    after a start: of three processes, a run that was resumed would continue to other bits.
+    """
+    if world_size() == 1:
+        return
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    average = summed(torch.cat([gradient.flatten() for gradient in gradients])) / world_size()
+    parts = average.split([gradient.numel() for gradient in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view(gradient.shape))
+
+
+def average_statistics(module: nn.Module) -> None:
+    """Give the running statistics of all batch norms in ``module`` the processes' average."""
+    for name, buffer in module.named_buffers():
+        if name.endswith(("running_mean", "running_var")):
+            buffer.copy_(summed(buffer.clone()) / world_size())
+
+
 def wait_for_all() -> None:
     """Return when every process has come here."""
     if world_size() > 1:
         distributed.barrier()
+
+
+def own_workers(workers: int) -> int:
+    """How many of a machine's loader ``workers`` are this process's: as many as any other's, rounded up."""
+    return -(-workers // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))

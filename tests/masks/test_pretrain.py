@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -20,30 +21,8 @@ import masks.pretrain
 from masks.moco import Encoder, MoCo, contrast_logits
 from masks.pretrain import Settings, cosine_lr, pretrain
 from masks.views import TwoViews, ViewLoader
+from tests.masks.pretraining import TINY, SmallBackbone, build_without_batch_norm, draw_images, same
 from util.errors import UserError
-from util.images import write_image
-
-TINY = Settings(epochs=2, batch=4, size=32, queue=4, lr=0.01, seed=5)
-
-
-class SmallBackbone(torch.nn.Module):
-    """Three maps of 4, 5 and 6 channels."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = torch.nn.ModuleList(
-            torch.nn.Sequential(
-                torch.nn.Conv2d(channels, channels + 1, 3, stride=2), torch.nn.BatchNorm2d(channels + 1)
-            )
-            for channels in (3, 4, 5)
-        )
-
-    def forward(self, pixels: Tensor) -> list[Tensor]:
-        maps = []
-        for layer in self.layers:
-            pixels = layer(pixels)
-            maps.append(pixels)
-        return maps
 
 
 @pytest.fixture
@@ -55,13 +34,7 @@ def moco() -> MoCo:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Nine drawn images in a folder and a folder below it."""
-    random = np.random.default_rng(0)
-    for index in range(9):
-        image = np.full((50, 60, 3), random.integers(256, size=3), dtype=np.uint8)
-        image[10:30, 5 * index : 5 * index + 15] = random.integers(256, size=3)
-        write_image(tmp_path / "images" / ("deeper" if index % 2 else "") / f"{index}.png", image)
-    return tmp_path / "images"
+    return draw_images(tmp_path / "images")
 
 
 @pytest.fixture
@@ -84,10 +57,6 @@ def pixels(seed: int, images: int = 4) -> Tensor:
 def run(folder: Path, out: Path, settings: Settings = TINY, workers: int = 0) -> dict[str, Tensor]:
     pretrain(masks.gallery.find_images(folder, None), out, settings, workers=workers)
     return safetensors.torch.load_file(out)
-
-
-def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_loss_equals_info_nce_of_the_paper() -> None:
@@ -277,3 +246,68 @@ def test_loss_that_is_not_finite_stops_the_run(folder: Path, tmp_path: Path, mon
     monkeypatch.setattr(masks.pretrain, "_TEMPERATURE", 0.0)
     with pytest.raises(UserError, match="the loss is nan"):
         run(folder, tmp_path / "weights.safetensors")
+
+
+def test_old_results_count_as_those_of_one_process_in_float32(folder: Path, tmp_path: Path) -> None:
+    """Records made before precision and processes were in them."""
+    out = tmp_path / "weights.safetensors"
+    weights = run(folder, out)
+    with safetensors.safe_open(out, framework="pt") as stream:
+        record = json.loads(stream.metadata()["record"])
+    assert record.pop("precision") == "fp32" and record.pop("processes") == 1
+    safetensors.torch.save_file(weights, out, metadata={"record": json.dumps(record)})
+    assert same(weights, run(folder, out))
+    with pytest.raises(UserError, match=r"weights\.safetensors: made with precision fp32, not bf16; delete it"):
+        run(folder, out, replace(TINY, precision="bf16"))
+
+
+def test_bfloat16_is_finite_and_close(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses: dict[str, list[float]] = {"fp32": [], "bf16": []}
+    train_step = masks.pretrain._train_step
+
+    def recorded(moco: MoCo, optimizer: torch.optim.Optimizer, views: Tensor, precision: str) -> tuple[float, float]:
+        loss, hit = train_step(moco, optimizer, views, precision)
+        assert moco.queue.dtype == torch.float32
+        losses[precision].append(loss)
+        return loss, hit
+
+    monkeypatch.setattr(masks.pretrain, "_train_step", recorded)
+    monkeypatch.setattr(masks.pretrain, "_build", build_without_batch_norm)  # of four images it would amplify rounding
+    exact = run(folder, tmp_path / "fp32.safetensors", replace(TINY, precision="fp32"))
+    short = run(folder, tmp_path / "bf16.safetensors", replace(TINY, precision="bf16"))
+    assert losses["bf16"] != losses["fp32"]
+    assert losses["bf16"] == pytest.approx(losses["fp32"], abs=0.03)
+    assert {name: value.dtype for name, value in exact.items()} == {name: value.dtype for name, value in short.items()}
+    assert all(value.isfinite().all() for value in short.values())
+
+
+def test_what_follows_the_encoders_is_float32_under_autocast(moco: MoCo) -> None:
+    moco.train()
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = moco(pixels(0), pixels(1))
+        queries = moco.query_encoder(pixels(0))
+    assert logits.dtype == moco.queue.dtype == queries.dtype == torch.float32
+    torch.testing.assert_close(queries.norm(dim=1), torch.ones(4))
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_shares_of_the_processes_are_the_batches_of_one(monkeypatch: pytest.MonkeyPatch, processes: int) -> None:
+    images = [np.random.default_rng(index).integers(256, size=(40, 70, 3), dtype=np.uint8) for index in range(15)]
+    views = TwoViews(images, size=32, seed=3)
+    whole = list(ViewLoader(views, epoch=1, batch=6, workers=0))
+    monkeypatch.setattr(masks.views, "world_size", lambda: processes)
+    shares = []
+    for own_rank in range(processes):
+        monkeypatch.setattr(masks.views, "rank", lambda own_rank=own_rank: own_rank)
+        shares.append(list(ViewLoader(views, epoch=1, batch=6, workers=0)))
+    assert len(whole) == 2
+    assert all(torch.equal(batch, torch.cat(parts)) for batch, *parts in zip(whole, *shares, strict=True))
+
+
+@pytest.mark.parametrize(("batch", "processes"), [(64, 3), (4, 4)])
+def test_batch_that_processes_cannot_share_is_refused(
+    monkeypatch: pytest.MonkeyPatch, batch: int, processes: int
+) -> None:
+    monkeypatch.setattr(masks.pretrain, "world_size", lambda: processes)
+    with pytest.raises(UserError, match=f"--batch {batch}: {processes} processes need a multiple of {processes}, at"):
+        replace(TINY, batch=batch).check()

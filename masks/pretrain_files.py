@@ -1,0 +1,103 @@
+"""What a pretraining leaves on disk: the state after the last epoch, and the backbone with a record of its making.
+
+Only the first process reads and writes here; the others get what it read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import timm
+import torch
+from torch import nn
+
+from masks.moco import MoCo
+from util.distributed import from_first, rank
+from util.errors import UserError
+from util.files import atomic_write
+from util.logging import logger
+
+# What a record says that was written before these were recorded.
+_ALWAYS_BEFORE = {"precision": "fp32", "processes": 1}
+
+
+class PretrainFiles:
+    """The result ``OUT.safetensors`` and, until there is one, the state ``OUT.partial.pth``.
+
+    ``record`` holds what the weights are a function of: a file with another record is refused with a ``UserError``.
+    """
+
+    def __init__(self, out: Path, record: Mapping[str, Any]) -> None:
+        self.out = out
+        self.partial = out.with_suffix(".partial.pth")
+        self.record = dict(record)
+
+    def is_finished(self) -> bool:
+        """Whether ``OUT.safetensors`` is there."""
+        return from_first(rank() == 0 and self._result_exists())
+
+    def resume(self, moco: MoCo, optimizer: torch.optim.Optimizer) -> int:
+        """Load the state of an interrupted run where there is one; returns the number of epochs it has done."""
+        state = from_first(self._read_state() if rank() == 0 else None)
+        if state is None:
+            return 0
+        moco.load_state_dict(state["moco"])
+        optimizer.load_state_dict(state["optimizer"])
+        logger.info("continuing after epoch %d of %d", state["epochs"], self.record["epochs"])
+        return int(state["epochs"])
+
+    def save_state(self, moco: MoCo, optimizer: torch.optim.Optimizer, *, epochs: int) -> None:
+        """Write the state after ``epochs`` epochs, atomically."""
+        if rank() > 0:
+            return
+        state = {"epochs": epochs, "moco": moco.state_dict(), "optimizer": optimizer.state_dict()}
+        with atomic_write(self.partial) as temporary:
+            torch.save({"record": self.record, **state}, temporary)
+
+    def finish(self, backbone: nn.Module) -> None:
+        """Write the result atomically, then remove the state."""
+        if rank() > 0:
+            return
+        weights = {name: tensor.cpu().contiguous() for name, tensor in backbone.state_dict().items()}
+        software = f"torch {torch.__version__}, timm {timm.__version__}"
+        metadata = {"format": "pt", "normalize": "imagenet", "record": json.dumps(self.record), "software": software}
+        with atomic_write(self.out) as temporary:
+            safetensors.torch.save_file(weights, temporary, metadata=metadata)
+        self.partial.unlink(missing_ok=True)
+        logger.info("wrote %s", self.out)
+
+    def _result_exists(self) -> bool:
+        if not self.out.exists():
+            return False
+        self._check(self.out, _read_record(self.out))
+        logger.info("%s is already the result of this command", self.out)
+        return True
+
+    def _read_state(self) -> dict[str, Any] | None:
+        if not self.partial.exists():
+            return None
+        state: dict[str, Any] = torch.load(self.partial, map_location="cpu", weights_only=True)
+        self._check(self.partial, state["record"])
+        return state
+
+    def _check(self, path: Path, found: Mapping[str, Any]) -> None:
+        found = {**_ALWAYS_BEFORE, **found}
+        wrong = [
+            f"{name} {found.get(name)}, not {value}" for name, value in self.record.items() if found.get(name) != value
+        ]
+        if wrong:
+            raise UserError(f"{path}: made with {'; '.join(wrong)}; delete it or give the settings it was made with")
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    try:
+        with safetensors.safe_open(path, framework="pt") as weights:
+            record: dict[str, Any] = json.loads((weights.metadata() or {})["record"])
+    except (safetensors.SafetensorError, KeyError, json.JSONDecodeError):
+        raise UserError(f"{path}: exists and was not made by this command; delete it or name another file") from None
+    return record
