@@ -35,7 +35,7 @@ def vote(labels: np.ndarray, superpixels: np.ndarray, k: int) -> np.ndarray:
     pairs = superpixels.astype(np.int64) * k + labels
     histogram = np.bincount(pairs.ravel(), minlength=count * k).reshape(count, k)
     winners: np.ndarray = histogram.argmax(axis=1).astype(labels.dtype)
-    return winners[superpixels]
+    return winners.take(superpixels)
 
 
 def label_map(scores: np.ndarray, height: int, width: int) -> np.ndarray:
