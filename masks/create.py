@@ -106,7 +106,7 @@ class Creation:
 
     def run(self) -> None:
         """Say what is to be done, then do it."""
-        rows = self.folder.missing_rows()[rank() :: world_size()]
+        rows = self.folder.missing_rows(part=rank(), parts=world_size())
         centroids = self.folder.load_centroids()
         needs_centroids = self.config.Cluster.recipe == "global" and centroids is None
         settings = cluster_settings(self.config)

@@ -64,10 +64,13 @@ class PseudoFolder:
         write_json(settings, {**self.settings, **order})
         return False
 
-    def missing_rows(self) -> list[int]:
-        """Rows of the list that have no mask yet."""
+    def missing_rows(self, *, part: int = 0, parts: int = 1) -> list[int]:
+        """Rows of the list that have no mask yet, of every ``parts`` rows the one with number ``part``.
+
+        Which rows are a part's does not depend on when it asks: others may have made masks meanwhile.
+        """
         done = {path.stem for path in self._partial.glob("regions/[!.]*")}
-        return [row for row in range(len(self.images)) if f"{row:07d}" not in done]
+        return [row for row in range(part, len(self.images), parts) if f"{row:07d}" not in done]
 
     def add(self, row: int, labels: np.ndarray, regions: dict[str, np.ndarray]) -> None:
         """Write the mask of one image and its regions; the image is done when the latter are there."""

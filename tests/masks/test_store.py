@@ -45,6 +45,16 @@ def test_an_image_is_done_when_its_regions_are_there(tmp_path: Path) -> None:
     assert read_json(tmp_path / "pseudo" / "manifest.json")["regions"] == 5
 
 
+def test_parts_stay_the_same_while_others_make_masks(tmp_path: Path) -> None:
+    folder = PseudoFolder(tmp_path / "pseudo", _images(7), {})
+    folder.open()
+    assert folder.missing_rows(part=0, parts=2) == [0, 2, 4, 6]
+    for row in (0, 2):
+        _add(folder, row)
+    assert folder.missing_rows(part=1, parts=2) == [1, 3, 5]
+    assert folder.missing_rows(part=0, parts=2) == [4, 6]
+
+
 def test_an_unfinished_folder_is_continued_with_its_own_settings_and_order_only(tmp_path: Path) -> None:
     images = _images(3)
     PseudoFolder(tmp_path / "pseudo", images, {"seed": 1}).open()
