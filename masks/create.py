@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -126,9 +127,18 @@ class Creation:
             centroids = cluster_dataset(extract, len(self.images), settings, folder=folder, pool=self.pool)
             if rank() == 0:
                 self.folder.save_centroids(centroids)
-        recipe = self._recipe(centroids)
-        for photographs in self._photographs(rows, title="pseudo masks"):
-            list(self.pool.map(partial(self._finish, recipe), photographs, recipe.extract(photographs)))
+        self._make_masks(self._recipe(centroids), rows)
+
+    def _make_masks(self, recipe: Recipe, rows: Sequence[int]) -> None:
+        """Make and write the masks of ``rows``; an accelerator extracts from a chunk while the last one is finished."""
+        finishing: list[Future[None]] = []
+        try:
+            for photographs in self._photographs(rows, title="pseudo masks"):
+                pairs = zip(photographs, recipe.extract(photographs), strict=True)
+                _wait_for(finishing)
+                finishing = [self.pool.submit(self._finish, recipe, photograph, maps) for photograph, maps in pairs]
+        finally:  # also when the next photograph cannot be read
+            _wait_for(finishing)
 
     def _recipe(self, centroids: np.ndarray | None) -> Recipe:
         cluster = self.config.Cluster
@@ -194,6 +204,12 @@ def _extractor(config: Config) -> Extractor:
 def _thread_count(config: Config) -> int:
     """Threads of this process: as asked, else its share of the cores that this machine lends us."""
     return config.Cluster.threads or max(1, available_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def _wait_for(futures: Iterable[Future[None]]) -> None:
+    """Return when all are done. Raises what one of them raised."""
+    for future in futures:
+        future.result()
 
 
 def _with_progress(chunks: Iterable[list[Photograph]], total: int, title: str | None) -> Iterator[list[Photograph]]:
