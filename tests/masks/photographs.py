@@ -47,11 +47,11 @@ def write_photographs(root: Path, count: int) -> ImageList:
     return read_list(root / "train.txt", root / "shapes", need_labels=False)
 
 
-def write_extractor(path: Path) -> Path:
-    """Random weights of the tiny timm model, with its classifier, as a file."""
+def write_extractor(path: Path, model: str = EXTRACTOR) -> Path:
+    """Random weights of a tiny timm model, with its classifier, as a file."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        torch.save(timm.create_model(EXTRACTOR, pretrained=False).state_dict(), path)
+        torch.save(timm.create_model(model, pretrained=False).state_dict(), path)
     return path
 
 

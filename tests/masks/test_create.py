@@ -22,7 +22,8 @@ from masks.regions import RegionFilter, kept_regions
 from masks.settings import choose_config, output_stride
 from masks.store import PseudoFolder
 from prepare.__main__ import main as prepare
-from tests.masks.photographs import COUNT, arguments, write_photographs
+from tests.masks.photographs import COUNT, arguments, write_extractor, write_photographs
+from util.errors import UserError
 from util.files import PROJECT, read_json
 from util.images import read_image, read_label
 
@@ -172,6 +173,18 @@ def test_the_plan_comes_first(root: Path, tmp_path: Path, capsys: pytest.Capture
     assert "recipe global, extractor timm:test_efficientnet; 1 processes of 2 threads" in second
     steps = f"4 clusters of {COUNT} images in 1 groups, then {COUNT} masks in batches of 32"
     assert re.search(steps + r": about \d+:\d\d:\d\d and \d+\.\d\d GB of disk$", plan)
+
+
+@pytest.mark.parametrize("recipe", ["global", "image"])
+def test_a_transformer_over_several_views(root: Path, tmp_path: Path, recipe: str) -> None:
+    weights = write_extractor(tmp_path / "vit.pth", "test_vit")
+    words = ["extractor=timm:test_vit", f"Cluster.extractor_weights={weights}", "Cluster.stride=8"]
+    views = ["Cluster.flip=true", "Cluster.scales=[1,1.5]"]
+    main(arguments(root, recipe, tmp_path / "pseudo", *words, *views))
+    manifest = read_json(tmp_path / "pseudo" / "manifest.json")
+    assert (manifest["stride"], manifest["flip"], manifest["scales"]) == (8, True, [1.0, 1.5])
+    with pytest.raises(UserError, match="flip is True there, False asked; scales is"):
+        main(arguments(root, recipe, tmp_path / "pseudo", *words))
 
 
 @pytest.mark.parametrize(("dataset", "folder"), [("pascal", "pascal/JPEGImages"), ("coco", "COCO2014/train2014")])
