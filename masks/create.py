@@ -45,7 +45,7 @@ from masks.settings import (
 from masks.store import PseudoFolder
 from model.extractors import Extractor, build_extractor
 from util.device import available_cores
-from util.distributed import gathered, own_device, process_group, rank, wait_for_all, world_size
+from util.distributed import from_first, own_device, process_group, rank, wait_for_all, world_size
 from util.errors import run_command
 from util.files import write_json
 from util.logging import logger, start_logging
@@ -80,7 +80,7 @@ def create(config: Config) -> None:
     images = read_list(config.DATA.train_list, config.DATA.data_root, need_labels=False)
     extractor = _extractor(config)
     folder = PseudoFolder(config.pseudo_folder, images, manifest_settings(config, images))
-    if any(gathered(rank() == 0 and folder.open())):
+    if from_first(rank() == 0 and folder.open()):
         logger.info("%s is complete: %d masks", config.pseudo_folder, len(images))
     else:
         with thread_pool(_thread_count(config)) as pool:

@@ -21,6 +21,7 @@ from util.distributed import from_first, rank
 from util.errors import UserError
 from util.files import atomic_write
 from util.logging import logger
+from util.settings import differences
 
 # What a record says that was written before these were recorded.
 _ALWAYS_BEFORE = {"precision": "fp32", "processes": 1}
@@ -86,12 +87,12 @@ class PretrainFiles:
         return state
 
     def _check(self, path: Path, found: Mapping[str, Any]) -> None:
-        found = {**_ALWAYS_BEFORE, **found}
-        wrong = [
-            f"{name} {found.get(name)}, not {value}" for name, value in self.record.items() if found.get(name) != value
-        ]
-        if wrong:
-            raise UserError(f"{path}: made with {'; '.join(wrong)}; delete it or give the settings it was made with")
+        different = differences({**_ALWAYS_BEFORE, **found}, self.record)
+        if different:
+            raise UserError(
+                f"{path}: made with other settings ({'; '.join(different)}); delete it or give the settings it was "
+                "made with"
+            )
 
 
 def _read_record(path: Path) -> dict[str, Any]:

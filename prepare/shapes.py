@@ -25,6 +25,7 @@ from util.files import PROJECT, read_json, write_json
 from util.images import write_image, write_label
 from util.logging import logger
 from util.seed import numpy_random
+from util.settings import differences
 
 # Part of the manifest: to be raised when the same settings come to mean other pictures.
 _VERSION = 1
@@ -91,15 +92,10 @@ def _claim(root: Path, settings: dict[str, int]) -> None:
             raise UserError(f"{images}: holds images, and there is no {manifest}; choose an empty --root")
         write_json(manifest, settings)
         return
-    found = read_json(manifest)
-    different = [
-        f"{name} is {found.get(name)} there and {value} here"
-        for name, value in settings.items()
-        if found.get(name) != value
-    ]
+    different = differences(read_json(manifest), settings)
     if different:
         raise UserError(
-            f"{manifest}: made with other settings ({', '.join(different)}); "
+            f"{manifest}: made with other settings ({'; '.join(different)}); "
             f"use the same settings, choose another --root, or delete {root}"
         )
 
