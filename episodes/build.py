@@ -103,12 +103,18 @@ def pseudo_settings(config: Config, images: ImageList) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "recipe": cluster.recipe,
         "extractor": cluster.extractor,
+        "stride": cluster.stride,
+        "flip": cluster.flip,
+        "scales": cluster.scales,
         "region_rule": cluster.region_rule,
+        "empty_share": cluster.empty_share,
+        "border_share": cluster.border_share,
+        "image_share": cluster.image_share,
         "min_area": config.DATA.min_area,
         "list_digest": images.digest,
     }
     if cluster.recipe == "global":
-        settings["cluster_num"] = cluster.cluster_num
+        settings |= {"cluster_num": cluster.cluster_num, "algorithm": cluster.algorithm}
     return settings
 
 
