@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import itertools
+import multiprocessing
+import os
 import re
 import shutil
 import signal
@@ -23,7 +27,7 @@ from masks.settings import choose_config, output_stride
 from masks.store import PseudoFolder
 from prepare.__main__ import main as prepare
 from tests.masks.photographs import COUNT, arguments, write_extractor, write_photographs
-from util.errors import UserError
+from util.errors import UserError, run_command
 from util.files import PROJECT, read_json
 from util.images import read_image, read_label
 
@@ -82,23 +86,23 @@ _STAGES = {
     "segmenting": ("masks.store", "write_label", 6),
     "finishing": ("masks.store", "write_text", 1),
 }
-_STOPPED = """
-import importlib, itertools, os, sys
-from masks.create import main
-from util.errors import run_command
 
-module, name, call, number = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-module = importlib.import_module(module)
-work, calls = getattr(module, name), itertools.count(1)
 
-def work_or_die(*arguments, **keywords):
-    if next(calls) == call:
-        os.kill(os.getpid(), number)
-    return work(*arguments, **keywords)
+def _run_and_stop(stage: str, number: signal.Signals, words: list[str], log: Path) -> None:
+    """The command in a process that sends itself a signal in the middle of it; what it says goes to ``log``."""
+    name, function, call = _STAGES[stage]
+    module, calls = importlib.import_module(name), itertools.count(1)
+    work = getattr(module, function)
 
-setattr(module, name, work_or_die)
-run_command(main, sys.argv[5:])
-"""
+    def work_or_stop(*arguments: Any, **keywords: Any) -> Any:
+        if next(calls) == call:
+            os.kill(os.getpid(), number)
+        return work(*arguments, **keywords)
+
+    setattr(module, function, work_or_stop)
+    with log.open("w") as stream:
+        sys.stderr = stream
+        run_command(main, words)
 
 
 @pytest.mark.parametrize("made", ["global"], indirect=True)
@@ -109,16 +113,17 @@ run_command(main, sys.argv[5:])
 def test_a_run_killed_at_any_stage_is_continued(
     root: Path, made: tuple[str, Path], tmp_path: Path, stage: str, number: signal.Signals
 ) -> None:
-    words = arguments(root, "global", tmp_path / "killed")
-    module, name, call = _STAGES[stage]
-    command = [sys.executable, "-c", _STOPPED, module, name, str(call), str(int(number)), *words]
-    killed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300)
+    words, log = arguments(root, "global", tmp_path / "killed"), tmp_path / "log.txt"
+    # Forked, which spares it the imports.
+    process = multiprocessing.get_context("fork").Process(target=_run_and_stop, args=(stage, number, words, log))
+    process.start()
+    process.join(timeout=300)
     if number == signal.SIGINT:
-        assert killed.returncode == 130, killed.stderr
-        assert "interrupted: the same command continues from here" in killed.stderr
-        assert "Traceback" not in killed.stderr
+        assert process.exitcode == 130, log.read_text()
+        assert "interrupted: the same command continues from here" in log.read_text()
+        assert "Traceback" not in log.read_text()
     else:
-        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert process.exitcode == -signal.SIGKILL, log.read_text()
     assert not (tmp_path / "killed" / "manifest.json").exists()
     main(words)
     assert _content(tmp_path / "killed") == _content(made[1])
