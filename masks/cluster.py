@@ -16,12 +16,12 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from masks.photographs import CHUNK
 from util.distributed import gathered, rank, summed, wait_for_all, world_size
 from util.errors import UserError
-from util.files import atomic_write
+from util.files import write_tensors
 from util.seed import numpy_random, python_random
 
 # Photographs whose features make one group: 100 batches of 32 in the published code.
@@ -76,12 +76,12 @@ def cluster_dataset(
         if state is not None and number < state.groups:
             continue
         own = rows[rank() :: world_size()]
-        _extract_missing(extract, own, folder, positions=_feature_limit(settings, len(rows)), seed=settings.seed)
+        _extract_missing(extract, own, folder, numbers=_feature_limit(settings, len(rows)), seed=settings.seed)
         blocks = [_load(folder, row) for row in own]
         state = _next_state(state, blocks, settings, pool)
         wait_for_all()  # until every process has read the state before
         if rank() == 0:
-            _save(folder / "state.safetensors", _as_tensors(state))
+            write_tensors(folder / "state.safetensors", _as_tensors(state))
         wait_for_all()
         for row in own:
             _file(folder, row).unlink(missing_ok=True)
@@ -214,15 +214,15 @@ def _feature_limit(settings: ClusterSettings, photographs: int) -> int:
     return math.floor(settings.memory_gb * 1e9 / np.dtype(np.float16).itemsize / photographs)
 
 
-def _extract_missing(extract: Extract, rows: Sequence[int], folder: Path, *, positions: int, seed: int) -> None:
-    """Write the features of those photographs that have no file yet, at most ``positions`` numbers each."""
+def _extract_missing(extract: Extract, rows: Sequence[int], folder: Path, *, numbers: int, seed: int) -> None:
+    """Write the features of those photographs that have no file yet, at most so many ``numbers`` each."""
     missing = [row for row in rows if not _file(folder, row).is_file()]
     for row, features in zip(missing, extract(missing), strict=True):
         block = features.reshape(len(features), -1).T.astype(np.float16)
-        most = max(1, positions // len(features))
+        most = max(1, numbers // len(features))
         if len(block) > most:
             block = block[np.sort(numpy_random(seed, "positions", row).choice(len(block), most, replace=False))]
-        _save(_file(folder, row), {"features": np.ascontiguousarray(block)})
+        write_tensors(_file(folder, row), {"features": np.ascontiguousarray(block)})
 
 
 def _file(folder: Path, row: int) -> Path:
@@ -243,8 +243,3 @@ def _load_state(folder: Path) -> State | None:
         return None
     tensors = load_file(path)
     return State(tensors["centroids"], tensors["counts"], int(tensors["groups"][0]))
-
-
-def _save(path: Path, tensors: dict[str, np.ndarray]) -> None:
-    with atomic_write(path) as temporary:
-        save_file(tensors, temporary)

@@ -17,12 +17,12 @@ import numpy as np
 import skimage
 import timm
 import torch
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from episodes.lists import ImageList
 from masks import superpixels
 from util.errors import UserError
-from util.files import atomic_write, digest_lines, read_json, write_json, write_text
+from util.files import digest_lines, read_json, write_json, write_tensors, write_text
 from util.images import write_label
 from util.settings import differences
 
@@ -75,7 +75,7 @@ class PseudoFolder:
     def add(self, row: int, labels: np.ndarray, regions: dict[str, np.ndarray]) -> None:
         """Write the mask of one image and its regions; the image is done when the latter are there."""
         write_label(self.folder / f"{Path(self.images.images[row]).stem}.png", labels)
-        _save(self._regions_file(row), regions)
+        write_tensors(self._regions_file(row), regions)
 
     def finish(self) -> None:
         """Write the region index and the manifest. Raises ``UserError`` when there is no region."""
@@ -86,7 +86,7 @@ class PseudoFolder:
                 f"{self.folder}: no pseudo region survives the filter in any image; lower DATA.min_area "
                 f"({self.settings['min_area']}) or change Cluster.region_rule ({self.settings['region_rule']})"
             )
-        _save(self.folder / "regions.safetensors", regions)
+        write_tensors(self.folder / "regions.safetensors", regions)
         write_text(self.folder / "images.txt", "".join(f"{image}\n" for image in self.images.images))
         software = {package.__name__: package.__version__ for package in _PACKAGES}
         software["superpixels"] = superpixels.backend()
@@ -102,7 +102,7 @@ class PseudoFolder:
         return load_file(path)["centroids"] if path.is_file() else None
 
     def save_centroids(self, centroids: np.ndarray) -> None:
-        _save(self.folder / "centroids.safetensors", {"centroids": centroids})
+        write_tensors(self.folder / "centroids.safetensors", {"centroids": centroids})
 
     def _check(self, found: Mapping[str, Any], further: Mapping[str, Any]) -> None:
         different = differences(found, {**self.settings, **further})
@@ -115,8 +115,3 @@ class PseudoFolder:
 
 def _concatenate(tables: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {column: np.concatenate([table[column] for table in tables]) for column in tables[0]}
-
-
-def _save(path: Path, tensors: dict[str, np.ndarray]) -> None:
-    with atomic_write(path) as temporary:
-        save_file(tensors, temporary)

@@ -81,7 +81,7 @@ def test_a_complete_folder_is_left_alone(
 # What of the run is told to die, and at which of its calls.
 _STAGES = {
     "reading": ("masks.photographs", "read_photograph", 14),
-    "extracting": ("masks.cluster", "_save", 6),
+    "extracting": ("masks.cluster", "write_tensors", 6),
     "clustering": ("masks.cluster", "_statistics", 2),
     "segmenting": ("masks.store", "write_label", 6),
     "finishing": ("masks.store", "write_text", 1),
