@@ -103,6 +103,7 @@ def pseudo_settings(config: Config, images: ImageList) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "recipe": cluster.recipe,
         "extractor": cluster.extractor,
+        "stage": cluster.stage,
         "stride": cluster.stride,
         "flip": cluster.flip,
         "scales": cluster.scales,
@@ -115,6 +116,8 @@ def pseudo_settings(config: Config, images: ImageList) -> dict[str, Any]:
     }
     if cluster.recipe == "global":
         settings |= {"cluster_num": cluster.cluster_num, "algorithm": cluster.algorithm}
+    if cluster.recipe == "objects":
+        settings |= {"object_share": cluster.object_share}
     return settings
 
 

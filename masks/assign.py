@@ -17,10 +17,11 @@ Maps = tuple[np.ndarray, ...]
 @dataclass(frozen=True)
 class Segmentation:
     """A pseudo mask ``labels`` (H, W) uint8 and ``features`` (D, h, w) float32 of unit length at every position,
-    of which its regions' embeddings are made."""
+    of which its regions' embeddings are made; ``candidates`` are the ids that may be objects, None stands for all."""
 
     labels: np.ndarray
     features: np.ndarray
+    candidates: tuple[int, ...] | None = None
 
 
 def vote(labels: np.ndarray, superpixels: np.ndarray, k: int) -> np.ndarray:

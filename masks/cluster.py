@@ -91,14 +91,18 @@ def cluster_dataset(
 
 def groups_of(count: int, settings: ClusterSettings) -> list[list[int]]:
     """The rows of ``count`` photographs that are clustered, in groups."""
-    rows = list(range(count))
-    if 0 < settings.images < count:
-        rows = python_random(settings.seed, "images to cluster").sample(rows, settings.images)
+    rows = sampled_rows(count, settings.images, settings.seed)
     if settings.algorithm == "spherical":
         return [rows]
     if settings.drop_incomplete and len(rows) > GROUP_IMAGES:
         rows = rows[: len(rows) // GROUP_IMAGES * GROUP_IMAGES]
     return [rows[start : start + GROUP_IMAGES] for start in range(0, len(rows), GROUP_IMAGES)]
+
+
+def sampled_rows(count: int, images: int, seed: int) -> list[int]:
+    """All rows of ``count`` photographs in order, or so many ``images`` drawn from them; 0 draws none."""
+    rows = list(range(count))
+    return python_random(seed, "images to cluster").sample(rows, images) if 0 < images < count else rows
 
 
 def kmeans(

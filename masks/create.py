@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -26,12 +26,13 @@ from tqdm import tqdm
 from episodes.lists import ImageList, read_list
 from episodes.pseudo import REPORT_FILE
 from masks.assign import GlobalClusters, Maps, Segmentation, comparable_maps
-from masks.cluster import cluster_dataset, groups_of
+from masks.cluster import cluster_dataset, groups_of, sampled_rows
 from masks.features import FeatureMaps
 from masks.image_clusters import ImageClusters
 from masks.made import MadeMasks
+from masks.objectness import Objectness, ObjectRegions, SuperpixelTable, learn_objectness, superpixel_table
 from masks.photographs import Photograph, read_photographs, thread_pool
-from masks.plan import log_plan
+from masks.plan import Learning, cost_of_clustering, cost_of_tables, log_plan
 from masks.regions import region_rows
 from masks.report import report, report_table
 from masks.settings import (
@@ -108,26 +109,41 @@ class Creation:
     def run(self) -> None:
         """Say what is to be done, then do it."""
         rows = self.folder.missing_rows(part=rank(), parts=world_size())
-        centroids = self.folder.load_centroids()
-        needs_centroids = self.config.Cluster.recipe == "global" and centroids is None
-        settings = cluster_settings(self.config)
+        learnt = self.folder.load_learnt()
+        learns = self.config.Cluster.recipe != "image" and learnt is None
         if rows:
-            log_plan(
-                self.config,
-                self.images,
-                rows,
-                groups_of(len(self.images), settings) if needs_centroids else [],
-                threads=_thread_count(self.config),
-                segment=self._segment_with_random_centroids,
-                extract=lambda sample: list(self.clustered_maps(sample)),
-            )
-        if needs_centroids:
-            extract = partial(self.clustered_maps, title="clustering")
-            folder = self.folder.clustering
-            centroids = cluster_dataset(extract, len(self.images), settings, folder=folder, pool=self.pool)
+            learning = self._learning() if learns else None
+            threads = _thread_count(self.config)
+            log_plan(self.config, self.images, rows, learning, threads=threads, segment=self._segment_unlearnt)
+        if learns:
+            learnt = self._learn()
             if rank() == 0:
-                self.folder.save_centroids(centroids)
-        self._make_masks(self._recipe(centroids), rows)
+                self.folder.save_learnt(learnt)
+        self._make_masks(self._recipe(learnt or {}), rows)
+
+    def _learning(self) -> Learning:
+        """What is going to be learnt."""
+        if self.config.Cluster.recipe == "objects":
+            count = len(self._object_rows())
+            cost = partial(cost_of_tables, lambda rows: list(self.superpixel_tables(rows)))
+            return Learning(f"objects of {count} images", count, count, cost)
+        cluster_num = self.config.Cluster.cluster_num
+        groups = groups_of(len(self.images), cluster_settings(self.config))
+        count = sum(map(len, groups))
+        cost = partial(cost_of_clustering, lambda rows: list(self.clustered_maps(rows)), cluster_num)
+        title = f"{cluster_num} clusters of {count} images in {len(groups)} groups"
+        return Learning(title, count, max(map(len, groups)), cost)
+
+    def _learn(self) -> dict[str, np.ndarray]:
+        """What the recipe has to know of all photographs before it can cut one."""
+        folder = self.folder.learning
+        if self.config.Cluster.recipe == "objects":
+            tables = partial(self.superpixel_tables, title="learning objects")
+            share = self.config.Cluster.object_share
+            return learn_objectness(tables, self._object_rows(), share=share, folder=folder)._asdict()
+        extract = partial(self.clustered_maps, title="clustering")
+        settings = cluster_settings(self.config)
+        return {"centroids": cluster_dataset(extract, len(self.images), settings, folder=folder, pool=self.pool)}
 
     def _make_masks(self, recipe: Recipe, rows: Sequence[int]) -> None:
         """Make and write the masks of ``rows``; an accelerator extracts from a chunk while the last one is finished."""
@@ -140,16 +156,26 @@ class Creation:
         finally:  # also when the next photograph cannot be read
             _wait_for(finishing)
 
-    def _recipe(self, centroids: np.ndarray | None) -> Recipe:
+    def _recipe(self, learnt: Mapping[str, np.ndarray]) -> Recipe:
         cluster = self.config.Cluster
-        if centroids is None:
+        if cluster.recipe == "image":
             return ImageClusters(self.features, objects=region_filter(self.config), seed=cluster.seed)
+        if cluster.recipe == "objects":
+            return ObjectRegions(self.features, Objectness(**learnt))
+        centroids = learnt["centroids"]
         return GlobalClusters(self.features, centroids, size=cluster.assign_size, published=self.config.published)
 
     def _photographs(self, rows: Sequence[int], title: str | None = None) -> Iterator[list[Photograph]]:
         """Photographs with superpixels, a chunk at a time, with a progress bar of this title."""
-        size, superpixels = self.config.Cluster.assign_size, superpixel_settings(self.config)
-        chunks = read_photographs(self.images, rows, size=size, superpixels=superpixels, pool=self.pool)
+        cluster = self.config.Cluster
+        chunks = read_photographs(
+            self.images,
+            rows,
+            size=cluster.assign_size,
+            superpixels=superpixel_settings(self.config),
+            pool=self.pool,
+            on_corners=cluster.recipe == "objects",
+        )
         return _with_progress(chunks, len(rows), title)
 
     def clustered_maps(self, rows: Sequence[int], title: str | None = None) -> Iterator[np.ndarray]:
@@ -160,11 +186,22 @@ class Creation:
             resized = [photograph.resized for photograph in photographs]
             yield from comparable_maps(self.features, resized, size=size, published=self.config.published)
 
-    def _segment_with_random_centroids(self, rows: Sequence[int]) -> list[Segmentation]:
-        """What takes as long as the masks of these rows, before the centroids are known."""
-        cluster, channels = self.config.Cluster, self.features.extractor.channels
-        centroids = numpy_random("plan").normal(size=(cluster.cluster_num, channels)).astype(np.float32)
-        recipe = self._recipe(centroids if cluster.recipe == "global" else None)
+    def superpixel_tables(self, rows: Sequence[int], title: str | None = None) -> Iterator[SuperpixelTable]:
+        """The superpixels that objects are learnt from."""
+        for photographs in self._photographs(rows, title):
+            maps = self.features([photograph.resized for photograph in photographs])
+            yield from self.pool.map(superpixel_table, photographs, maps)
+
+    def _object_rows(self) -> list[int]:
+        cluster = self.config.Cluster
+        return sampled_rows(len(self.images), cluster.cluster_images, cluster.seed)
+
+    def _segment_unlearnt(self, rows: Sequence[int]) -> list[Segmentation]:
+        """What takes as long as the masks of these rows, before anything is learnt."""
+        channels, rng = self.features.extractor.channels, numpy_random("plan")
+        centroids = rng.normal(size=(self.config.Cluster.cluster_num, channels)).astype(np.float32)
+        learnt = {"direction": centroids[0], "threshold": np.zeros(1)}
+        recipe = self._recipe({"centroids": centroids} if self.config.Cluster.recipe == "global" else learnt)
         segmentations: list[Segmentation] = []
         for photographs in self._photographs(rows):
             segmentations += self.pool.map(recipe.segment, photographs, recipe.extract(photographs))
@@ -182,6 +219,7 @@ class Creation:
             by_id=self.config.Cluster.recipe == "global",
             objects=region_filter(self.config),
             pixel_area=height * width / labels.size,
+            candidates=segmentation.candidates,
         )
         if labels.shape != photograph.size:
             labels = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
@@ -194,6 +232,7 @@ def _extractor(config: Config) -> Extractor:
         cluster.extractor,
         weights=cluster.extractor_weights,
         normalize=cluster.extractor_normalize,
+        stage=cluster.stage,
         stride=cluster.stride,
         output_stride=output_stride(config),
         flip=cluster.flip,

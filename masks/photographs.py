@@ -79,25 +79,29 @@ def read_photographs(
     size: int,
     superpixels: SuperpixelSettings | None,
     pool: ThreadPoolExecutor,
+    on_corners: bool = False,
 ) -> Iterator[list[Photograph]]:
     """Yield the photographs of ``rows`` in order, ``CHUNK`` at a time, the next chunk being read meanwhile.
 
-    ``resized`` has ``size`` as its longer side, both sides floored to a multiple of 8 (SPEC section 10). Raises
+    ``resized`` has ``size`` as its longer side, both sides floored to a multiple of 8 (SPEC section 10); with
+    ``on_corners`` both are one pixel longer, so that the outermost features at stride 8 are the corners'. Raises
     ``UserError`` for a photograph that cannot be read.
     """
-    read = partial(read_photograph, images, size=size, superpixels=superpixels)
+    read = partial(read_photograph, images, size=size, superpixels=superpixels, on_corners=on_corners)
     chunks = [[pool.submit(read, row) for row in rows[:CHUNK]]]
     for start in range(CHUNK, len(rows) + CHUNK, CHUNK):
         chunks.append([pool.submit(read, row) for row in rows[start : start + CHUNK]])
         yield [future.result() for future in chunks.pop(0)]
 
 
-def read_photograph(images: ImageList, row: int, *, size: int, superpixels: SuperpixelSettings | None) -> Photograph:
+def read_photograph(
+    images: ImageList, row: int, *, size: int, superpixels: SuperpixelSettings | None, on_corners: bool = False
+) -> Photograph:
     """The photograph on this row of the list. Raises ``UserError`` when it cannot be read."""
     whole = read_image(images.image_path(row))
     image = _reduced(whole)
     height, width = content_size(image.shape[0], image.shape[1], size)
-    resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    resized = cv2.resize(image, (width + on_corners, height + on_corners), interpolation=cv2.INTER_LINEAR)
     segments = np.zeros((0, 0), dtype=np.int32)
     if superpixels is not None:
         segments = felzenszwalb(image, superpixels.scale, superpixels.sigma, superpixels.min_size)

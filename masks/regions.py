@@ -54,15 +54,18 @@ def region_rows(
     by_id: bool,
     objects: RegionFilter,
     pixel_area: float = 1.0,
+    candidates: Sequence[int] | None = None,
 ) -> dict[str, np.ndarray]:
     """The kept regions of one pseudo mask as columns of the region index, R rows each.
 
     ``labels`` (H, W) uint8; ``features`` (D, h, w); ``row`` is the photograph's place in the list. ``by_id``
     groups regions by id (ids mean the same everywhere), else all share group 0. A pixel of ``labels`` stands for
-    ``pixel_area`` pixels of the file. Returns image, region, group, area
-    (R,) int32 and embedding (R, D) float16 of unit length.
+    ``pixel_area`` pixels of the file; ``candidates`` are the ids that may be objects, None stands for all. Returns
+    image, region, group, area (R,) int32 and embedding (R, D) float16 of unit length.
     """
     kept = kept_regions(labels, replace(objects, min_area=objects.min_area / pixel_area))
+    if candidates is not None:
+        kept = [region for region in kept if region in candidates]
     embedding = mask_pool(features, [labels == region for region in kept])
     embedding /= np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), np.finfo(np.float32).tiny)
     return {

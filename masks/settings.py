@@ -40,13 +40,13 @@ def choose_config(root: Path, dataset: str, settings: list[str]) -> Config:
 def output_stride(config: Config) -> int:
     """The stride of a convolutional extractor's features, in pixels of the resized image, unless ``Cluster.stride``.
 
-    Clusters of one image need many positions: 8. Clusters over all images are taken at 32 as published, unless
-    the images are so small that their longer side would have fewer positions than in the published setting.
+    Objects and the clusters of one image need many positions: 8. Clusters over all images are taken at 32 as
+    published, unless the images are so small that their longer side would have fewer positions than there.
     """
+    if config.Cluster.recipe in ("image", "objects"):
+        return _FINE_STRIDE
     if config.Cluster.extractor in _RESNETS:
         return _PUBLISHED_STRIDE
-    if config.Cluster.recipe == "image":
-        return _FINE_STRIDE
     fitting = [stride for stride in (32, 16) if math.ceil(config.Cluster.cluster_size / stride) >= _POSITIONS]
     return fitting[0] if fitting else _FINE_STRIDE
 
@@ -59,10 +59,12 @@ def manifest_settings(config: Config, images: ImageList) -> dict[str, Any]:
         "recipe": cluster.recipe,
         "extractor": cluster.extractor,
         "extractor_normalize": cluster.extractor_normalize,
+        "stage": cluster.stage,
         "stride": cluster.stride,
         "flip": cluster.flip,
         "scales": cluster.scales,
         "weights_digest": digest_file(weights) if weights is not None and weights.is_file() else str(weights),
+        "object_share": cluster.object_share,
         "cluster_num": cluster.cluster_num,
         "algorithm": cluster.algorithm,
         "memory_gb": cluster.memory_gb,

@@ -1,7 +1,7 @@
 """The pseudo folder: masks, region index, manifest; what an interrupted run leaves and how the next goes on.
 
 ``manifest.json`` is written last: a folder without it is incomplete. Until then ``.partial/`` holds the settings,
-what the clustering has so far, and the region rows of every finished image.
+what has been learnt so far, and the region rows of every finished image.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _ADVICE = "delete the folder to make it anew, or give Cluster.pseudo_folder=ANOT
 class PseudoFolder:
     """One dataset's pseudo masks while they are being made.
 
-    ``settings`` is everything the masks depend on, as it will stand in the manifest; ``clustering`` the folder that
-    ``masks.cluster`` may use meanwhile. Several threads and processes may add masks.
+    ``settings`` is everything the masks depend on, as it will stand in the manifest; ``learning`` the folder that may
+    be used while something is learnt from the photographs. Several threads and processes may add masks.
     """
 
     def __init__(self, folder: Path, images: ImageList, settings: Mapping[str, Any]) -> None:
@@ -43,7 +43,8 @@ class PseudoFolder:
         self.images = images
         self.settings = dict(settings)
         self._partial = folder / ".partial"
-        self.clustering = self._partial / "clustering"
+        self._learnt = folder / "learnt.safetensors"
+        self.learning = self._partial / "learning"
 
     def open(self) -> bool:
         """Start or continue the folder; True when it is complete already.
@@ -96,13 +97,12 @@ class PseudoFolder:
         for left_over in self.folder.glob(".*.png"):  # of a run that was killed while it wrote
             left_over.unlink()
 
-    def load_centroids(self) -> np.ndarray | None:
-        """Centroids (K, D) that an earlier run of the same settings has saved."""
-        path = self.folder / "centroids.safetensors"
-        return load_file(path)["centroids"] if path.is_file() else None
+    def load_learnt(self) -> dict[str, np.ndarray] | None:
+        """What an earlier run of the same settings has learnt from the photographs."""
+        return load_file(self._learnt) if self._learnt.is_file() else None
 
-    def save_centroids(self, centroids: np.ndarray) -> None:
-        write_tensors(self.folder / "centroids.safetensors", {"centroids": centroids})
+    def save_learnt(self, tensors: Mapping[str, np.ndarray]) -> None:
+        write_tensors(self._learnt, dict(tensors))
 
     def _check(self, found: Mapping[str, Any], further: Mapping[str, Any]) -> None:
         different = differences(found, {**self.settings, **further})

@@ -32,7 +32,7 @@ _FAMILIES = {
 
 
 class Extractor(nn.Module):
-    """A frozen network in evaluation mode that normalises its own input and returns its last feature map.
+    """A frozen network in evaluation mode that normalises its own input and returns one feature map.
 
     ``forward``: images (B, 3, H, W) float32 RGB in [0, 1] -> features (B, channels, h, w) float32, where h and w are
     H and W divided by ``stride`` and rounded up. With a mirror image or several ``scales`` they are averages of
@@ -118,6 +118,7 @@ def build_extractor(
     *,
     weights: Path | None,
     normalize: str | None = None,
+    stage: int = -1,
     stride: int | None = None,
     output_stride: int = 32,
     flip: bool = False,
@@ -125,10 +126,10 @@ def build_extractor(
 ) -> Extractor:
     """Build the extractor ``name`` and load its weights.
 
-    ``moco`` and ``simclr``: ResNet-50 after its last stage; ``dino``: ViT-B/8; ``timm:NAME``: the last stage of a timm
-    model, of a vision transformer its normalised last block. Files may be in the layouts of their authors
-    (``model.layouts``), ``weights`` may be ``Path("timm")`` for timm's own download. ``normalize`` is a word of
-    ``model.timm_networks.normalization``; None what the name's own weights expect.
+    ``moco`` and ``simclr``: ResNet-50; ``dino``: ViT-B/8; ``timm:NAME``: a timm model. Features are those after
+    ``stage``, of a vision transformer its normalised block; negative ones count from the last. Files may be in the
+    layouts of their authors (``model.layouts``), ``weights`` may be ``Path("timm")`` for timm's own download.
+    ``normalize`` is a word of ``model.timm_networks.normalization``; None what the name's own weights expect.
 
     ``stride`` is the distance of two features in pixels. None: ``output_stride`` for a convolutional network, of a
     transformer the patch; for another stride a transformer sees the image enlarged or reduced. ``flip`` averages over
@@ -140,16 +141,20 @@ def build_extractor(
     family = _FAMILIES.get(name, _Family(name.removeprefix("timm:"), "timm"))
     called = f"extractor {name}"
     layout = find_layout(family.model, called=called, output_stride=stride or output_stride)
-    network, model = layout.create([len(layout.strides) - 1], pretrained=weights == FROM_TIMM)
+    last = len(layout.strides) - 1
+    if not -last - 1 <= stage <= last:
+        raise UserError(f"Cluster.stage={stage}: {called} has stages 0 to {last}, or -{last + 1} to -1")
+    stage %= last + 1
+    network, model = layout.create([stage], pretrained=weights == FROM_TIMM)
     if weights != FROM_TIMM:
         load_tensors(model, read_tensors(weights), name=family.model)
-    own_stride = layout.strides[-1]
+    own_stride = layout.strides[stage]
     if layout.is_convolutional and stride not in (None, own_stride):
         raise UserError(f"Cluster.stride={stride}: {called} has features every {own_stride} pixels; give 8, 16 or 32")
     mean, std = normalization(normalize or family.normalize, family.model)
     return Extractor(
         _LastMap(network),
-        channels=layout.channels[-1],
+        channels=layout.channels[stage],
         stride=stride or own_stride,
         patch=None if layout.is_convolutional else own_stride,
         mean=mean,

@@ -53,6 +53,8 @@ _WEIGHTS_FROM_TIMM = Path("timm")
 _PUBLISHED = {
     "Cluster.recipe": "global",
     "Cluster.algorithm": "minibatch",
+    "Cluster.cluster_images": 0,
+    "Cluster.stage": -1,
     "Cluster.flip": False,
     "Cluster.scales": [1.0],
     "Cluster.empty_share": 0.01,

@@ -36,7 +36,7 @@ def _content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.fixture(scope="module", params=["global", "image"])
+@pytest.fixture(scope="module", params=["global", "image", "objects"])
 def made(request: pytest.FixtureRequest, root: Path) -> tuple[str, Path]:
     """A recipe and the folder it made."""
     folder = root / f"made_{request.param}"
@@ -53,6 +53,8 @@ def test_folder_holds_masks_index_and_manifest(made: tuple[str, Path], root: Pat
         mask = read_label(folder / f"{Path(image).stem}.png")
         assert mask.shape == read_image(root / "shapes" / image).shape[:2]
         kept = kept_regions(mask, RegionFilter(min_area=300, rule="border"))
+        if recipe == "objects":  # 0 is the background
+            kept = [region for region in kept if region == 1]
         found += [(row, region, int((mask == region).sum())) for region in kept]
     assert found == list(zip(*(regions[column].tolist() for column in ("image", "region", "area")), strict=True))
     assert np.array_equal(regions["group"], regions["region"] if recipe == "global" else 0 * regions["region"])
@@ -83,6 +85,7 @@ _STAGES = {
     "reading": ("masks.photographs", "read_photograph", 14),
     "extracting": ("masks.cluster", "write_tensors", 6),
     "clustering": ("masks.cluster", "_statistics", 2),
+    "learning": ("masks.objectness", "write_tensors", 6),
     "segmenting": ("masks.store", "write_label", 6),
     "finishing": ("masks.store", "write_text", 1),
 }
@@ -105,15 +108,22 @@ def _run_and_stop(stage: str, number: signal.Signals, words: list[str], log: Pat
         run_command(main, words)
 
 
-@pytest.mark.parametrize("made", ["global"], indirect=True)
+_CLUSTERING = ("reading", "extracting", "clustering", "segmenting", "finishing")
+
+
 @pytest.mark.parametrize(
-    ("stage", "number"),
-    [*((stage, signal.SIGKILL) for stage in _STAGES), ("extracting", signal.SIGINT), ("segmenting", signal.SIGINT)],
+    ("made", "stage", "number"),
+    [
+        *(("global", stage, signal.SIGKILL) for stage in _CLUSTERING),
+        *(("global", stage, signal.SIGINT) for stage in ("extracting", "segmenting")),
+        *(("objects", stage, signal.SIGKILL) for stage in ("learning", "segmenting")),
+    ],
+    indirect=["made"],
 )
 def test_a_run_killed_at_any_stage_is_continued(
     root: Path, made: tuple[str, Path], tmp_path: Path, stage: str, number: signal.Signals
 ) -> None:
-    words, log = arguments(root, "global", tmp_path / "killed"), tmp_path / "log.txt"
+    words, log = arguments(root, made[0], tmp_path / "killed"), tmp_path / "log.txt"
     # Forked, which spares it the imports.
     process = multiprocessing.get_context("fork").Process(target=_run_and_stop, args=(stage, number, words, log))
     process.start()
@@ -171,6 +181,15 @@ def test_two_processes_give_the_masks_of_one(
     assert _content(tmp_path / "two") == _content(made[1] if algorithm == "minibatch" else tmp_path / "one")
 
 
+@pytest.mark.parametrize("made", ["objects"], indirect=True)
+def test_two_processes_learn_the_objects_of_one(root: Path, made: tuple[str, Path], tmp_path: Path) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command = [*torchrun, "-m", "masks.create", *arguments(root, "objects", tmp_path / "two")]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert _content(tmp_path / "two") == _content(made[1])
+
+
 def test_the_plan_comes_first(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(arguments(root, "global", tmp_path / "pseudo"))
     first, second, plan, *_ = capsys.readouterr().err.splitlines()
@@ -178,6 +197,12 @@ def test_the_plan_comes_first(root: Path, tmp_path: Path, capsys: pytest.Capture
     assert "recipe global, extractor timm:test_efficientnet; 1 processes of 2 threads" in second
     steps = f"4 clusters of {COUNT} images in 1 groups, then {COUNT} masks in batches of 32"
     assert re.search(steps + r": about \d+:\d\d:\d\d and \d+\.\d\d GB of disk$", plan)
+
+
+def test_the_plan_of_objects(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(arguments(root, "objects", tmp_path / "pseudo", "Cluster.cluster_images=7"))
+    plan = capsys.readouterr().err.splitlines()[2]
+    assert f"objects of 7 images, then {COUNT} masks in batches of 32: about" in plan
 
 
 @pytest.mark.parametrize("recipe", ["global", "image"])

@@ -64,10 +64,10 @@ def test_an_unfinished_folder_is_continued_with_its_own_settings_and_order_only(
         PseudoFolder(tmp_path / "pseudo", replace(images, images=images.images[::-1]), {"seed": 1}).open()
 
 
-def test_centroids_are_kept(tmp_path: Path) -> None:
+def test_what_was_learnt_is_kept(tmp_path: Path) -> None:
     folder = PseudoFolder(tmp_path / "pseudo", _images(3), {})
-    assert folder.load_centroids() is None
+    assert folder.load_learnt() is None
     centroids = np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32)
-    folder.save_centroids(centroids)
-    loaded = folder.load_centroids()
-    assert loaded is not None and np.array_equal(loaded, centroids)
+    folder.save_learnt({"centroids": centroids})
+    loaded = folder.load_learnt()
+    assert loaded is not None and np.array_equal(loaded["centroids"], centroids)

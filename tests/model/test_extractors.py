@@ -41,6 +41,26 @@ def test_timm_features_are_the_last_stage_of_the_normalised_image(tiny_weights: 
     assert torch.allclose(extractor(images), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("stage", [-2, 3])
+def test_an_earlier_stage(tiny_weights: Path, stage: int) -> None:
+    extractor = build_extractor(
+        f"timm:{_TINY}", weights=tiny_weights, normalize="inception", stage=stage, output_stride=8
+    )
+    reference = timm.create_model(_TINY, pretrained=False, features_only=True, output_stride=8).eval()
+    state = torch.load(tiny_weights, weights_only=True)
+    reference.load_state_dict({key: state[key] for key in reference.state_dict()})
+    images = torch.rand(2, 3, 64, 96)
+    with torch.no_grad():
+        expected = reference(2 * images - 1)[stage]
+    assert extractor.channels == expected.shape[1] and extractor.stride == 8
+    assert torch.allclose(extractor(images), expected, atol=1e-5)
+
+
+def test_a_stage_that_is_not_there(tiny_weights: Path) -> None:
+    with pytest.raises(UserError, match=r"Cluster\.stage=5: .*has stages 0 to 4, or -5 to -1"):
+        build_extractor(f"timm:{_TINY}", weights=tiny_weights, stage=5)
+
+
 @pytest.mark.parametrize("stride", [8, 16, 32])
 def test_stride(tiny_weights: Path, stride: int) -> None:
     extractor = _build(tiny_weights, stride=stride)
