@@ -165,6 +165,15 @@ def test_what_is_done_is_not_done_again(root: Path, tmp_path: Path, monkeypatch:
     assert sorted(added + again) == list(range(COUNT))
 
 
+def _run_two_processes(words: list[str]) -> str:
+    """Run the command under torchrun; returns what it says."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command = [*torchrun, "-m", "masks.create", *words]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
 @pytest.mark.parametrize("made", ["global"], indirect=True)
 @pytest.mark.parametrize("algorithm", ["minibatch", "spherical"])
 def test_two_processes_give_the_masks_of_one(
@@ -173,20 +182,14 @@ def test_two_processes_give_the_masks_of_one(
     words = (f"Cluster.algorithm={algorithm}",)
     if algorithm == "spherical":
         main(arguments(root, "global", tmp_path / "one", *words))
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command = [*torchrun, "-m", "masks.create", *arguments(root, "global", tmp_path / "two", *words)]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("pseudo masks for") == 1
+    log = _run_two_processes(arguments(root, "global", tmp_path / "two", *words))
+    assert log.count("pseudo masks for") == 1
     assert _content(tmp_path / "two") == _content(made[1] if algorithm == "minibatch" else tmp_path / "one")
 
 
 @pytest.mark.parametrize("made", ["objects"], indirect=True)
 def test_two_processes_learn_the_objects_of_one(root: Path, made: tuple[str, Path], tmp_path: Path) -> None:
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command = [*torchrun, "-m", "masks.create", *arguments(root, "objects", tmp_path / "two")]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    _run_two_processes(arguments(root, "objects", tmp_path / "two"))
     assert _content(tmp_path / "two") == _content(made[1])
 
 
