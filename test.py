@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from engine.evaluate import evaluate
-from engine.gallery import ExampleSheet
+from engine.gallery import Gallery
 from engine.report import build_results, results_table, save_results
 from engine.run_folder import LATEST
+from engine.scores import write_scores
 from episodes.build import Evaluation, evaluation
 from model import FSSModel
 from model.baselines import METHODS, Baseline
@@ -28,7 +29,7 @@ from util.seed import seed_everything
 
 
 def main(arguments: list[str]) -> None:
-    """Read the command line, test, write ``results.json`` and the sheet of examples."""
+    """Read the command line, test, write ``results.json``, the scores of the episodes and sheets of examples."""
     parser = argparse.ArgumentParser(prog="test.sh", description=__doc__)
     parser.add_argument("dataset")
     parser.add_argument("experiment")
@@ -75,23 +76,25 @@ def build_method(config: Config, method: str) -> tuple[FSSModel | Baseline, dict
 def run_test(
     config: Config, model: FSSModel | Baseline, test: Evaluation, *, folder: Path, origin: dict[str, Any]
 ) -> dict[str, Any]:
-    """Score ``model`` on the experiment's test, draw the sheet of examples, and return the results."""
+    """Score ``model`` on the experiment's test, write its sheets and scores into ``folder``, return the results."""
     settings = config.TRAIN
     device = choose_device(settings.train_gpu)
     model.backbone = FeatureCache(model.backbone)
     images = test.episodes.images
     seed_everything(settings.manual_seed, "test")  # the published clustering draws in tests too
-    sheet = ExampleSheet(config.VIS.pictures, test.total, lambda row: read_image(images.image_path(row)))
+    gallery = Gallery(config.VIS.pictures, test.total, lambda row: read_image(images.image_path(row)))
     metrics = evaluate(
         model.to(device),
         test.batches,
         device=device,
         content_size=test.content_size,
         slot=test.slot,
-        on_prediction=sheet.add if config.VIS.visualize else None,
+        query_name=lambda row: images.images[row],
+        on_prediction=gallery.add if config.VIS.visualize else None,
         total=test.total,
     )
-    sheet.save(folder / "examples.png")
+    gallery.save(folder)
+    write_scores(folder, metrics.scores)
     protocol = {
         **origin,
         "dataset": config.dataset,

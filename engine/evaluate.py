@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from engine.metrics import EpisodeMetrics
+from engine.metrics import EpisodeMetrics, EpisodeScore
 from util.logging import logger
 
 # (H0, W0) of a photograph -> (h, w) of its content in the top-left corner of the network's input.
 ContentSize = Callable[[int, int], tuple[int, int]]
-# One scored episode: batch, position in it, prediction (H0, W0) of 0/1.
-OnPrediction = Callable[[Mapping[str, Any], int, Tensor], None]
+# One scored episode: batch, position in it, prediction (H0, W0) of 0/1, score.
+OnPrediction = Callable[[Mapping[str, Any], int, Tensor, EpisodeScore], None]
 # With more predictions than this share empty, the log names a collapse.
 COLLAPSED_SHARE = 0.95
 
@@ -29,13 +29,15 @@ def evaluate(
     device: torch.device,
     content_size: ContentSize | None,
     slot: Callable[[int], int] = int,
+    query_name: Callable[[int], str] = str,
     on_prediction: OnPrediction | None = None,
     total: int | None = None,
 ) -> EpisodeMetrics:
     """Score ``model`` on batches of evaluation episodes (``episodes.episode``).
 
     ``content_size`` says how much of the network's input a photograph covers; None stands for the published rule,
-    which stretches the whole square over the longer side. ``slot(class_id)`` says where a class is counted.
+    which stretches the whole square over the longer side. ``slot(class_id)`` says where a class is counted,
+    ``query_name(row)`` what the photograph in a row of the list is called in the scores.
     ``on_prediction`` sees every prediction; ``total`` is the number of episodes, for the progress bar. A model that
     predicts nothing but background is named in the log.
     """
@@ -46,9 +48,10 @@ def evaluate(
             logits = predict(model, batch, device)
             for i, target in enumerate(batch["original_mask"]):
                 prediction = to_original(logits[i], target.shape, content_size).argmax(dim=0).cpu()
-                metrics.add(slot(int(batch["class_id"][i])), prediction, target)
+                class_id, query = int(batch["class_id"][i]), int(batch["query_index"][i])
+                score = metrics.add(slot(class_id), query_name(query), prediction, target)
                 if on_prediction is not None:
-                    on_prediction(batch, i, prediction)
+                    on_prediction(batch, i, prediction, score)
             progress.update(len(batch["original_mask"]))
     if metrics.episodes and metrics.empty_predictions > COLLAPSED_SHARE * metrics.episodes:
         logger.warning(

@@ -1,24 +1,31 @@
-"""A sheet of example episodes: support, query, truth, prediction."""
+"""Two sheets of a test: examples taken at even distances, and the worst predictions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
+from engine.metrics import EpisodeScore
 from util.draw import contact_sheet, overlay
 from util.images import IMAGENET_MEAN, IMAGENET_STD, write_image
 
 TITLES = ("support", "query", "truth", "prediction")
 
 
-class ExampleSheet:
-    """Keeps every n-th of ``total`` scored episodes, ``count`` in all.
+class _Failure(NamedTuple):
+    iou: float
+    row: list[np.ndarray]
 
-    ``query_image(row)`` reads the photograph of a row of the list as RGB uint8 (H0, W0, 3).
+
+class Gallery:
+    """Keeps every n-th of ``total`` scored episodes, ``count`` in all, and the ``count`` with the lowest IoU.
+
+    Of the worst, one for each query photograph. ``query_image(row)`` reads the photograph of a row of the list as RGB
+    uint8 (H0, W0, 3).
     """
 
     def __init__(self, count: int, total: int, query_image: Callable[[int], np.ndarray]) -> None:
@@ -26,26 +33,40 @@ class ExampleSheet:
         self.every = max(1, total // max(count, 1))
         self.query_image = query_image
         self.seen = 0
-        self.rows: list[list[np.ndarray]] = []
+        self.examples: list[list[np.ndarray]] = []
+        self.worst: dict[str, _Failure] = {}
 
-    def add(self, batch: Mapping[str, Any], i: int, prediction: Tensor) -> None:
-        """Take episode ``i`` of ``batch`` and its prediction (H0, W0) 0/1, when its turn has come."""
-        if self.seen % self.every == 0 and len(self.rows) < self.count:
-            query = self.query_image(int(batch["query_index"][i]))
-            self.rows.append(
-                [
-                    overlay(_photograph(batch["support_images"][i, 0]), batch["support_masks"][i, 0].numpy()),
-                    query,
-                    overlay(query, batch["original_mask"][i].numpy()),
-                    overlay(query, prediction.numpy()),
-                ]
-            )
+    def add(self, batch: Mapping[str, Any], i: int, prediction: Tensor, score: EpisodeScore) -> None:
+        """Look at episode ``i`` of ``batch`` and its prediction (H0, W0) 0/1."""
+        if self.seen % self.every == 0 and len(self.examples) < self.count:
+            self.examples.append(self._row(batch, i, prediction))
+        if self._is_among_the_worst(score):
+            self.worst[score.query] = _Failure(score.areas.object_iou, self._row(batch, i, prediction))
+            if len(self.worst) > self.count:
+                del self.worst[max(self.worst, key=lambda query: self.worst[query].iou)]
         self.seen += 1
 
-    def save(self, path: Path) -> None:
-        """Write the sheet, if there is anything on it."""
-        if self.rows:
-            write_image(path, contact_sheet(self.rows, TITLES))
+    def save(self, folder: Path) -> None:
+        """Write ``examples.png`` and ``worst.png``, if there is anything on them."""
+        worst = sorted(self.worst.values(), key=lambda failure: failure.iou)
+        for name, rows in (("examples", self.examples), ("worst", [failure.row for failure in worst])):
+            if rows:
+                write_image(folder / f"{name}.png", contact_sheet(rows, TITLES))
+
+    def _is_among_the_worst(self, score: EpisodeScore) -> bool:
+        if score.query in self.worst:
+            return score.areas.object_iou < self.worst[score.query].iou
+        full = len(self.worst) == self.count
+        return not full or score.areas.object_iou < max((failure.iou for failure in self.worst.values()), default=0)
+
+    def _row(self, batch: Mapping[str, Any], i: int, prediction: Tensor) -> list[np.ndarray]:
+        query = self.query_image(int(batch["query_index"][i]))
+        return [
+            overlay(_photograph(batch["support_images"][i, 0]), batch["support_masks"][i, 0].numpy()),
+            query,
+            overlay(query, batch["original_mask"][i].numpy()),
+            overlay(query, prediction.numpy()),
+        ]
 
 
 def _photograph(image: Tensor) -> np.ndarray:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+_TINY = 1e-10  # areas are whole numbers of pixels: this only keeps 0/0 at 0
 
 
 def intersection_union(
@@ -25,36 +29,66 @@ def intersection_union(
     return intersection, predicted_area + target_area - intersection, target_area
 
 
+class Areas(NamedTuple):
+    """Pixels of one prediction or of several together; ignored pixels are in none of the four."""
+
+    overlap: int  # of predicted and true object
+    predicted: int
+    true: int
+    pixels: int
+
+    @property
+    def object_iou(self) -> float:
+        """In 0..1."""
+        return self.overlap / (self.predicted + self.true - self.overlap + _TINY)
+
+    @property
+    def background_iou(self) -> float:
+        """In 0..1."""
+        return (self.pixels - self.predicted - self.true + self.overlap) / (self.pixels - self.overlap + _TINY)
+
+
+class EpisodeScore(NamedTuple):
+    """One scored episode: where its class is counted, the query photograph, the areas."""
+
+    slot: int
+    query: str
+    areas: Areas
+
+
 @dataclass
 class EpisodeMetrics:
-    """Areas of background and object, added up for each slot (a class, or what the protocol makes of it)."""
+    """The scores of episodes and what they add up to, for each slot (a class, or what the protocol makes of it)."""
 
-    intersection: dict[int, Tensor] = field(default_factory=lambda: defaultdict(lambda: torch.zeros(2).long()))
-    union: dict[int, Tensor] = field(default_factory=lambda: defaultdict(lambda: torch.zeros(2).long()))
-    predicted_pixels: int = 0
-    object_pixels: int = 0
-    pixels: int = 0
-    empty_predictions: int = 0
-    episodes: int = 0
+    scores: list[EpisodeScore] = field(default_factory=list)
 
-    def add(self, slot: int, prediction: Tensor, target: Tensor) -> None:
-        """prediction (H, W) 0/1; target (H, W) 0/1/255."""
+    def add(self, slot: int, query: str, prediction: Tensor, target: Tensor) -> EpisodeScore:
+        """Score prediction (H, W) 0/1 against target (H, W) 0/1/255 and keep the score."""
         intersection, union, area = intersection_union(prediction, target, k=2)
-        self.intersection[slot] = self.intersection[slot] + intersection
-        self.union[slot] = self.union[slot] + union
-        predicted = int(union[1] + intersection[1] - area[1])
-        self.predicted_pixels += predicted
-        self.object_pixels += int(area[1])
-        self.pixels += int(area.sum())
-        self.empty_predictions += predicted == 0
-        self.episodes += 1
+        predicted = union[1] + intersection[1] - area[1]
+        areas = Areas(int(intersection[1]), int(predicted), int(area[1]), int(area.sum()))
+        score = EpisodeScore(slot, query, areas)
+        self.scores.append(score)
+        return score
+
+    @property
+    def episodes(self) -> int:
+        return len(self.scores)
+
+    @property
+    def empty_predictions(self) -> int:
+        return sum(score.areas.predicted == 0 for score in self.scores)
+
+    def total(self) -> Areas:
+        """The areas of all episodes."""
+        return _sum(score.areas for score in self.scores)
 
     def per_class(self) -> dict[int, float]:
-        """IoU of the object for each slot that was drawn, in 0..1."""
-        return {
-            slot: float(self.intersection[slot][1]) / (float(self.union[slot][1]) + 1e-10)
-            for slot in sorted(self.intersection)
-        }
+        """IoU of the object for each slot that was drawn, in 0..1: areas are added up before they are divided."""
+        areas: dict[int, list[Areas]] = defaultdict(list)
+        for score in self.scores:
+            areas[score.slot].append(score.areas)
+        return {slot: _sum(areas[slot]).object_iou for slot in sorted(areas)}
 
     def miou(self) -> float:
         """Mean of ``per_class``; a slot that no episode drew is not in it."""
@@ -63,6 +97,9 @@ class EpisodeMetrics:
 
     def fb_iou(self) -> float:
         """Mean of the background's and the object's IoU over all episodes, classes not told apart, in 0..1."""
-        intersection = torch.stack(list(self.intersection.values())).sum(0)
-        union = torch.stack(list(self.union.values())).sum(0)
-        return float((intersection / (union + 1e-10)).mean())
+        total = self.total()
+        return (total.background_iou + total.object_iou) / 2
+
+
+def _sum(areas: Iterable[Areas]) -> Areas:
+    return Areas(*map(sum, zip(*areas, strict=True)))

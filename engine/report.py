@@ -21,14 +21,15 @@ def build_results(metrics: EpisodeMetrics, protocol: dict[str, Any], classes: li
 
     ``classes`` are those tested; one that no episode drew has no IoU and is left out of the mean, and named.
     """
+    total = metrics.total()
     per_class = {str(slot): 100 * iou for slot, iou in metrics.per_class().items()}
     return {
         "miou": 100 * metrics.miou(),
         "fb_iou": 100 * metrics.fb_iou(),
         "per_class": per_class,
         "classes_never_drawn": [number for number in classes if str(number) not in per_class],
-        "predicted_object": 100 * metrics.predicted_pixels / metrics.pixels,
-        "true_object": 100 * metrics.object_pixels / metrics.pixels,
+        "predicted_object": 100 * total.predicted / total.pixels,
+        "true_object": 100 * total.true / total.pixels,
         "empty_predictions": metrics.empty_predictions,
         "protocol": protocol,
     }

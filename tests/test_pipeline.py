@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 import test as test_command
 import train as train_command
+from engine.scores import read_scores
 from masks import create
 from model import load_model
 from model.loading import provenance
@@ -135,6 +136,8 @@ def test_two_tests_give_the_same_results_and_say_how_they_were_measured(workspac
     assert protocol["label_use"] == "none"
     assert set(protocol) >= {"dataset", "val_list", "split", "shots", "seed", "size", "checkpoint", "compat"}
     assert (workspace.root / "tested" / "examples.png").is_file()
+    assert (workspace.root / "tested" / "worst.png").is_file()
+    assert len(read_scores(workspace.root / "tested")) == 10
 
 
 def test_a_shared_folder_is_tested_as_its_checkpoint_is(workspace: Workspace) -> None:

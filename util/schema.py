@@ -87,7 +87,7 @@ class VisSection(_Section):
 
     debug_vis: bool = False
     visualize: bool = True
-    pictures: int = Field(8, ge=0, description="episodes on the sheet of examples")
+    pictures: int = Field(8, ge=0, description="episodes on each sheet of a test")
 
 
 class TrainSection(_Section):

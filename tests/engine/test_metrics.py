@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from engine.metrics import EpisodeMetrics, intersection_union
+from engine.metrics import Areas, EpisodeMetrics, intersection_union
 from tests import golden
 
 
@@ -34,12 +34,12 @@ def test_areas_match_a_loop_over_labels() -> None:
 def test_means_accumulate_over_episodes_before_dividing() -> None:
     metrics = EpisodeMetrics()
     target = torch.tensor([[1, 1, 0, 0]])
-    metrics.add(3, torch.tensor([[1, 0, 0, 0]]), target)
-    metrics.add(3, torch.tensor([[1, 1, 1, 1]]), target)
-    metrics.add(8, torch.tensor([[0, 0, 0, 0]]), torch.tensor([[1, 0, 255, 255]]))
+    metrics.add(3, "horse", torch.tensor([[1, 0, 0, 0]]), target)
+    metrics.add(3, "horse", torch.tensor([[1, 1, 1, 1]]), target)
+    metrics.add(8, "sheep", torch.tensor([[0, 0, 0, 0]]), torch.tensor([[1, 0, 255, 255]]))
     assert metrics.per_class() == pytest.approx({3: (1 + 2) / (2 + 4), 8: 0.0})
     assert metrics.miou() == pytest.approx(0.25)
     # Background: (2 + 0 + 1) of (3 + 2 + 2); object: (1 + 2 + 0) of (2 + 4 + 1).
     assert metrics.fb_iou() == pytest.approx((3 / 7 + 3 / 7) / 2)
-    assert (metrics.predicted_pixels, metrics.object_pixels, metrics.pixels) == (5, 5, 10)
+    assert metrics.total() == Areas(overlap=3, predicted=5, true=5, pixels=10)
     assert (metrics.empty_predictions, metrics.episodes) == (1, 3)

@@ -14,7 +14,7 @@ PROTOCOL = {"method": "nearest", "split": 0, "shots": 1, "episodes": 1, "label_u
 
 def results() -> dict[str, object]:
     metrics = EpisodeMetrics()
-    metrics.add(2, torch.tensor([[1, 1, 0, 0]]), torch.tensor([[1, 0, 0, 255]]))
+    metrics.add(2, "horse", torch.tensor([[1, 1, 0, 0]]), torch.tensor([[1, 0, 0, 255]]))
     return build_results(metrics, PROTOCOL, [1, 2])
 
 

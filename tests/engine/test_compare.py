@@ -1,0 +1,94 @@
+"""Paired differences: the figures of the tests themselves, intervals that know what is shared, refusals."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.compare import PairedTest, compare, main, paired_test
+from engine.metrics import Areas, EpisodeMetrics, EpisodeScore
+from engine.report import build_results, save_results
+from engine.scores import write_scores
+from util.errors import UserError
+
+PROTOCOL = {
+    "dataset": "pascal", "val_list": "val.txt", "split": 0, "shots": 1, "episodes": 40, "seed": 123, "min_area": 9,
+    "compat": "ours", "method": "network", "label_use": "none",
+}  # fmt: skip
+
+
+def scores(shift: int, *, seed: int = 0, episodes: int = 40) -> list[EpisodeScore]:
+    """Of classes 1 and 2 in turn; the overlap is random but for ``shift``, the same for equal seeds."""
+    overlaps = np.random.default_rng(seed).integers(20, 60, size=episodes)
+    return [
+        EpisodeScore(1 + i % 2, f"{i // 3}.jpg", Areas(int(overlap) + shift, 100, 100, 400))
+        for i, overlap in enumerate(overlaps)
+    ]
+
+
+def run_folder(folder: Path, rows: list[EpisodeScore], **protocol: Any) -> Path:
+    save_results(build_results(EpisodeMetrics(rows), {**PROTOCOL, **protocol}, [1, 2]), folder)
+    write_scores(folder, rows)
+    return folder
+
+
+def test_mious_are_those_of_the_tests_and_the_mean_is_over_folds() -> None:
+    tests = [PairedTest("fold 0", scores(5), scores(0)), PairedTest("fold 1", scores(2, seed=1), scores(0, seed=1))]
+    fold_0, fold_1, mean = compare(tests, draws=200)
+    assert fold_0.first == pytest.approx(100 * EpisodeMetrics(tests[0].first).miou())
+    assert fold_0.second == pytest.approx(100 * EpisodeMetrics(tests[0].second).miou())
+    assert mean.difference == pytest.approx((fold_0.difference + fold_1.difference) / 2)
+    for value in (fold_0, fold_1, mean):
+        assert value.low < value.difference < value.high
+
+
+def test_a_constant_gain_is_sure_and_noise_is_not() -> None:
+    sure = compare([PairedTest("fold 0", scores(5), scores(0))])[0]
+    assert 0 < sure.low
+    assert sure.high - sure.low < 0.5  # episodes differ by tens of points, the gain does not
+    unsure = compare([PairedTest("fold 0", scores(0, seed=3), scores(0, seed=4))])[0]
+    assert unsure.low < 0 < unsure.high
+
+
+def test_the_interval_is_as_wide_as_other_photographs_make_it() -> None:
+    """Against the spread of the difference over fresh photographs, which is what it stands for."""
+
+    def independent(seed: int) -> PairedTest:
+        rng = np.random.default_rng(seed)
+        first, second = rng.integers(20, 60, size=(2, 200))
+        return PairedTest("fold 0", *(
+            [EpisodeScore(1, f"{i}.jpg", Areas(int(overlap), 100, 100, 400)) for i, overlap in enumerate(overlaps)]
+            for overlaps in (first, second)
+        ))  # fmt: skip
+
+    value = compare([independent(0)])[0]
+    spread = np.std([compare([independent(seed)], draws=1)[0].difference for seed in range(1, 200)])
+    assert value.high - value.low == pytest.approx(2 * 1.96 * spread, rel=0.25)
+
+
+def test_episodes_of_one_photograph_are_drawn_together() -> None:
+    """Twice the same episodes are no more evidence than once."""
+    rows = [scores(0, seed=3), scores(0, seed=4)]
+    once = compare([PairedTest("fold 0", *rows)])[0]
+    twice = compare([PairedTest("fold 0", *(row * 2 for row in rows))])[0]
+    assert twice == pytest.approx(once)
+
+
+def test_the_command_prints_a_line_for_each_fold(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = [run_folder(tmp_path / f"a{fold}", scores(5, seed=fold), split=fold) for fold in (0, 1)]
+    second = [run_folder(tmp_path / f"b{fold}", scores(0, seed=fold), split=fold) for fold in (0, 1)]
+    main([*map(str, first), "--against", *map(str, second)])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines[1:3]] == [["fold", "0"], ["fold", "1"]]
+    assert lines[3].startswith("mean")
+
+
+def test_other_episodes_are_refused(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "a", scores(0))
+    with pytest.raises(UserError, match="same episodes: split 0 and 1"):
+        paired_test(folder, run_folder(tmp_path / "b", scores(0), split=1))
+    with pytest.raises(UserError, match="hold other episodes"):
+        paired_test(folder, run_folder(tmp_path / "c", scores(0, episodes=30)))
+    with pytest.raises(UserError, match="2 folders against 1"):
+        main([str(folder), str(folder), "--against", str(folder)])
