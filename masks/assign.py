@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,14 +14,12 @@ from masks.photographs import Photograph
 Maps = tuple[np.ndarray, ...]
 
 
-@dataclass(frozen=True)
-class Segmentation:
+class Segmentation(NamedTuple):
     """A pseudo mask ``labels`` (H, W) uint8 and ``features`` (D, h, w) float32 of unit length at every position,
-    of which its regions' embeddings are made; ``candidates`` are the ids that may be objects, None stands for all."""
+    of which its regions' embeddings are made."""
 
     labels: np.ndarray
     features: np.ndarray
-    candidates: tuple[int, ...] | None = None
 
 
 def vote(labels: np.ndarray, superpixels: np.ndarray, k: int) -> np.ndarray:

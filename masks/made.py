@@ -52,7 +52,7 @@ class MadeMasks:
 
     @property
     def cluster_num(self) -> int | None:
-        """K where an id is the same cluster in every photograph, None where ids mean nothing beyond theirs."""
+        """K of the recipe ``global``; None for one without clusters."""
         return int(self.manifest["cluster_num"]) if self.manifest["recipe"] == "global" else None
 
     def mask_path(self, row: int) -> Path:

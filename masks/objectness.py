@@ -52,19 +52,14 @@ Tables = Callable[[Sequence[int]], Iterable[SuperpixelTable]]
 def learn_objectness(tables: Tables, rows: Sequence[int], *, share: float, folder: Path) -> Objectness:
     """What objects look like in the photographs on these rows; ``share`` of all their pixels shall be objects'.
 
-    ``folder`` keeps tables and result, so that an interrupted run goes on from there; the caller deletes it. Under
-    torchrun each process makes the tables of its share.
+    ``folder`` keeps the tables, so that an interrupted run goes on from there; the caller deletes it. Under torchrun
+    each process makes those of its share.
     """
     own = [row for row in rows[rank() :: world_size()] if not _file(folder, row).is_file()]
     for row, table in zip(own, tables(own), strict=True):
         write_tensors(_file(folder, row), table._asdict())
     wait_for_all()
-    result = folder / "objectness.safetensors"
-    if rank() == 0 and not result.is_file():
-        objectness = fit_objectness([SuperpixelTable(**load_file(_file(folder, row))) for row in rows], share=share)
-        write_tensors(result, objectness._asdict())
-    wait_for_all()
-    return Objectness(**load_file(result))
+    return fit_objectness([SuperpixelTable(**load_file(_file(folder, row))) for row in rows], share=share)
 
 
 def fit_objectness(tables: Sequence[SuperpixelTable], *, share: float) -> Objectness:
@@ -137,7 +132,7 @@ class ObjectRegions:
         features = unit_length(maps[0])
         scores = superpixel_means(features, photograph.superpixels) @ self.objectness.direction
         labels = np.where(scores > self.objectness.threshold, OBJECT, BACKGROUND).astype(np.uint8)
-        return Segmentation(labels[photograph.superpixels], features, candidates=(OBJECT,))
+        return Segmentation(labels[photograph.superpixels], features)
 
 
 def _mean(features: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ class RegionFilter:
 
     Rule ``span``: background leaves less than ``empty_share`` of the rows, or of the columns, empty. Rule ``border``:
     it covers more than ``border_share`` of the pixels on the image's border, or than ``image_share`` of the image.
+    The id ``background`` is it anyway, where there is one.
     """
 
     min_area: float = 2048
@@ -26,6 +27,7 @@ class RegionFilter:
     empty_share: float = 0.01
     border_share: float = 0.35
     image_share: float = 0.70
+    background: int | None = None
 
     def is_background(self, region: np.ndarray) -> bool:
         """True for a region (H, W) bool, True inside, that is no object."""
@@ -43,7 +45,8 @@ def kept_regions(mask: np.ndarray, objects: RegionFilter = RegionFilter()) -> li
     ``mask`` (H, W) uint8 holds ids 0..254, 255 is ignored.
     """
     large = np.flatnonzero(np.bincount(mask.ravel()) >= objects.min_area).tolist()
-    return [region for region in large if region != IGNORE and not objects.is_background(mask == region)]
+    possible = [region for region in large if region not in (IGNORE, objects.background)]
+    return [region for region in possible if not objects.is_background(mask == region)]
 
 
 def region_rows(
@@ -51,27 +54,22 @@ def region_rows(
     features: np.ndarray,
     *,
     row: int,
-    by_id: bool,
     objects: RegionFilter,
     pixel_area: float = 1.0,
-    candidates: Sequence[int] | None = None,
 ) -> dict[str, np.ndarray]:
     """The kept regions of one pseudo mask as columns of the region index, R rows each.
 
-    ``labels`` (H, W) uint8; ``features`` (D, h, w); ``row`` is the photograph's place in the list. ``by_id``
-    groups regions by id (ids mean the same everywhere), else all share group 0. A pixel of ``labels`` stands for
-    ``pixel_area`` pixels of the file; ``candidates`` are the ids that may be objects, None stands for all. Returns
-    image, region, group, area (R,) int32 and embedding (R, D) float16 of unit length.
+    ``labels`` (H, W) uint8; ``features`` (D, h, w); ``row`` is the photograph's place in the list. A pixel of
+    ``labels`` stands for ``pixel_area`` pixels of the file. Returns image, region, group, area (R,) int32 and embedding
+    (R, D) float16 of unit length; a region's id, which means the same in every photograph, is its group.
     """
     kept = kept_regions(labels, replace(objects, min_area=objects.min_area / pixel_area))
-    if candidates is not None:
-        kept = [region for region in kept if region in candidates]
     embedding = mask_pool(features, [labels == region for region in kept])
     embedding /= np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), np.finfo(np.float32).tiny)
     return {
         "image": np.full(len(kept), row, dtype=np.int32),
         "region": np.array(kept, dtype=np.int32),
-        "group": np.array(kept if by_id else [0] * len(kept), dtype=np.int32),
+        "group": np.array(kept, dtype=np.int32),
         "area": np.array([np.count_nonzero(labels == region) * pixel_area for region in kept], dtype=np.int32),
         "embedding": embedding.astype(np.float16),
     }

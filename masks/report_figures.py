@@ -24,7 +24,7 @@ from masks.quality import (
 
 Figures = dict[str, Any]
 
-_NO_CLUSTERS = "ids mean nothing beyond their photograph in this recipe"
+_NO_CLUSTERS = "this recipe has no clusters"
 _RECALLS = (0.3, 0.5, 0.7)
 _POOLED = (
     "total: every one counts the same; per_photograph: the mean within each photograph that has any, then over these"

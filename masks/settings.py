@@ -8,6 +8,7 @@ from typing import Any
 
 from episodes.lists import ImageList
 from masks.cluster import ClusterSettings
+from masks.objectness import BACKGROUND
 from masks.photographs import SuperpixelSettings
 from masks.regions import RegionFilter
 from util.config import experiments, load_config
@@ -40,15 +41,25 @@ def choose_config(root: Path, dataset: str, settings: list[str]) -> Config:
 def output_stride(config: Config) -> int:
     """The stride of a convolutional extractor's features, in pixels of the resized image, unless ``Cluster.stride``.
 
-    Objects and the clusters of one image need many positions: 8. Clusters over all images are taken at 32 as
-    published, unless the images are so small that their longer side would have fewer positions than there.
+    Objects need many positions: 8. Clusters are taken at 32 as published, unless the images are so small that their
+    longer side would have fewer positions than there.
     """
-    if config.Cluster.recipe in ("image", "objects"):
+    if config.Cluster.recipe == "objects":
         return _FINE_STRIDE
     if config.Cluster.extractor in _RESNETS:
         return _PUBLISHED_STRIDE
     fitting = [stride for stride in (32, 16) if math.ceil(config.Cluster.cluster_size / stride) >= _POSITIONS]
     return fitting[0] if fitting else _FINE_STRIDE
+
+
+def extractor_stage(config: Config) -> int:
+    """The stage of the extractor whose features are used, unless ``Cluster.stage``.
+
+    Clusters are made of the last; the one before tells objects better from what surrounds them (docs/recipe.md).
+    """
+    if config.Cluster.stage is not None:
+        return config.Cluster.stage
+    return -2 if config.Cluster.recipe == "objects" else -1
 
 
 def manifest_settings(config: Config, images: ImageList) -> dict[str, Any]:
@@ -115,6 +126,7 @@ def region_filter(config: Config) -> RegionFilter:
         empty_share=cluster.empty_share,
         border_share=cluster.border_share,
         image_share=cluster.image_share,
+        background=BACKGROUND if cluster.recipe == "objects" else None,
     )
 
 

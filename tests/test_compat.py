@@ -25,11 +25,10 @@ from episodes.build import evaluation, pseudo_settings, training_episodes
 from episodes.lists import ImageList, write_list
 from masks import cluster
 from masks.assign import GlobalClusters
-from masks.create import Creation
 from masks.features import FeatureMaps
 from masks.photographs import Photograph
+from masks.recipes import GlobalRecipe
 from masks.settings import cluster_settings, manifest_settings
-from masks.store import PseudoFolder
 from model import FSSModel
 from model.extractors import Extractor
 from model.loss import dice_loss
@@ -127,10 +126,9 @@ def test_clusters_see_every_photograph_and_published_whole_groups_with_their_pad
 ) -> None:
     photographs = write_photographs(tmp_path, 10)
     config = load("pascal", "ssl", compat, "Cluster.cluster_size=64")
-    folder = PseudoFolder(tmp_path / "pseudo", photographs, {})
     with patch.object(cluster, "GROUP_IMAGES", 8):
         rows = [row for group in cluster.groups_of(10, cluster_settings(config)) for row in group]
-    maps = Creation(config, photographs, FeatureMaps(COLOUR, pool), folder).clustered_maps(rows)
+    maps = GlobalRecipe(config, photographs, FeatureMaps(COLOUR, pool)).clustered_maps(rows)
     features = np.concatenate([features.reshape(3, -1).T for features in maps])
     is_padding = np.isclose(features, np.array([-0.4, -0.5, -0.6]) / 0.77**0.5, atol=1e-5).all(axis=1)
     assert (len(features), is_padding.sum()) == (images * positions, images * (positions - 3 * 4))

@@ -54,7 +54,7 @@ _PUBLISHED = {
     "Cluster.recipe": "global",
     "Cluster.algorithm": "minibatch",
     "Cluster.cluster_images": 0,
-    "Cluster.stage": -1,
+    "Cluster.stage": None,
     "Cluster.flip": False,
     "Cluster.scales": [1.0],
     "Cluster.empty_share": 0.01,

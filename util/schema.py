@@ -44,10 +44,9 @@ class DataSection(_Section):
 class ClusterSection(_Section):
     """``Cluster``: pseudo masks (SPEC section 11)."""
 
-    recipe: Literal["global", "image", "objects"] = Field(
+    recipe: Literal["global", "objects"] = Field(
         "global",
-        description="global: one k-means over all images; image: two or three clusters per image; "
-        "objects: what lies in the middle of images, learnt from all of them",
+        description="global: k-means over all images; objects: what the middle of images has and the rest has not",
     )
     object_share: float = Field(0.3, gt=0, lt=1, description="objects: their share of the pixels of all images")
     cluster_num: int = Field(50, ge=2, le=255, description="K of the global k-means")
@@ -58,14 +57,18 @@ class ClusterSection(_Section):
     extractor: str = Field("moco", pattern=r"^(moco|simclr|dino|timm:.+)$")
     extractor_weights: Path | None = Field(None, description="a file, or 'timm' for timm's download")
     extractor_normalize: Normalize | None = Field(None, description="empty: what the extractor's own weights expect")
-    stage: int = Field(-1, description="of the extractor, whose features are used; -1 is the last")
+    stage: int | None = Field(
+        None, description="of the extractor, whose features are used, -1 is the last; empty: as the recipe needs"
+    )
     stride: int | None = Field(None, ge=1, description="pixels between two features; empty: as the recipe needs")
     flip: bool = Field(False, description="average features over image and mirror image")
     scales: list[Annotated[float, Field(gt=0)]] = Field([1.0], min_length=1, description="and over these sizes")
     pseudo_folder: Path | None = Field(None, description="default: <data_root>/<dataset>_<extractor>_pseudo")
     cluster_size: int = Field(473, ge=32, description="longer side for the features that are clustered")
     assign_size: int = Field(640, ge=32, description="longer side for the features that are assigned")
-    cluster_images: int = Field(0, ge=0, description="images that clusters or objects are learnt from; 0: all")
+    cluster_images: int = Field(
+        0, ge=0, description="learnt from so many images; 0: all for clusters, 1,000 for objects"
+    )
     seed: int = 1534
     superpixel_scale: float = Field(100.0, gt=0)
     superpixel_sigma: float = Field(0.8, ge=0, le=1000)

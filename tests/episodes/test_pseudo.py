@@ -101,12 +101,18 @@ def test_a_fitting_manifest_passes_and_only_given_keys_count(pseudo_folder: Path
 
 
 def test_every_value_that_differs_is_named(pseudo_folder: Path) -> None:
-    wanted = {"recipe": "image", "cluster_num": 50, "min_area": 200, "superpixel": {"sigma": 0.5}, "extractor": "moco"}
+    wanted = {
+        "recipe": "objects",
+        "cluster_num": 50,
+        "min_area": 200,
+        "superpixel": {"sigma": 0.5},
+        "extractor": "moco",
+    }
     with pytest.raises(UserError) as caught:
         check_manifest(pseudo_folder, wanted)
     message = str(caught.value)
     for part in (
-        "recipe is global there, image asked",
+        "recipe is global there, objects asked",
         "cluster_num is 30 there, 50 asked",
         "superpixel.sigma is 0.8 there, 0.5 asked",
         "extractor is absent there, moco asked",

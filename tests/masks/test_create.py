@@ -20,6 +20,7 @@ import torch
 from safetensors.numpy import load_file
 
 import masks.create
+import masks.recipes
 from episodes.lists import write_list
 from masks.create import main
 from masks.regions import RegionFilter, kept_regions
@@ -36,7 +37,7 @@ def _content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.fixture(scope="module", params=["global", "image", "objects"])
+@pytest.fixture(scope="module", params=["global", "objects"])
 def made(request: pytest.FixtureRequest, root: Path) -> tuple[str, Path]:
     """A recipe and the folder it made."""
     folder = root / f"made_{request.param}"
@@ -52,13 +53,12 @@ def test_folder_holds_masks_index_and_manifest(made: tuple[str, Path], root: Pat
     for row, image in enumerate(images):
         mask = read_label(folder / f"{Path(image).stem}.png")
         assert mask.shape == read_image(root / "shapes" / image).shape[:2]
-        kept = kept_regions(mask, RegionFilter(min_area=300, rule="border"))
-        if recipe == "objects":  # 0 is the background
-            kept = [region for region in kept if region == 1]
+        background = 0 if recipe == "objects" else None
+        kept = kept_regions(mask, RegionFilter(min_area=300, rule="border", background=background))
         found += [(row, region, int((mask == region).sum())) for region in kept]
     assert found == list(zip(*(regions[column].tolist() for column in ("image", "region", "area")), strict=True))
-    assert np.array_equal(regions["group"], regions["region"] if recipe == "global" else 0 * regions["region"])
-    assert regions["embedding"].shape == (len(found), 64)
+    assert np.array_equal(regions["group"], regions["region"])
+    assert regions["embedding"].shape == (len(found), 48 if recipe == "objects" else 64)  # of the last stage but one
     manifest = read_json(folder / "manifest.json")
     assert (manifest["images"], manifest["regions"], manifest["recipe"]) == (COUNT, len(found), recipe)
     assert manifest["superpixel"] == {"scale": 100.0, "sigma": 0.8, "min_size": 200}
@@ -159,7 +159,7 @@ def test_what_is_done_is_not_done_again(root: Path, tmp_path: Path, monkeypatch:
         again.append(row)
         add(folder, row, *rest)
 
-    monkeypatch.setattr(masks.create, "cluster_dataset", None)  # the centroids are there already
+    monkeypatch.setattr(masks.recipes, "cluster_dataset", None)  # the centroids are there already
     monkeypatch.setattr(PseudoFolder, "add", note_and_add)
     main(words)
     assert sorted(added + again) == list(range(COUNT))
@@ -208,7 +208,7 @@ def test_the_plan_of_objects(root: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert f"objects of 7 images, then {COUNT} masks in batches of 32: about" in plan
 
 
-@pytest.mark.parametrize("recipe", ["global", "image"])
+@pytest.mark.parametrize("recipe", ["global", "objects"])
 def test_a_transformer_over_several_views(root: Path, tmp_path: Path, recipe: str) -> None:
     weights = write_extractor(tmp_path / "vit.pth", "test_vit")
     words = ["extractor=timm:test_vit", f"Cluster.extractor_weights={weights}", "Cluster.stride=8"]
@@ -226,7 +226,7 @@ def test_published_layouts(root: Path, tmp_path: Path, dataset: str, folder: str
     shutil.copytree(images.root / "JPEGImages", tmp_path / folder)
     names = [f"{Path(folder).name}/{Path(image).name}" for image in images.images]
     write_list(tmp_path / "train.txt", [(name, None) for name in names])
-    words = arguments(root, "image", tmp_path / "pseudo", f"list={tmp_path / 'train.txt'}")
+    words = arguments(root, "objects", tmp_path / "pseudo", f"list={tmp_path / 'train.txt'}")
     main([str(tmp_path), dataset, *words[2:]])
     assert len(list((tmp_path / "pseudo").glob("photo_*.png"))) == 3
 
@@ -239,7 +239,7 @@ def test_a_dataset_of_ones_own(root: Path, tmp_path: Path, monkeypatch: pytest.M
     for name in ("base.yaml", "mobilenetv2.yaml", "resnet50.yaml", "resnet101.yaml"):
         shutil.copy(PROJECT / "config" / name, tmp_path / "config")
     prepare([str(word) for word in ("folder", tmp_path / "drawn", "--name", "mine")])
-    words = arguments(root, "image", tmp_path / "pseudo", f"list={tmp_path / 'lists/mine/train.txt'}")
+    words = arguments(root, "objects", tmp_path / "pseudo", f"list={tmp_path / 'lists/mine/train.txt'}")
     main([str(tmp_path / "data"), "mine", *words[2:]])
     assert len(list((tmp_path / "pseudo").glob("*photo_*.png"))) == 3
 
@@ -270,7 +270,7 @@ def test_choice_of_the_experiment(tmp_path: Path) -> None:
         (["extractor=timm:resnet50", "Cluster.recipe=global"], 32),
         (["extractor=timm:resnet50", "Cluster.recipe=global", "Cluster.cluster_size=257"], 16),
         (["extractor=timm:resnet50", "Cluster.recipe=global", "Cluster.cluster_size=129"], 8),
-        (["extractor=timm:resnet50", "Cluster.recipe=image"], 8),
+        (["extractor=timm:resnet50", "Cluster.recipe=objects"], 8),
     ],
 )
 def test_stride_of_the_features(tmp_path: Path, settings: list[str], stride: int) -> None:
@@ -280,7 +280,7 @@ def test_stride_of_the_features(tmp_path: Path, settings: list[str], stride: int
 
 def test_the_script_runs_from_its_own_folder_under_sh(root: Path, tmp_path: Path) -> None:
     (tmp_path / "two.txt").write_text("JPEGImages/photo_01.jpg\nJPEGImages/photo_02.jpg\n")
-    words = arguments(root, "image", tmp_path / "pseudo", f"list={tmp_path / 'two.txt'}")
+    words = arguments(root, "objects", tmp_path / "pseudo", f"list={tmp_path / 'two.txt'}")
     run = subprocess.run(["sh", "create.sh", *words], cwd=PROJECT / "masks", capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert "pseudo masks for 2 images" in run.stderr

@@ -16,13 +16,13 @@ from util.errors import UserError
 
 @pytest.fixture(scope="module")
 def made(root: Path) -> Path:
-    """A complete pseudo folder of the recipe ``image``."""
-    main(arguments(root, "image", root / "complete"))
+    """A complete pseudo folder of the recipe ``objects``."""
+    main(arguments(root, "objects", root / "complete"))
     return root / "complete"
 
 
 def test_other_settings_are_refused(made: Path, root: Path) -> None:
-    words = arguments(root, "image", made, "Cluster.superpixel_scale=50", "DATA.min_area=301")
+    words = arguments(root, "objects", made, "Cluster.superpixel_scale=50", "DATA.min_area=301")
     with pytest.raises(UserError) as refusal:
         main(words)
     message = str(refusal.value)
@@ -36,18 +36,18 @@ def test_another_list_is_refused(made: Path, root: Path, tmp_path: Path) -> None
     lines = (root / "train.txt").read_text().splitlines()
     (tmp_path / "fewer.txt").write_text("\n".join(lines[1:]))
     with pytest.raises(UserError, match="list_digest is"):
-        main(arguments(root, "image", made, f"list={tmp_path / 'fewer.txt'}"))
+        main(arguments(root, "objects", made, f"list={tmp_path / 'fewer.txt'}"))
 
 
 def test_masks_of_unknown_origin_are_not_overwritten(root: Path, tmp_path: Path) -> None:
     (tmp_path / "photo_00.png").write_bytes(b"somebody's work")
     with pytest.raises(UserError, match="neither a manifest nor a run to continue; delete the folder"):
-        main(arguments(root, "image", tmp_path))
+        main(arguments(root, "objects", tmp_path))
 
 
 def test_an_unreadable_photograph_is_named_and_can_be_mended(root: Path, tmp_path: Path) -> None:
     images = write_photographs(tmp_path, 3)
-    words = arguments(root, "image", tmp_path / "pseudo", f"list={images.list_file}", f"DATA.data_root={images.root}")
+    words = arguments(root, "objects", tmp_path / "pseudo", f"list={images.list_file}", f"DATA.data_root={images.root}")
     whole = images.image_path(1).read_bytes()
     for content in (b"", b"not an image", whole[:-600]):
         images.image_path(1).write_bytes(content)
@@ -62,10 +62,10 @@ def test_a_photograph_that_disappears_meanwhile_is_named_and_the_rest_is_kept(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = write_photographs(tmp_path, 3)
-    words = arguments(root, "image", tmp_path / "pseudo", f"list={images.list_file}", f"DATA.data_root={images.root}")
+    words = arguments(root, "objects", tmp_path / "pseudo", f"list={images.list_file}", f"DATA.data_root={images.root}")
     last = images.image_path(2)
     content = last.read_bytes()
-    monkeypatch.setattr("masks.create.log_plan", lambda *_, **__: last.unlink())
+    monkeypatch.setattr("masks.create.PseudoFolder.save_learnt", lambda *_: last.unlink())
     monkeypatch.setattr("masks.photographs.CHUNK", 2)
     with pytest.raises(UserError, match=r"^[^\n]*photo_02\.jpg: image not found$"):
         main(words)
@@ -95,14 +95,14 @@ def _write_kinds(folder: Path) -> list[str]:
     return list(kinds)
 
 
-@pytest.mark.parametrize("recipe", ["global", "image"])
+@pytest.mark.parametrize("recipe", ["global", "objects"])
 def test_photographs_of_every_kind_get_masks_of_their_size(
     root: Path, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, recipe: str
 ) -> None:
     folder = tmp_path / "photographs"
     names = _write_kinds(folder)
     write_list(tmp_path / "kinds.txt", [(name, None) for name in names])
-    words = [f"list={tmp_path / 'kinds.txt'}", f"DATA.data_root={folder}", "Cluster.stride=32"]
+    words = [f"list={tmp_path / 'kinds.txt'}", f"DATA.data_root={folder}"]
     main(arguments(root, recipe, tmp_path / "pseudo", *words))
     for name in names:
         with Image.open(folder / name) as photograph, Image.open(tmp_path / f"pseudo/{Path(name).stem}.png") as mask:
@@ -110,7 +110,7 @@ def test_photographs_of_every_kind_get_masks_of_their_size(
 
 
 def test_no_region_survives(root: Path, tmp_path: Path) -> None:
-    words = arguments(root, "image", tmp_path / "pseudo", "DATA.min_area=50000")
+    words = arguments(root, "objects", tmp_path / "pseudo", "DATA.min_area=50000")
     with pytest.raises(UserError, match=r"no pseudo region survives.*DATA\.min_area \(50000\).*region_rule \(border\)"):
         main(words)
 
@@ -134,7 +134,7 @@ def test_more_clusters_than_features(root: Path, tmp_path: Path) -> None:
 )
 def test_mistakes_are_one_line(root: Path, tmp_path: Path, changes: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message) as mistake:
-        main(arguments(root, "image", tmp_path / "pseudo", *changes))
+        main(arguments(root, "objects", tmp_path / "pseudo", *changes))
     assert "\n" not in str(mistake.value)
     assert not (tmp_path / "pseudo").exists()
 

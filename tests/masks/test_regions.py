@@ -108,14 +108,19 @@ def test_region_rows() -> None:
     labels[5:15, 5:15] = 3
     labels[20:35, 20:35] = 1
     features = np.random.default_rng(0).normal(size=(4, 5, 5)).astype(np.float32)
-    rows = region_rows(labels, features, row=7, by_id=True, objects=RegionFilter(min_area=50, rule="border"))
+    rows = region_rows(labels, features, row=7, objects=RegionFilter(min_area=50, rule="border"))
     assert rows["image"].tolist() == [7, 7]
     assert rows["region"].tolist() == rows["group"].tolist() == [1, 3]
     assert rows["area"].tolist() == [225, 100]
     assert rows["embedding"].dtype == np.float16
     assert np.allclose(np.linalg.norm(rows["embedding"].astype(np.float32), axis=1), 1, atol=1e-3)
-    alone = region_rows(labels, features, row=7, by_id=False, objects=RegionFilter(min_area=50, rule="border"))
-    assert alone["group"].tolist() == [0, 0]
+
+
+def test_an_id_can_be_background_wherever_it_lies() -> None:
+    mask = _mask(40, 40)
+    mask[5:15, 5:15] = 3
+    mask[20:35, 20:35] = 1
+    assert kept_regions(mask, RegionFilter(min_area=50, rule="border", background=1)) == [3]
 
 
 def test_a_pixel_may_stand_for_several_of_the_file() -> None:
@@ -123,9 +128,9 @@ def test_a_pixel_may_stand_for_several_of_the_file() -> None:
     labels[5:15, 5:15] = 1
     features = np.ones((4, 5, 5), dtype=np.float32)
     objects = RegionFilter(min_area=250, rule="border")
-    rows = region_rows(labels, features, row=0, by_id=True, objects=objects, pixel_area=2.5)
+    rows = region_rows(labels, features, row=0, objects=objects, pixel_area=2.5)
     assert (rows["region"].tolist(), rows["area"].tolist()) == ([1], [250])
-    assert len(region_rows(labels, features, row=0, by_id=True, objects=objects, pixel_area=2.4)["region"]) == 0
+    assert len(region_rows(labels, features, row=0, objects=objects, pixel_area=2.4)["region"]) == 0
 
 
 def test_an_image_without_regions_gives_no_rows() -> None:
@@ -133,7 +138,6 @@ def test_an_image_without_regions_gives_no_rows() -> None:
         _mask(),
         np.ones((4, 5, 5), dtype=np.float32),
         row=0,
-        by_id=True,
         objects=RegionFilter(min_area=1, rule="border"),
     )
     assert rows["embedding"].shape == (0, 4)

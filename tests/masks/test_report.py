@@ -43,7 +43,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="module", params=["global", "image"])
+@pytest.fixture(scope="module", params=["global", "objects"])
 def made(request: pytest.FixtureRequest, labelled: Path) -> Path:
     """A complete pseudo folder, called as its recipe."""
     folder = labelled / request.param
@@ -104,7 +104,7 @@ def test_figures_are_those_of_a_loop_over_regions(made: Path, labelled: Path) ->
 def test_clusters_are_counted_where_ids_mean_the_same_everywhere(made: Path, labelled: Path) -> None:
     main(_words(labelled, made))
     figures = read_json(made / "report.json")
-    if made.name == "image":
+    if made.name == "objects":
         assert list(figures["clusters"]) == list(figures["clustering"]) == ["left_out"]
         return
     pixels = np.zeros(256, dtype=int)

@@ -15,7 +15,7 @@ from util.settings import differences
 IMAGES = ImageList(Path("nowhere"), ("photo.jpg",), (None,), "digest", Path("list.txt"))
 
 
-@pytest.mark.parametrize("recipe", ["global", "image"])
+@pytest.mark.parametrize("recipe", ["global", "objects"])
 def test_training_asks_for_what_is_recorded(recipe: str) -> None:
     config = load_config("pascal", "ssl_mobilenetv2", [f"Cluster.recipe={recipe}", "weights=nowhere.pth"])
     assert differences(manifest_settings(config, IMAGES), pseudo_settings(config, IMAGES)) == []
