@@ -116,7 +116,9 @@ def test_photographs_with_novel_classes_stay_unless_they_are_dropped(data: list[
 def test_k_is_one_value_for_making_and_for_using_pseudo_masks(compat: str) -> None:
     images = ImageList(Path("nowhere"), ("photo.jpg",), (None,), "digest", Path("list.txt"))
     for dataset, k in (("pascal", 30), ("coco", 50)):
-        config = load_config(dataset, "ssl_resnet50", ["weights=nowhere.pth", f"TRAIN.compat={compat}"])
+        config = load_config(
+            dataset, "ssl_resnet50", ["weights=nowhere.pth", "Cluster.recipe=global", f"TRAIN.compat={compat}"]
+        )
         assert manifest_settings(config, images)["cluster_num"] == pseudo_settings(config, images)["cluster_num"] == k
 
 

@@ -266,7 +266,7 @@ def test_choice_of_the_experiment(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "stride"),
     [
-        ([], 32),
+        (["Cluster.recipe=global"], 32),
         (["extractor=timm:resnet50", "Cluster.recipe=global"], 32),
         (["extractor=timm:resnet50", "Cluster.recipe=global", "Cluster.cluster_size=257"], 16),
         (["extractor=timm:resnet50", "Cluster.recipe=global", "Cluster.cluster_size=129"], 8),
