@@ -26,7 +26,7 @@ class RegionTable:
     """R regions, row by row.
 
     ``image``, ``region``, ``group``, ``area``: int32 (R,), the row in ``images.txt``, the id in the image's PNG, the
-    id, the pixels. ``embedding``: float16 (R, D), unit length.
+    group that supports are drawn from (regions of one id), the pixels. ``embedding``: float16 (R, D), unit length.
     """
 
     image: np.ndarray
