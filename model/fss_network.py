@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from model.backbone import Backbone, build_backbone
 from model.contrast import episode_contrast
 from model.feature_cache import FeatureCache
-from model.features import EpisodeFeatures, episode_features, masked_average
+from model.features import EpisodeFeatures, EpisodeMasks, episode_features, masked_average
 from model.hamming_clustering import Assign, HammingClustering, PublishedHammingClustering, one_by_one
 from model.layers import Merge
 from model.pointwise import PointwiseConvolution
@@ -108,15 +108,26 @@ class FSSModel(nn.Module, SharedModel):
         features, masks = episode_features(
             self.backbone, query_image, support_images, support_masks, query_padding, support_padding
         )
-        contrast = None if self.contrast_scale is None else self.contrast_scale * episode_contrast(features, masks)
+        residual = self._residual(features, masks)
         query, support = self._merged(features, masks.share)
         del features
         prototypes, absent = self.support_prototypes(support, masks.objects, masks.support_padding, self._assign())
         attended = self.query_transformer(query, masks.query_padding, prototypes, absent)
         logits = self.classifier(attended)
-        if contrast is not None:
-            logits = logits + torch.cat([-contrast, contrast], dim=1)
+        if residual is not None:
+            logits = logits + residual
         return F.interpolate(widened(logits), query_image.shape[-2:], mode="bilinear", align_corners=True)
+
+    def _residual(self, features: EpisodeFeatures, masks: EpisodeMasks) -> Tensor | None:
+        """What comparing pixels with the support adds to the logits, (B, 2, h, w).
+
+        K shots are K looks at the object: the contrast is that much surer, and weighs sqrt(K) times as much.
+        """
+        if self.contrast_scale is None:
+            return None
+        shots = masks.share.shape[1]
+        contrast = self.contrast_scale * shots**0.5 * episode_contrast(features, masks)
+        return torch.cat([-contrast, contrast], dim=1)
 
     def _merged(self, features: EpisodeFeatures, share: Tensor) -> tuple[Tensor, Tensor]:
         """Query (B, C, h, w) and supports (B, K, C, h', w'), each told the prototype (SPEC sections 2 to 4).

@@ -116,10 +116,12 @@ def test_an_episode_does_not_depend_on_its_batch() -> None:
     torch.testing.assert_close(together[1:2], alone, rtol=1e-4, atol=1e-5)
 
 
-def test_untrained_network_with_contrast_residual_is_the_nearest_method() -> None:
-    model, episode = tiny_model(contrast_residual=True), random_episode()
+@pytest.mark.parametrize(("shots", "weight"), [(1, 15), (4, 30)])
+def test_untrained_network_with_contrast_residual_is_the_nearest_method(shots: int, weight: float) -> None:
+    """More shots make the contrast surer: it weighs by the root of their number."""
+    model, episode = tiny_model(contrast_residual=True), random_episode(shots=shots)
     nearest = Baseline("nearest", tiny_backbone())(*episode)
-    torch.testing.assert_close(model(*episode), 15 * nearest, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model(*episode), weight * nearest, rtol=1e-4, atol=1e-5)
 
 
 def test_support_self_attention_changes_the_result() -> None:
