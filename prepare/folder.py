@@ -6,9 +6,7 @@ The photographs and masks stay where they are: the dataset holds links to them (
 from __future__ import annotations
 
 import argparse
-import filecmp
 import re
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,10 +18,11 @@ from tqdm import tqdm
 
 from episodes.lists import write_list
 from prepare.folder_config import DatasetFacts, check_config, write_config
+from prepare.links import link_all
 from util.arguments import share, whole_number
 from util.device import available_cores
 from util.errors import UserError
-from util.files import PROJECT, atomic_write
+from util.files import PROJECT
 from util.images import IMAGE_SUFFIXES, read_image, read_label
 from util.logging import logger
 from util.seed import python_random
@@ -78,11 +77,7 @@ def run(arguments: argparse.Namespace) -> None:
     check_config(dataset)
     entries = [(photograph.image, photograph.image_entry) for photograph in photographs]
     entries += [(item.mask, item.mask_entry) for item in photographs if item.mask and item.mask_entry]
-    for source, entry in entries:
-        _check_free(source, root / entry)
-
-    for source, entry in tqdm(entries, desc="links", unit="file"):
-        _link(source, root / entry)
+    link_all([(source, root / entry) for source, entry in entries])
     splits = _split(photographs, arguments.val_share, arguments.seed)
     for split, members in splits.items():
         write_list(lists / f"{split}.txt", [(member.image_entry, member.mask_entry) for member in members])
@@ -207,20 +202,6 @@ def _count_classes(labels: frozenset[int], masks: Path | None, wanted: int | Non
     if wanted is not None and highest > wanted:
         raise UserError(f"{masks}: the masks go up to class {highest}, --classes says {wanted}")
     return wanted or highest
-
-
-def _check_free(source: Path, target: Path) -> None:
-    """Links are replaced; a file is, too, if it is a copy of the same source."""
-    if target.exists() and not target.is_symlink() and not filecmp.cmp(source, target):
-        raise UserError(f"{target}: holds something else than {source}; remove it or choose another --root")
-
-
-def _link(source: Path, target: Path) -> None:
-    with atomic_write(target) as temporary:
-        try:
-            temporary.symlink_to(source.resolve())
-        except (OSError, NotImplementedError):
-            shutil.copy2(source, temporary)
 
 
 def _split(photographs: Sequence[_Photograph], val_share: float, seed: int) -> dict[str, list[_Photograph]]:

@@ -6,18 +6,13 @@ It needs no download: it is for demonstrations, for tests and for trying changes
 from __future__ import annotations
 
 import argparse
-import signal
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
-from tqdm import tqdm
-
 from episodes.lists import write_list
 from prepare.shapes_scene import CLASSES, draw_scene
+from prepare.workers import for_each
 from util.arguments import whole_number
 from util.device import available_cores
 from util.errors import UserError
@@ -73,8 +68,7 @@ def run(arguments: argparse.Namespace) -> None:
     missing = [scene for scenes in splits.values() for scene in scenes if not _is_drawn(root, scene)]
     if missing:
         draw = partial(_draw, root, arguments.size)
-        for _ in tqdm(_map(draw, missing, arguments.workers), total=len(missing), desc="shapes", unit="image"):
-            pass
+        for_each(draw, missing, workers=arguments.workers, title="shapes")
     for split, scenes in splits.items():
         write_list(arguments.lists / f"{split}.txt", [(scene.image, scene.label) for scene in scenes])
     done = "complete" if missing else "already complete"
@@ -103,20 +97,6 @@ def _claim(root: Path, settings: dict[str, int]) -> None:
 def _is_drawn(root: Path, scene: _Scene) -> bool:
     """Whether both files are there; they are written whole, the label last."""
     return (root / scene.label).is_file() and (root / scene.image).is_file()
-
-
-def _map(draw: partial[None], scenes: list[_Scene], workers: int) -> Iterator[None]:
-    if workers == 1:
-        yield from map(draw, scenes)
-        return
-    with ProcessPoolExecutor(min(workers, len(scenes)), initializer=_start_worker) as pool:
-        yield from pool.map(draw, scenes, chunksize=8)
-
-
-def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and the cores to the other workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(0)
 
 
 def _draw(root: Path, size: int, scene: _Scene) -> None:

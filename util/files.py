@@ -37,6 +37,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk is met where no name is known
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

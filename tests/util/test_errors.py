@@ -1,0 +1,75 @@
+"""How a command ends: exit codes, and one line for what a user can mend."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from util.errors import UserError, run_command
+from util.files import atomic_write, write_text
+
+
+def end(main: Callable[[], object], *arguments: str) -> int | str | None:
+    def command(_: list[str]) -> None:
+        main()
+
+    with pytest.raises(SystemExit) as exit_:
+        run_command(command, list(arguments))
+    return exit_.value.code
+
+
+def raising(error: BaseException) -> Callable[[], object]:
+    def main() -> None:
+        raise error
+
+    return main
+
+
+def test_a_mistake_of_the_user(capsys: pytest.CaptureFixture[str]) -> None:
+    assert end(raising(UserError("a.txt: not found"))) == 2
+    assert capsys.readouterr().err == "error: a.txt: not found\n"
+    assert end(raising(UserError("a.txt: not found")), "--debug") == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:
+    assert end(raising(KeyboardInterrupt())) == 130
+    assert capsys.readouterr().err == "interrupted: the same command continues from here\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_full_disk_names_the_file_and_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def fill() -> None:
+        with atomic_write(tmp_path / "a.txt") as temporary:
+            temporary.symlink_to("/dev/full")
+            temporary.write_text("too much")
+
+    assert end(fill) == 2
+    expected = f"error: {tmp_path / 'a.txt'}: No space left on device; make room and type the same command again\n"
+    assert capsys.readouterr().err == expected
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_that_may_not_be_touched(capsys: pytest.CaptureFixture[str]) -> None:
+    assert end(raising(PermissionError(errno.EACCES, os.strerror(errno.EACCES), "source", None, "target"))) == 2
+    assert capsys.readouterr().err == "error: target: Permission denied; allow it or choose another place\n"
+    assert end(raising(OSError(errno.EROFS, os.strerror(errno.EROFS)))) == 2
+    assert capsys.readouterr().err == "error: Read-only file system; choose another place\n"
+
+
+def test_a_file_where_a_folder_should_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert end(lambda: write_text(tmp_path / "file" / "a.txt", "")) == 2
+    assert "file: File exists; a folder is needed here; remove it or choose another place" in capsys.readouterr().err
+    assert end(lambda: write_text(tmp_path / "file" / "b" / "a.txt", "")) == 2
+    assert "b: Not a directory; a folder is needed above it; choose another place" in capsys.readouterr().err
+
+
+def test_a_defect_keeps_its_traceback() -> None:
+    for error in (ValueError("ours"), FileNotFoundError(errno.ENOENT, "No such file", "a.txt"), OSError("no number")):
+        with pytest.raises(type(error)):
+            end(raising(error))
