@@ -16,12 +16,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from episodes.lists import ImageList, read_list, write_list
+from episodes.lists import read_list, write_list
+from prepare.benchmark import Benchmark
 from prepare.coco_annotations import AnnotatedImage, Instances, read_instances
 from prepare.coco_classes import number_classes
 from prepare.coco_masks import draw_label
-from prepare.links import link_all
-from prepare.subset import draw_rows
+from prepare.links import is_made, link_all
+from prepare.subset import write_shares
 from prepare.workers import for_each
 from util.arguments import whole_number
 from util.device import available_cores
@@ -34,21 +35,11 @@ from util.settings import differences
 # Part of the manifest: to be raised when the same annotations come to mean other labels.
 _VERSION = 1
 _FOLDERS = ("train2014", "train2017", "val2014", "val2017")
-_PERCENTS = (5, 10, 20)
-_SUBSET_SEED = 123
-_PNG_END = b"IEND\xaeB`\x82"
-
-
-class _Benchmark(NamedTuple):
-    """A list of the benchmark: how many images, and the digest of their ids where it is known."""
-
-    size: int
-    digest: str | None
 
 
 _BENCHMARK = {
-    "train": _Benchmark(82081, None),
-    "val": _Benchmark(40137, "6f65de2c151265166b98f2202c9822d6a81f607f2c39e39c01d279d9de690c1a"),
+    "train": Benchmark(82081, None),
+    "val": Benchmark(40137, "6f65de2c151265166b98f2202c9822d6a81f607f2c39e39c01d279d9de690c1a"),
 }
 
 
@@ -168,7 +159,7 @@ def _check_labels(root: Path, split: str, settings: dict[str, Any]) -> None:
 
 def _draw_all(draw: Callable[[_Picture], None], root: Path, pictures: Sequence[_Picture], workers: int) -> None:
     """Draw the labels that are not there yet."""
-    missing = [picture for picture in pictures if not _is_whole(root / picture.label)]
+    missing = [picture for picture in pictures if not is_made(root / picture.label)]
     if missing:
         for_each(draw, missing, workers=workers, title=f"{pictures[0].split} labels")
     folder = (root / pictures[0].label).parent
@@ -176,16 +167,6 @@ def _draw_all(draw: Callable[[_Picture], None], root: Path, pictures: Sequence[_
         left_over.unlink()
     drawn = any((root / picture.label).is_file() for picture in missing)
     logger.info("%s: %s", folder, "complete" if drawn else "already complete")
-
-
-def _is_whole(label: Path) -> bool:
-    """Whether a PNG is there to its end: a renamed file can lack its bytes after a power cut."""
-    try:
-        with label.open("rb") as stream:
-            stream.seek(-len(_PNG_END), os.SEEK_END)
-            return stream.read() == _PNG_END
-    except OSError:
-        return False
 
 
 def _draw(root: Path, classes: Mapping[int, int], crowd: str, picture: _Picture) -> None:
@@ -211,17 +192,6 @@ def _write_lists(lists: Path, root: Path, split: str, instances: Instances) -> N
     list_file = lists / f"{split}.txt"
     write_list(list_file, labelled)
     images = read_list(list_file, root, need_labels=True)
-    logger.info("%s: %s", list_file, _compare(images, _BENCHMARK[split]))
-    for percent in _PERCENTS if split == "train" else ():
-        rows = draw_rows(images, percent, _SUBSET_SEED)
-        if rows:
-            write_list(lists / f"train_{percent}.txt", [(images.images[row], images.labels[row]) for row in rows])
-
-
-def _compare(images: ImageList, benchmark: _Benchmark) -> str:
-    count = f"{len(images):,} images"
-    if len(images) != benchmark.size:
-        return f"{count}, not the benchmark's list, which has {benchmark.size:,}"
-    if images.digest == benchmark.digest:
-        return f"{count}, exactly the benchmark's list"
-    return f"{count}, as many as the benchmark's list has" + (", but others" if benchmark.digest else "")
+    if split == "train":
+        write_shares(images)
+    logger.info("%s: %s", list_file, _BENCHMARK[split].compare([Path(image).stem for image in images.images]))

@@ -1,17 +1,29 @@
-"""Files of a dataset that stay where they are: links to them, copies where links fail."""
+"""Files of a dataset: which are there, and links to those that stay where they are (copies where links fail)."""
 
 from __future__ import annotations
 
 import filecmp
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
 from util.errors import UserError
-from util.files import atomic_write
+from util.files import link_or_copy
+
+_PNG_END = b"IEND\xaeB`\x82"
+
+
+def is_made(path: Path) -> bool:
+    """Whether an image or label is there and whole (after a power cut a file may be there and empty)."""
+    if not path.is_file():
+        return False
+    if path.suffix != ".png":
+        return path.stat().st_size > 0
+    with path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - len(_PNG_END)))
+        return stream.read() == _PNG_END
 
 
 def link_all(pairs: Sequence[tuple[Path, Path]]) -> None:
@@ -26,18 +38,10 @@ def link_all(pairs: Sequence[tuple[Path, Path]]) -> None:
             raise UserError(f"{target}: holds something else than {source}; remove it or choose another --root")
     if missing:
         for source, target in tqdm(missing, desc="links", unit="file"):
-            _link(source, target)
+            link_or_copy(source, target)
 
 
 def _is_there(source: Path, target: Path) -> bool:
     if not target.is_file():
         return False
     return os.path.samefile(source, target) or (not target.is_symlink() and filecmp.cmp(source, target))
-
-
-def _link(source: Path, target: Path) -> None:
-    with atomic_write(target) as temporary:
-        try:
-            temporary.symlink_to(source.resolve())
-        except (OSError, NotImplementedError):
-            shutil.copy2(source, temporary)

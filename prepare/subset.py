@@ -15,6 +15,9 @@ from util.errors import UserError
 from util.logging import logger
 from util.seed import python_random
 
+# Percent of a training list.
+SHARES = (5, 10, 20)
+_SEED = 123
 _VOID = 255
 
 
@@ -25,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--percent", type=_percent, required=True, help="of the list that is kept, like 20 or 0.5")
     parser.add_argument("--shots", type=whole_number(1), default=5, help="warn where a class has fewer and a query")
     parser.add_argument("--min-area", type=whole_number(1), default=2048, help="of an object, DATA.min_area")
-    parser.add_argument("--seed", type=whole_number(0), default=123, help="another seed, other images (%(default)s)")
+    parser.add_argument("--seed", type=whole_number(0), default=_SEED, help="another seed, other images (%(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -34,13 +37,29 @@ def run(arguments: argparse.Namespace) -> None:
     Raises ``UserError`` for a list that cannot be read, or of which nothing is left.
     """
     images = read_list(arguments.list, arguments.root, need_labels=True)
-    rows = draw_rows(images, arguments.percent, arguments.seed)
+    rows = write_subset(images, arguments.percent, arguments.seed)
+    _warn_of_rare_classes(label_areas(images), rows, shots=arguments.shots, min_area=arguments.min_area)
+
+
+def write_subset(images: ImageList, percent: float, seed: int) -> list[int]:
+    """Write ``LIST_PERCENT.txt`` beside the list that ``images`` was read from; returns the rows it holds, rising.
+
+    Raises ``UserError`` when nothing is left.
+    """
+    rows = draw_rows(images, percent, seed)
     if not rows:
-        raise UserError(f"--percent {arguments.percent:g}: nothing is left of {len(images)} images")
-    path = arguments.list.with_name(f"{arguments.list.stem}_{arguments.percent:g}{arguments.list.suffix}")
+        raise UserError(f"--percent {percent:g}: nothing is left of {len(images)} images")
+    path = images.list_file.with_name(f"{images.list_file.stem}_{percent:g}{images.list_file.suffix}")
     write_list(path, [(images.images[row], images.labels[row]) for row in rows])
     logger.info("%s: %d of %d images", path, len(rows), len(images))
-    _warn_of_rare_classes(label_areas(images), rows, shots=arguments.shots, min_area=arguments.min_area)
+    return rows
+
+
+def write_shares(images: ImageList) -> None:
+    """Write the subsets that papers use beside the training list, but those of a small list that would be empty."""
+    for percent in SHARES:
+        if draw_rows(images, percent, _SEED):
+            write_subset(images, percent, _SEED)
 
 
 def draw_rows(images: ImageList, percent: float, seed: int) -> list[int]:

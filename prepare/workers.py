@@ -17,23 +17,29 @@ from tqdm import tqdm
 from util.errors import UserError
 
 _Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 def for_each(function: Callable[[_Item], None], items: Sequence[_Item], *, workers: int, title: str) -> None:
     """Call ``function`` with each item, in ``workers`` processes (one: in this one), under a progress bar.
 
-    What a process raises is raised here, and no item is started after that; ``UserError`` when one is killed.
+    Raises what ``process_map`` raises.
     """
-    for _ in tqdm(_map(function, items, workers), total=len(items), desc=title, unit="image"):
+    for _ in tqdm(process_map(function, items, workers), total=len(items), desc=title, unit="image"):
         pass
 
 
-def _map(function: Callable[[_Item], None], items: Sequence[_Item], workers: int) -> Iterator[None]:
-    if workers == 1:
+def process_map(function: Callable[[_Item], _Result], items: Sequence[_Item], workers: int) -> Iterator[_Result]:
+    """``function`` of each item, in their order, by at most ``workers`` processes (1: by this one).
+
+    What a process raises is raised here, and no item is started after that; ``UserError`` when one is killed.
+    """
+    workers = min(workers, len(items))
+    if workers <= 1:
         yield from map(function, items)
         return
     try:
-        with ProcessPoolExecutor(min(workers, len(items)), initializer=_start_worker) as pool:
+        with ProcessPoolExecutor(workers, initializer=_start_worker) as pool:
             yield from pool.map(function, items, chunksize=8)
     except BrokenProcessPool:
         raise UserError(

@@ -10,6 +10,7 @@ from collections.abc import Callable
 _ADVICE = {
     errno.ENOSPC: "make room and type the same command again",
     errno.EDQUOT: "make room and type the same command again",
+    errno.EFBIG: "allow files of its size and type the same command again",
     errno.EACCES: "allow it or choose another place",
     errno.EPERM: "allow it or choose another place",
     errno.EROFS: "choose another place",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,13 +36,37 @@ def atomic_write(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk is met where no name is known
-        raise
+        with name_errors(path):
+            yield temporary
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def name_errors(path: Path) -> Iterator[None]:
+    """Let an ``OSError`` of the block name ``path`` where it names no file, like one of a write to an open file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make ``target`` a link to ``source``, or a copy of it where links fail; atomically."""
+    with atomic_write(target) as temporary:
+        try:
+            temporary.symlink_to(source.resolve())
+        except (OSError, NotImplementedError):
+            shutil.copy2(source, temporary)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write ``data`` atomically."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -79,9 +104,9 @@ def digest_lines(lines: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def digest_file(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes."""
-    digest = hashlib.sha256()
+def digest_file(path: Path, algorithm: str = "sha256") -> str:
+    """SHA-256 (hex) of a file's bytes, or the digest by another algorithm of hashlib."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)
     with path.open("rb") as stream:
         while block := stream.read(1 << 20):
             digest.update(block)

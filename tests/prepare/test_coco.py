@@ -22,7 +22,8 @@ from PIL import Image
 
 from episodes.lists import read_list
 from prepare.__main__ import main
-from prepare.coco import _BENCHMARK, _Benchmark
+from prepare.benchmark import Benchmark
+from prepare.coco import _BENCHMARK
 from tests.prepare.small_coco import (
     CATEGORIES,
     HEIGHT,
@@ -88,8 +89,8 @@ def test_layout_labels_and_lists(coco: Path, capsys: pytest.CaptureFixture[str])
     # A fifth of four images is none.
     assert sorted(path.name for path in (coco.parent / "lists" / "coco").iterdir()) == ["train.txt", "val.txt"]
     log = capsys.readouterr().err
-    assert "lists/coco/train.txt: 4 images, not the benchmark's list, which has 82,081" in log
-    assert "lists/coco/val.txt: 4 images, not the benchmark's list, which has 40,137" in log
+    assert "lists/coco/train.txt: 4 images, 82,077 fewer than the benchmark's 82,081" in log
+    assert "lists/coco/val.txt: 4 images, 40,133 fewer than the benchmark's 40,137" in log
 
 
 def test_crowds_can_be_ignored(coco: Path) -> None:
@@ -104,15 +105,15 @@ def test_the_benchmarks_lists_are_recognised(
 ) -> None:
     ids = "".join(f"COCO_val2014_{number:012d}\n" for number in (1, 2, 3, 4))
     digest = hashlib.sha256(ids.encode()).hexdigest()
-    monkeypatch.setitem(_BENCHMARK, "train", _Benchmark(4, None))
-    monkeypatch.setitem(_BENCHMARK, "val", _Benchmark(4, digest))
+    monkeypatch.setitem(_BENCHMARK, "train", Benchmark(4, None))
+    monkeypatch.setitem(_BENCHMARK, "val", Benchmark(4, digest))
     prepare(coco)
     log = capsys.readouterr().err
-    assert "train.txt: 4 images, as many as the benchmark's list has" in log
-    assert "val.txt: 4 images, exactly the benchmark's list" in log
-    monkeypatch.setitem(_BENCHMARK, "val", _Benchmark(4, "another"))
+    assert "train.txt: 4 images, as many as the benchmark's" in log
+    assert "val.txt: 4 images, exactly the benchmark's" in log
+    monkeypatch.setitem(_BENCHMARK, "val", Benchmark(4, "another"))
     prepare(coco)
-    assert "val.txt: 4 images, as many as the benchmark's list has, but others" in capsys.readouterr().err
+    assert "val.txt: 4 images, as many as the benchmark's, but others" in capsys.readouterr().err
 
 
 def test_shares_of_the_training_list(coco: Path) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from prepare.links import link_all
+from prepare.links import is_made, link_all
 from util.errors import UserError
+from util.images import write_label
 
 
 def test_links_are_made_and_then_left_alone(tmp_path: Path) -> None:
@@ -43,3 +45,21 @@ def test_a_copy_is_left_and_another_file_refused_before_anything_is_written(tmp_
     with pytest.raises(UserError, match=r"other\.jpg: holds something else than .*source\.jpg; remove it or choose"):
         link_all([(source, tmp_path / "target.jpg"), (source, other)])
     assert other.read_text() == "else!" and not (tmp_path / "target.jpg").exists()
+
+
+def test_files_are_whole_or_not_made(tmp_path: Path) -> None:
+    image, label = tmp_path / "image.jpg", tmp_path / "label.png"
+    assert not is_made(image) and not is_made(label)
+    write_label(label, np.zeros((5, 6), dtype=np.uint8))
+    assert is_made(label)
+    data = label.read_bytes()
+    for length in (0, 5, 12, len(data) // 2, len(data) - 1):
+        label.write_bytes(data[:length])
+        assert not is_made(label)
+    image.touch()
+    assert not is_made(image)
+    image.write_bytes(b"x")
+    assert is_made(image)
+    image.unlink()
+    image.symlink_to(tmp_path / "gone.jpg")
+    assert not is_made(image)

@@ -8,12 +8,14 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from prepare.workers import for_each
+from prepare.workers import for_each, process_map
 from util.errors import UserError
 from util.files import write_text
 
@@ -35,6 +37,21 @@ def write_slowly(folder: Path, number: int) -> None:
 
 def be_killed(number: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def square(number: int) -> int:
+    return number**2
+
+
+def sleep_long(folder: Path, number: int) -> None:
+    (folder / f"{os.getpid()}").touch()
+    time.sleep(60)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 9])
+def test_results_come_in_order(workers: int) -> None:
+    assert list(process_map(square, range(5), workers)) == [0, 1, 4, 9, 16]
+    assert list(process_map(square, [], workers)) == []
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -71,3 +88,43 @@ def test_ctrl_c_lets_processes_finish_what_they_write(tmp_path: Path) -> None:
     assert not multiprocessing.active_children()
     assert all(path.read_text() == path.stem for path in tmp_path.iterdir())
     assert len(list(tmp_path.iterdir())) < 2000
+
+
+def test_no_process_outlives_a_killed_one(tmp_path: Path) -> None:
+    parent = multiprocessing.get_context("fork").Process(target=_consume, args=(tmp_path,))
+    parent.start()
+    with _in_time():
+        while len(list(tmp_path.iterdir())) < 2:
+            time.sleep(0.01)
+    os.kill(parent.pid or 0, signal.SIGKILL)
+    parent.join()
+    workers = [int(path.name) for path in tmp_path.iterdir()]
+    with _in_time():
+        while any(_is_alive(worker) for worker in workers):
+            time.sleep(0.01)
+
+
+def _consume(folder: Path) -> None:
+    list(process_map(partial(sleep_long, folder), range(16), 2))
+
+
+def _is_alive(process: int) -> bool:
+    """Whether the process runs; one that nobody has waited for yet does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def _in_time() -> Iterator[None]:
+    """Fail, rather than wait forever."""
+
+    def fail(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(30)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)

@@ -1,12 +1,24 @@
 """util.files: whole files or none, digests, readable errors."""
 
+import errno
 import hashlib
 from pathlib import Path
 
 import pytest
 
 from util.errors import UserError
-from util.files import atomic_write, cache_folder, digest_file, digest_lines, read_json, write_json, write_text
+from util.files import (
+    atomic_write,
+    cache_folder,
+    digest_file,
+    digest_lines,
+    link_or_copy,
+    name_errors,
+    read_json,
+    write_bytes,
+    write_json,
+    write_text,
+)
 
 
 def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -33,6 +45,36 @@ def test_temporary_name_is_hidden_beside_the_file_and_keeps_its_suffix(tmp_path:
         assert temporary.suffix == ".png"
         assert temporary.name.startswith(".")
         assert not (tmp_path / "mask.png").exists()
+
+
+def test_errors_of_a_write_name_the_file(tmp_path: Path) -> None:
+    with pytest.raises(OSError) as error, atomic_write(tmp_path / "image.png"):
+        raise OSError(errno.ENOSPC, "full")
+    assert error.value.filename == str(tmp_path / "image.png")
+    with pytest.raises(OSError) as error, name_errors(tmp_path / "image.png"):
+        raise OSError(errno.ENOSPC, "full", "another")
+    assert error.value.filename == "another"
+
+
+def test_links_are_replaced_and_copies_made_where_links_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = tmp_path / "source.txt", tmp_path / "new" / "target.txt"
+    source.write_text("content")
+    for _ in range(2):
+        link_or_copy(source, target)
+        assert target.is_symlink() and target.resolve() == source
+    monkeypatch.setattr(Path, "symlink_to", _refuse)
+    link_or_copy(source, target)
+    assert not target.is_symlink() and target.read_text() == "content"
+
+
+def _refuse(*_: object) -> None:
+    raise OSError("no links on this disk")
+
+
+def test_bytes_come_back(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "new" / "file", b"\x00\xff")
+    assert (tmp_path / "new" / "file").read_bytes() == b"\x00\xff"
+    assert digest_file(tmp_path / "new" / "file", "md5") == hashlib.md5(b"\x00\xff").hexdigest()
 
 
 def test_json_comes_back(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """util.images: files that come back as they were, and odd or broken ones."""
 
 import io
+import resource
 from pathlib import Path
 
 import cv2
@@ -9,7 +10,17 @@ import pytest
 from PIL import ExifTags, Image
 
 from util.errors import UserError
-from util.images import image_size, read_image, read_label, voc_colours, write_image, write_label
+from util.images import (
+    complete_image_size,
+    decode_image,
+    decode_label,
+    image_size,
+    read_image,
+    read_label,
+    voc_colours,
+    write_image,
+    write_label,
+)
 
 
 @pytest.fixture
@@ -126,6 +137,40 @@ def test_truncated_png_is_refused(tmp_path: Path) -> None:
     (tmp_path / "label.png").write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match=r"label\.png: not a readable label"):
         read_label(tmp_path / "label.png")
+
+
+def test_files_in_memory_are_read_alike(tmp_path: Path, photograph: np.ndarray) -> None:
+    write_image(tmp_path / "image.jpg", photograph)
+    write_label(tmp_path / "label.png", photograph[..., 0])
+    image, label = (tmp_path / "image.jpg").read_bytes(), (tmp_path / "label.png").read_bytes()
+    assert np.array_equal(decode_image(image, "a name"), read_image(tmp_path / "image.jpg"))
+    assert np.array_equal(decode_label(label, "a name"), photograph[..., 0])
+    assert complete_image_size(image, "a name") == image_size(tmp_path / "image.jpg") == photograph.shape[:2]
+    for decode, data, problem in (
+        (decode_image, image[:-9], "truncated JPEG"),
+        (complete_image_size, image[:-9], "truncated JPEG"),
+        (complete_image_size, b"text", "not a readable image"),
+        (decode_label, label[:-40], "not a readable label"),
+        (decode_label, label[:8] + b"\0\0\0\x02IHDR" + label[16:], "not a readable label"),
+    ):
+        with pytest.raises(UserError, match=f"^a name: {problem}"):
+            decode(data, "a name")
+
+
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path, photograph: np.ndarray) -> None:
+    _, hard = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        for write, path, values in (
+            (write_image, tmp_path / "image.jpg", photograph),
+            (write_label, tmp_path / "label.png", photograph[..., 0]),
+        ):
+            with pytest.raises(OSError) as error:
+                write(path, values)
+            assert error.value.filename == str(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("read", [read_image, read_label, image_size])
