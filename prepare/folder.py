@@ -19,7 +19,7 @@ from tqdm import tqdm
 from episodes.lists import write_list
 from prepare.folder_config import DatasetFacts, check_config, write_config
 from prepare.links import link_all
-from util.arguments import share, whole_number
+from util.arguments import number_between, whole_number
 from util.device import available_cores
 from util.errors import UserError
 from util.files import PROJECT
@@ -55,7 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", required=True, help="what the dataset is called in the other commands")
     parser.add_argument("--root", type=Path, help="folder for the dataset (data/NAME)")
     parser.add_argument("--lists", type=Path, help="folder for the lists (lists/NAME)")
-    parser.add_argument("--val-share", type=share, default=0.2, help="part kept for testing, with masks (%(default)s)")
+    parser.add_argument(
+        "--val-share",
+        type=number_between(0, 1, "0.2"),
+        default=0.2,
+        help="part kept for testing, with masks (%(default)s)",
+    )
     parser.add_argument("--classes", type=whole_number(1, 254), help="object classes (the highest value in the masks)")
     parser.add_argument("--seed", type=whole_number(0), default=123, help="draws the test part (%(default)s)")
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from episodes.label_index import label_areas
 from episodes.lists import ImageList, read_list, write_list
-from util.arguments import whole_number
+from util.arguments import number_between, whole_number
 from util.errors import UserError
 from util.logging import logger
 from util.seed import python_random
@@ -25,7 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``python -m prepare subset``."""
     parser.add_argument("list", type=Path, metavar="LIST", help="training list, 'IMAGE LABEL' a line")
     parser.add_argument("--root", type=Path, required=True, help="what the list's names start from (DATA.data_root)")
-    parser.add_argument("--percent", type=_percent, required=True, help="of the list that is kept, like 20 or 0.5")
+    parser.add_argument(
+        "--percent", type=number_between(0, 100, "20"), required=True, help="of the list that is kept, like 20 or 0.5"
+    )
     parser.add_argument("--shots", type=whole_number(1), default=5, help="warn where a class has fewer and a query")
     parser.add_argument("--min-area", type=whole_number(1), default=2048, help="of an object, DATA.min_area")
     parser.add_argument("--seed", type=whole_number(0), default=_SEED, help="another seed, other images (%(default)s)")
@@ -82,13 +84,3 @@ def _warn_of_rare_classes(areas: np.ndarray, rows: Sequence[int], *, shots: int,
             "too few for episodes of %d shots, which take %d images with %d pixels of the class: class %s",
             *(shots, shots + 1, min_area, listing),
         )
-
-
-def _percent(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < 100:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number between 0 and 100, like 20")
-    return number

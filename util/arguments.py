@@ -32,12 +32,16 @@ def whole_number(minimum: int, maximum: int | None = None) -> Callable[[str], in
     return convert
 
 
-def share(text: str) -> float:
-    """An argparse ``type`` for a number between 0 and 1, both excluded."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number between 0 and 1, like 0.2")
-    return number
+def number_between(lower: float, upper: float, example: str) -> Callable[[str], float]:
+    """An argparse ``type`` for numbers between two bounds, both excluded; messages give the ``example``."""
+
+    def convert(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = lower
+        if not lower < number < upper:
+            raise argparse.ArgumentTypeError(f"'{text}' is not a number between {lower} and {upper}, like {example}")
+        return number
+
+    return convert
