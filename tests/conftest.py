@@ -1,8 +1,9 @@
-"""What all tests share: one thread, a cache folder of their own, no GPU tests without a GPU."""
+"""What all tests share: one thread, Ctrl-C, a cache folder of their own, no GPU tests without a GPU."""
 
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,6 +16,8 @@ from util.logging import logger
 
 def pytest_configure() -> None:
     torch.set_num_threads(1)
+    # A shell makes its background jobs deaf to Ctrl-C, and they their children: some tests press it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
