@@ -2,66 +2,96 @@
 
 from __future__ import annotations
 
-import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
 
 import numpy as np
 from tqdm import tqdm
 
 from episodes.episode import check_same_size
 from episodes.lists import ImageList
+from util.device import available_cores
 from util.errors import UserError
-from util.files import cache_folder, digest_lines, read_json, write_text
+from util.files import cache_folder, digest_lines, read_arrays, write_tensors
 from util.images import image_size, read_image, read_label
 
-_LABELS = 256
+# Images that a thread counts at a time: a task for each would take a gigabyte for a million images.
+_BLOCK = 64
 
 
-def label_areas(images: ImageList) -> np.ndarray:
-    """Pixels of each label value in each image: int32 (len(images), 256).
+@dataclass(frozen=True)
+class LabelAreas:
+    """An entry for each label value that occurs in an image: by image, then by value.
+
+    ``image`` int32, the row in the list; ``label`` uint8; ``area`` int32, pixels; all (entries,).
+    """
+
+    image: np.ndarray
+    label: np.ndarray
+    area: np.ndarray
+
+    def images_with(self, label: int, min_area: int = 1) -> np.ndarray:
+        """Rows of the images in which ``label`` covers ``min_area`` pixels, int32, rising."""
+        rows: np.ndarray = self.image[(self.label == label) & (self.area >= min_area)]
+        return rows
+
+
+def label_areas(images: ImageList) -> LabelAreas:
+    """Pixels of each label value in each image.
 
     Cached under a digest of the label files' paths, sizes and times. Raises ``UserError`` for a missing or
     unreadable label and for one of another size than its image.
     """
-    cache = cache_folder() / f"label-areas-{_digest(images)}.json"
+    cache = cache_folder() / f"label-areas-{_digest(images)}.safetensors"
     if cache.is_file():
-        return _unpack(read_json(cache), len(images))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        counts = pool.map(lambda index: _count(images, index), range(len(images)))
-        areas = np.stack(list(tqdm(counts, total=len(images), desc="label areas", unit="image")))
-    write_text(cache, json.dumps(_pack(areas)))
+        names = [field.name for field in fields(LabelAreas)]
+        return LabelAreas(**read_arrays(cache, names, remedy="delete it, it will be made again"))
+    areas = _count_all(images)
+    write_tensors(cache, vars(areas))
     return areas
 
 
 def _digest(images: ImageList) -> str:
+    root = images.root.absolute()
     lines = []
-    for index in range(len(images)):
-        path = images.label_path(index)
+    for label in images.label_names():
+        path = os.path.join(root, label)
         try:
-            status = path.stat()
+            status = os.stat(path)
         except FileNotFoundError:
             raise UserError(f"{path}: label not found; correct {images.list_file} or DATA.data_root") from None
-        lines.append(f"{path.absolute()} {status.st_size} {status.st_mtime_ns}")
+        lines.append(f"{path} {status.st_size} {status.st_mtime_ns}")
     return digest_lines(lines)
 
 
-def _count(images: ImageList, index: int) -> np.ndarray:
-    image_path, label_path = images.image_path(index), images.label_path(index)
+def _count_all(images: ImageList) -> LabelAreas:
+    rows = range(len(images))
+    blocks = [rows[start : start + _BLOCK] for start in range(0, len(images), _BLOCK)]
+    counted = []
+    with (
+        ThreadPoolExecutor(available_cores()) as pool,
+        tqdm(total=len(images), desc="label areas", unit="image") as progress,
+    ):
+        for block, entries in zip(blocks, pool.map(lambda block: _count_block(images, block), blocks), strict=True):
+            counted.append(entries)
+            progress.update(len(block))
+    image, label, area = np.concatenate(counted, axis=1)
+    return LabelAreas(image.astype(np.int32), label.astype(np.uint8), area.astype(np.int32))
+
+
+def _count_block(images: ImageList, rows: range) -> np.ndarray:
+    """Image, label and area of the entries of these images, int64 (3, entries)."""
+    areas = np.stack([_count(images, row) for row in rows])
+    row, label = np.nonzero(areas)
+    return np.stack([row + rows.start, label, areas[row, label]])
+
+
+def _count(images: ImageList, row: int) -> np.ndarray:
+    """Pixels of each of the 256 values."""
+    image_path, label_path = images.image_path(row), images.label_path(row)
     label = read_label(label_path)
     if label.shape != image_size(image_path):
         # The header does not know of an EXIF rotation, the decoded image does.
         check_same_size(image_path, read_image(image_path).shape[:2], label_path, label.shape)
-    return np.bincount(label.ravel(), minlength=_LABELS).astype(np.int32)
-
-
-def _pack(areas: np.ndarray) -> dict[str, list[int]]:
-    """Most of the table is zero: keep (image, label, area) of the rest."""
-    image, label = np.nonzero(areas)
-    return {"image": image.tolist(), "label": label.tolist(), "area": areas[image, label].tolist()}
-
-
-def _unpack(packed: dict[str, list[int]], count: int) -> np.ndarray:
-    areas = np.zeros((count, _LABELS), dtype=np.int32)
-    areas[packed["image"], packed["label"]] = packed["area"]
-    return areas
+    return np.bincount(label.ravel(), minlength=256)

@@ -42,8 +42,7 @@ class SupervisedEpisodes(Dataset[Episode]):
         void_is_padding: bool = False,
     ) -> None:
         areas = label_areas(images)
-        present = areas[:, list(classes)] >= min_area
-        present[areas[:, list(drop_classes)].any(axis=1)] = False
+        dropped = np.concatenate([[], *(areas.images_with(number) for number in drop_classes)])
         self.images = images
         self.classes = tuple(classes)
         self.shots = shots
@@ -51,12 +50,9 @@ class SupervisedEpisodes(Dataset[Episode]):
         self.transform = transform
         self.evaluation = evaluation
         self.void_is_padding = void_is_padding
-        self._present = present
-        self._images_of_class = {
-            number: np.flatnonzero(column) for number, column in zip(classes, present.T, strict=True)
-        }
+        self._images_of_class = [np.setdiff1d(areas.images_with(number, min_area), dropped) for number in classes]
         self._check_classes(min_area)
-        self._usable = np.flatnonzero(present.any(axis=1))
+        self._usable, self._first, self._class_positions = _by_image(self._images_of_class)
         self._order = QueryOrder(len(self._usable), seed)
 
     def __len__(self) -> int:
@@ -65,12 +61,14 @@ class SupervisedEpisodes(Dataset[Episode]):
 
     def __getitem__(self, key: EpisodeKey) -> Episode:
         epoch, index = key
-        position = index % len(self) if self.evaluation else self._order(epoch, index)
-        query = int(self._usable[position])
+        number = index % len(self) if self.evaluation else self._order(epoch, index)
+        query = int(self._usable[number])
         rng = python_random(self.seed, "episode", epoch, index)
-        class_id = self.classes[rng.choice(np.flatnonzero(self._present[query]))]
+        position = self._class_positions[rng.choice(range(self._first[number], self._first[number + 1]))]
+        class_id = self.classes[position]
+        candidates = self._images_of_class[position]
         # One more than needed, because the query may be among them.
-        drawn = rng.sample(self._images_of_class[class_id].tolist(), self.shots + 1)
+        drawn = candidates[rng.sample(range(len(candidates)), self.shots + 1)].tolist()
         supports = [row for row in drawn if row != query][: self.shots]
         return build_episode(
             self._example(query, class_id),
@@ -87,11 +85,27 @@ class SupervisedEpisodes(Dataset[Episode]):
         return Example(self.images.image_path(row), self.images.label_path(row), class_id)
 
     def _check_classes(self, min_area: int) -> None:
-        counts = {number: len(rows) for number, rows in self._images_of_class.items()}
-        poor = [f"class {number} has {count}" for number, count in counts.items() if count <= self.shots]
+        counts = [len(rows) for rows in self._images_of_class]
+        poor = [
+            f"class {number} has {count}"
+            for number, count in zip(self.classes, counts, strict=True)
+            if count <= self.shots
+        ]
         if poor:
             raise UserError(
                 f"{self.images.list_file}: {self.shots} shots need {self.shots + 1} images of every class with "
                 f"{min_area} pixels of it, but {', '.join(poor)}; use a longer list, fewer shots (TRAIN.shot) or a "
                 "smaller DATA.min_area"
             )
+
+
+def _by_image(images_of_class: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The other way round: images that have a class, rising; where each one's classes start; positions of classes.
+
+    Image i of the first has the classes at the positions ``third[second[i] : second[i + 1]]``, which rise.
+    """
+    image = np.concatenate(images_of_class)
+    position = np.repeat(np.arange(len(images_of_class)), [len(rows) for rows in images_of_class])
+    order = np.argsort(image, kind="stable")
+    usable, first = np.unique(image[order], return_index=True)
+    return usable, np.append(first, len(order)), position[order]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from episodes.label_index import label_areas
+from episodes.label_index import LabelAreas, label_areas
 from episodes.lists import ImageList, read_list, write_list
 from util.arguments import number_between, whole_number
 from util.errors import UserError
@@ -74,10 +74,11 @@ def draw_rows(images: ImageList, percent: float, seed: int) -> list[int]:
     return sorted(order[: int(len(images) * percent / 100)])
 
 
-def _warn_of_rare_classes(areas: np.ndarray, rows: Sequence[int], *, shots: int, min_area: int) -> None:
-    """``areas`` (n, 256) of the whole list, ``rows`` of the subset: names classes that the list has, and it hardly."""
-    counts = (areas[rows] >= min_area).sum(axis=0)
-    rare = [number for number in range(1, _VOID) if areas[:, number].any() and counts[number] <= shots]
+def _warn_of_rare_classes(areas: LabelAreas, rows: Sequence[int], *, shots: int, min_area: int) -> None:
+    """``areas`` of the whole list, ``rows`` of the subset: names classes that the list has, and it hardly."""
+    kept = np.isin(areas.image, rows) & (areas.area >= min_area)
+    counts = np.bincount(areas.label[kept], minlength=256)
+    rare = [number for number in np.unique(areas.label) if 0 < number < _VOID and counts[number] <= shots]
     if rare:
         listing = ", ".join(f"{number} ({counts[number]} images)" for number in rare)
         logger.warning(

@@ -6,13 +6,14 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
 from util.errors import UserError
 
@@ -84,6 +85,17 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
     """Write arrays as safetensors, atomically."""
     with atomic_write(path) as temporary:
         save_file(dict(tensors), temporary)
+
+
+def read_arrays(path: Path, names: Sequence[str], *, remedy: str) -> dict[str, np.ndarray]:
+    """The named arrays of a safetensors file; one that is missing, damaged or without them is a ``UserError``."""
+    try:
+        arrays = load_file(path)
+        return {name: arrays[name] for name in names}
+    except FileNotFoundError:
+        raise UserError(f"{path}: file not found; {remedy}") from None
+    except (SafetensorError, KeyError) as error:
+        raise UserError(f"{path}: not a readable file of {', '.join(names)} ({error}); {remedy}") from None
 
 
 def read_json(path: Path) -> Any:
