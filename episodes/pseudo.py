@@ -50,19 +50,21 @@ class PseudoEpisodes(Dataset[Episode]):
         kept = np.flatnonzero(self.table.neighbour_counts(neighbours) >= shots)
         if len(kept) == 0:
             raise UserError(_nothing_left(folder, shots, neighbours))
-        order = kept[np.argsort(self.table.image[kept], kind="stable")]
-        starts = np.unique(self.table.image[order], return_index=True)[1]
-        self._regions_of_query = np.split(order, starts[1:])
+        self._regions = kept[np.argsort(self.table.image[kept], kind="stable")]
+        # Where each query's regions start, and behind the last one's.
+        starts = np.unique(self.table.image[self._regions], return_index=True)[1]
+        self._starts = np.append(starts, len(kept))
         self._order = QueryOrder(len(self), seed)
 
     def __len__(self) -> int:
         """Number of images that can be a query."""
-        return len(self._regions_of_query)
+        return len(self._starts) - 1
 
     def __getitem__(self, key: EpisodeKey) -> Episode:
         epoch, index = key
         rng = python_random(self.seed, "episode", epoch, index)
-        query = int(rng.choice(self._regions_of_query[self._order(epoch, index)]))
+        number = self._order(epoch, index)
+        query = int(self._regions[rng.choice(range(self._starts[number], self._starts[number + 1]))])
         supports = rng.sample(self.table.neighbours(query, self.neighbours).tolist(), self.shots)
         return build_episode(
             self._example(query),

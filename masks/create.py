@@ -64,7 +64,7 @@ def create(config: Config) -> None:
             Creation(config, images, FeatureMaps(extractor, pool), folder).run()
         wait_for_all()
         if rank() == 0:
-            folder.finish()
+            folder.finish(neighbours=config.Cluster.neighbours, device=own_device())
     report_file = config.pseudo_folder / REPORT_FILE
     if rank() == 0 and not report_file.is_file():
         figures = report(MadeMasks.load(config.pseudo_folder))  # opens no label

@@ -17,16 +17,19 @@ import numpy as np
 import skimage
 import timm
 import torch
+from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from episodes.lists import ImageList
+from episodes.regions import EMBEDDINGS_FILE, NEIGHBOURS_FILE, REGIONS_FILE
 from masks import superpixels
+from masks.neighbours import nearest_neighbours
 from util.errors import UserError
-from util.files import digest_lines, read_json, write_json, write_tensors, write_text
+from util.files import digest_lines, read_json, write_array, write_json, write_tensors, write_text
 from util.images import write_label
 from util.settings import differences
 
-_VERSION = 2
+_VERSION = 3
 _PACKAGES = (cv2, faiss, skimage, timm, torch)  # what the masks' last bits depend on
 _ADVICE = "delete the folder to make it anew, or give Cluster.pseudo_folder=ANOTHER"
 
@@ -41,7 +44,7 @@ class PseudoFolder:
     def __init__(self, folder: Path, images: ImageList, settings: Mapping[str, Any]) -> None:
         self.folder = folder
         self.images = images
-        self.settings = dict(settings)
+        self.settings = {"version": _VERSION, **settings}
         self._partial = folder / ".partial"
         self._learnt = folder / "learnt.safetensors"
         self.learning = self._partial / "learning"
@@ -78,21 +81,29 @@ class PseudoFolder:
         write_label(self.folder / f"{Path(self.images.images[row]).stem}.png", labels)
         write_tensors(self._regions_file(row), regions)
 
-    def finish(self) -> None:
-        """Write the region index and the manifest. Raises ``UserError`` when there is no region."""
-        regions = _concatenate([load_file(self._regions_file(row)) for row in range(len(self.images))])
+    def finish(self, *, neighbours: int, device: torch.device) -> None:
+        """Write the region index with ``neighbours`` for each region, then the manifest.
+
+        Raises ``UserError`` when there is no region.
+        """
+        regions, embedding_size = self._gather_regions()
         count = len(regions["image"])
         if count == 0:
             raise UserError(
                 f"{self.folder}: no pseudo region survives the filter in any image; lower DATA.min_area "
                 f"({self.settings['min_area']}) or change Cluster.region_rule ({self.settings['region_rule']})"
             )
-        write_tensors(self.folder / "regions.safetensors", regions)
+        write_tensors(self.folder / REGIONS_FILE, regions)
+        embeddings = (load_file(path)["embedding"] for path in self._regions_files())
+        write_array(self.folder / EMBEDDINGS_FILE, embeddings, dtype=np.float16, shape=(count, embedding_size))
+        embedding = np.load(self.folder / EMBEDDINGS_FILE, mmap_mode="r")
+        nearest = nearest_neighbours(regions["image"], regions["group"], embedding, limit=neighbours, device=device)
+        write_array(self.folder / NEIGHBOURS_FILE, [nearest], dtype=nearest.dtype, shape=nearest.shape)
         write_text(self.folder / "images.txt", "".join(f"{image}\n" for image in self.images.images))
         software = {package.__name__: package.__version__ for package in _PACKAGES}
         software["superpixels"] = superpixels.backend()
         totals = {"images": len(self.images), "regions": count, "software": software}
-        write_json(self.folder / "manifest.json", {"version": _VERSION, **self.settings, **totals})
+        write_json(self.folder / "manifest.json", {**self.settings, **totals})
         shutil.rmtree(self._partial)
         for left_over in self.folder.glob(".*.png"):  # of a run that was killed while it wrote
             left_over.unlink()
@@ -109,9 +120,18 @@ class PseudoFolder:
         if different:
             raise UserError(f"{self.folder}: made with other settings ({'; '.join(different)}); {_ADVICE}")
 
+    def _gather_regions(self) -> tuple[dict[str, np.ndarray], int]:
+        """The columns of all images' regions, in list order, and the length of an embedding, which is not read."""
+        columns: dict[str, list[np.ndarray]] = {name: [] for name in ("image", "region", "group", "area")}
+        for path in self._regions_files():
+            with safe_open(path, "np") as regions:
+                for name, parts in columns.items():
+                    parts.append(regions.get_tensor(name))
+                embedding_size = regions.get_slice("embedding").get_shape()[1]
+        return {name: np.concatenate(parts) for name, parts in columns.items()}, embedding_size
+
+    def _regions_files(self) -> list[Path]:
+        return [self._regions_file(row) for row in range(len(self.images))]
+
     def _regions_file(self, row: int) -> Path:
         return self._partial / "regions" / f"{row:07d}.safetensors"
-
-
-def _concatenate(tables: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return {column: np.concatenate([table[column] for table in tables]) for column in tables[0]}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -85,6 +86,16 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
     """Write arrays as safetensors, atomically."""
     with atomic_write(path) as temporary:
         save_file(dict(tensors), temporary)
+
+
+def write_array(path: Path, parts: Iterable[np.ndarray], *, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> None:
+    """Write an array as .npy, atomically, from its ``parts`` along the first axis: not all need be in memory."""
+    # Written, not memory-mapped: where the disk is full, a write says so, and a mapping kills the process.
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+    with atomic_write(path) as temporary, temporary.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+        for part in parts:
+            stream.write(np.ascontiguousarray(part, dtype=dtype).tobytes())
 
 
 def read_arrays(path: Path, names: Sequence[str], *, remedy: str) -> dict[str, np.ndarray]:

@@ -46,8 +46,10 @@ def pseudo_folder(unlabelled: ImageList) -> Path:
     arrays = {
         name: np.ascontiguousarray(column) for name, column in zip(("image", "region", "group"), columns, strict=True)
     }
-    arrays |= {"area": np.full(len(table), 300, dtype=np.int32), "embedding": embedding.astype(np.float16)}
+    arrays["area"] = np.full(len(table), 300, dtype=np.int32)
     save_file(arrays, folder / "regions.safetensors")
+    np.save(folder / "embeddings.npy", embedding.astype(np.float16))
+    np.save(folder / "neighbours.npy", np.empty((len(table), 0), dtype=np.int32))
     (folder / "images.txt").write_text("".join(f"{image}\n" for image in unlabelled.images))
     manifest = {
         "recipe": "global",

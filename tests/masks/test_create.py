@@ -58,7 +58,9 @@ def test_folder_holds_masks_index_and_manifest(made: tuple[str, Path], root: Pat
         found += [(row, region, int((mask == region).sum())) for region in kept]
     assert found == list(zip(*(regions[column].tolist() for column in ("image", "region", "area")), strict=True))
     assert np.array_equal(regions["group"], regions["region"])
-    assert regions["embedding"].shape == (len(found), 48 if recipe == "objects" else 64)  # of the last stage but one
+    embedding = np.load(folder / "embeddings.npy")
+    assert embedding.shape == (len(found), 48 if recipe == "objects" else 64)  # of the last stage but one
+    np.testing.assert_allclose(np.linalg.norm(embedding.astype(np.float32), axis=1), 1, atol=1e-3)
     manifest = read_json(folder / "manifest.json")
     assert (manifest["images"], manifest["regions"], manifest["recipe"]) == (COUNT, len(found), recipe)
     assert manifest["superpixel"] == {"scale": 100.0, "sigma": 0.8, "min_size": 200}

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from episodes.lists import ImageList
 from masks.store import PseudoFolder
 from util.errors import UserError
-from util.files import read_json
+from util.files import read_json, write_json
 
 
 def _images(count: int) -> ImageList:
@@ -39,8 +40,10 @@ def test_an_image_is_done_when_its_regions_are_there(tmp_path: Path) -> None:
     assert again.missing_rows() == [0, 2, 4]
     for row in again.missing_rows():
         _add(again, row)
-    again.finish()
+    again.finish(neighbours=2, device=torch.device("cpu"))
     assert load_file(tmp_path / "pseudo" / "regions.safetensors")["image"].tolist() == [0, 1, 2, 3, 4]
+    assert np.array_equal(np.load(tmp_path / "pseudo" / "embeddings.npy"), np.ones((5, 3), dtype=np.float16))
+    assert np.load(tmp_path / "pseudo" / "neighbours.npy").tolist() == [[-1, -1]] * 5  # each alone in its group
     assert PseudoFolder(tmp_path / "pseudo", images, {"seed": 1}).open()
     assert read_json(tmp_path / "pseudo" / "manifest.json")["regions"] == 5
 
@@ -71,3 +74,9 @@ def test_what_was_learnt_is_kept(tmp_path: Path) -> None:
     folder.save_learnt({"centroids": centroids})
     loaded = folder.load_learnt()
     assert loaded is not None and np.array_equal(loaded["centroids"], centroids)
+
+
+def test_masks_of_an_earlier_version_are_not_taken_for_complete(tmp_path: Path) -> None:
+    write_json(tmp_path / "pseudo" / "manifest.json", {"version": 2, "seed": 1})
+    with pytest.raises(UserError, match=r"version is 2 there, 3 asked.*delete the folder"):
+        PseudoFolder(tmp_path / "pseudo", _images(3), {"seed": 1}).open()

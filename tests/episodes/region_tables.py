@@ -1,0 +1,43 @@
+"""Regions with random embeddings, and a naive search for their neighbours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from episodes.regions import RegionTable
+
+
+def make_table(folder: Path, regions: int, photographs: int, groups: int) -> RegionTable:
+    draw = np.random.default_rng(regions)
+    embedding = draw.standard_normal((regions, 12))
+    embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
+    image, group = (np.sort(draw.integers(count, size=regions)).astype(np.int32) for count in (photographs, groups))
+    columns = {
+        "image": image,
+        "region": np.arange(regions, dtype=np.int32),
+        "group": draw.permutation(group),
+        "area": np.full(regions, 2048, dtype=np.int32),
+    }
+    save_file(columns, folder / "regions.safetensors")
+    np.save(folder / "embeddings.npy", embedding.astype(np.float16))
+    np.save(folder / "neighbours.npy", np.empty((regions, 0), dtype=np.int32))
+    return RegionTable.load(folder)
+
+
+def naive_neighbours(table: RegionTable, row: int, limit: int) -> list[int]:
+    """SPEC section 11.9, one region at a time."""
+    members = [other for other in range(len(table)) if table.group[other] == table.group[row]]
+    if limit == 0:
+        limit = len(members) if len(members) < 20 else min(len(members) // 2, 5000)
+    vectors = np.load(table.folder / "embeddings.npy").astype(np.float64)
+    members.sort(key=lambda other: -float(vectors[other] @ vectors[row]))
+    found: list[int] = []
+    photographs = {int(table.image[row])}
+    for other in members:
+        if int(table.image[other]) not in photographs:
+            photographs.add(int(table.image[other]))
+            found.append(other)
+    return found[:limit]
