@@ -83,8 +83,7 @@ def test_photographs_with_masks(project: Path, images: Path) -> None:
         for row in range(len(part)):
             number = int(part.image_path(row).stem.removeprefix("photo"))
             assert set(np.unique(read_label(part.label_path(row)))) == {0, number % 6 + 1, 255}
-    # Six classes: folds of two, three of them with classes.
-    assert experiments("mine") == [*(f"split{fold}_mobilenetv2" for fold in range(3)), "ssl_mobilenetv2"]
+    assert experiments("mine") == [*(f"split{fold}_mobilenetv2" for fold in range(4)), "ssl_mobilenetv2"]
     assert load_config("mine", "split1_mobilenetv2").TRAIN.split == 1
     assert load_config("mine", "ssl_mobilenetv2").DATA.classes == 6
 
