@@ -115,10 +115,10 @@ def _shape(entry: Any, place: str) -> _Shape | None:
     if not isinstance(entry, dict) or not isinstance(entry.get("label"), str) or not entry["label"].strip():
         raise UserError(f"{place}: has no 'label'; {_ADVICE}")
     kind = entry.get("shape_type") or "polygon"
+    if not isinstance(kind, str) or kind not in (*_POINTS, *_LINES):
+        raise UserError(f"{place}: of type '{kind}'; expected one of {', '.join(_POINTS)}; {_ADVICE}")
     if kind in _LINES:
         return None
-    if kind not in _POINTS:
-        raise UserError(f"{place}: of type '{kind}'; expected one of {', '.join(_POINTS)}; {_ADVICE}")
     points = _points(entry.get("points"), place)
     fewest, most = _POINTS[kind]
     if most is not None and len(points) != most:
