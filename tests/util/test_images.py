@@ -84,7 +84,7 @@ def test_every_suffix_is_read_with_its_size(tmp_path: Path, photograph: np.ndarr
     assert found.dtype == np.uint8 and found.shape == (40, 60, 3) and image_size(path) == (40, 60)
     expected = photograph[..., :1] if one_channel else photograph
     if suffix != ".pbm":  # black and white
-        assert np.abs(found.astype(int) - expected).mean() < 12  # a GIF has few colours
+        assert np.abs(found.astype(int) - expected).mean() < 40  # a GIF has few colours
 
 
 def test_the_usual_suffixes_are_read() -> None:
