@@ -17,6 +17,8 @@ _FOLDS = range(4)
 _ENOUGH = 6
 # And for tests of one shot.
 _FEWEST = 2
+# Classes named in a line of the log.
+_LISTED = 10
 
 
 class Fold(NamedTuple):
@@ -76,17 +78,17 @@ def describe_folds(
         logger.info("no fold: that takes objects of at least two classes")
     for fold in folds:
         logger.info(
-            "fold %d: trains on %d classes (%s), tests on %s (%s)",
+            "fold %d: trains on %d classes (%s), tests on class %s (%s)",
             *(fold.number, len(fold.train), _extent(present["train"], fold.train)),
-            *(", ".join(_label(number, names) for number in fold.test), _extent(present["val"], fold.test)),
+            *(_listing([_label(number, names) for number in fold.test]), _extent(present["val"], fold.test)),
         )
     for part, there in present.items():
         counts = enumerate(there.sum(axis=0).tolist(), start=1)
-        rare = [f"{_label(number, names)}: {count}" for number, count in counts if count < _FEWEST]
+        rare = [f"{_label(number, names)} ({count})" for number, count in counts if count < _FEWEST]
         if rare:
             logger.warning(
-                "%s.txt: an episode takes %d photographs with %d pixels of its class; too few are of %s",
-                *(part, _FEWEST, min_area, ", ".join(rare)),
+                "%s.txt: an episode takes %d photographs with %d pixels of its class; too few are of class %s",
+                *(part, _FEWEST, min_area, _listing(rare)),
             )
 
 
@@ -98,4 +100,8 @@ def _extent(present: np.ndarray, classes: Sequence[int]) -> str:
 
 
 def _label(number: int, names: Sequence[str] | None) -> str:
-    return f"class {number}" if names is None else f"class {number} ({names[number - 1]})"
+    return str(number) if names is None else f"{number} {names[number - 1]}"
+
+
+def _listing(words: Sequence[str]) -> str:
+    return ", ".join(words[:_LISTED]) + (f", and {len(words) - _LISTED} more" if len(words) > _LISTED else "")

@@ -77,12 +77,12 @@ def test_what_is_said_of_folds(capsys: pytest.CaptureFixture[str]) -> None:
     describe_folds(folds, {"train": train, "val": val}, ["cat", "dog", "emu"], min_area=33)
     assert said(capsys) == [
         "fold 0: trains on 2 classes (photographs: 5, shots: 1 at most), "
-        "tests on class 1 (cat) (photographs: 2, shots: 1 at most)",
+        "tests on class 1 cat (photographs: 2, shots: 1 at most)",
         "fold 1: trains on 2 classes (photographs: 6, shots: 1 at most), "
-        "tests on class 2 (dog) (photographs: 3, shots: 2 at most)",
+        "tests on class 2 dog (photographs: 3, shots: 2 at most)",
         "fold 2: trains on 2 classes (photographs: 7, shots: 2 at most), "
-        "tests on class 3 (emu) (photographs: 1, shots: 0 at most)",
-        "val.txt: an episode takes 2 photographs with 33 pixels of its class; too few are of class 3 (emu): 1",
+        "tests on class 3 emu (photographs: 1, shots: 0 at most)",
+        "val.txt: an episode takes 2 photographs with 33 pixels of its class; too few are of class 3 emu (1)",
     ]
 
 
@@ -91,3 +91,11 @@ def test_one_class_is_no_fold(capsys: pytest.CaptureFixture[str]) -> None:
     there = np.ones((4, 1), dtype=bool)
     describe_folds([], {"train": there, "val": there}, None, min_area=33)
     assert said(capsys) == ["no fold: that takes objects of at least two classes"]
+
+
+def test_long_lists_of_classes_are_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    start_logging()
+    describe_folds([], {"val": np.zeros((4, 13), dtype=bool)}, None, min_area=33)
+    assert said(capsys)[1].endswith(
+        "too few are of class " + ", ".join(f"{n} (0)" for n in range(1, 11)) + ", and 3 more"
+    )
