@@ -14,6 +14,7 @@ from engine.report import build_results, results_table, save_results
 from engine.run_folder import LATEST
 from engine.scores import write_scores
 from episodes.build import Evaluation, evaluation
+from episodes.class_names import dataset_names
 from model import FSSModel
 from model.baselines import METHODS, Baseline
 from model.feature_cache import FeatureCache
@@ -46,10 +47,12 @@ def main(arguments: list[str]) -> None:
     # Methods without a checkpoint keep their results beside the experiment's, not over them.
     beside = config.run_folder.with_name(f"{config.run_folder.name}_{words.method}")
     folder = config.run_folder if config.TRAIN.save_path or words.method == "network" else beside
+    # The published protocol counts in slots, not in classes.
+    names = {} if config.published else dataset_names(config.DATA.data_root)
     model, origin = build_method(config, words.method)
     results = run_test(config, model, evaluation(config), folder=folder, origin={"method": words.method, **origin})
     save_results(results, folder)
-    logger.info("results in %s\n%s", folder, results_table(results))
+    logger.info("results in %s\n%s", folder, results_table(results, names))
 
 
 def build_method(config: Config, method: str) -> tuple[FSSModel | Baseline, dict[str, Any]]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,12 @@ def save_results(results: dict[str, Any], folder: Path) -> None:
     write_json(folder / RESULTS, results)
 
 
-def results_table(results: dict[str, Any]) -> str:
-    """The results of one test for the terminal: protocol, a line for each class, the means."""
+def results_table(results: dict[str, Any], names: Mapping[int, str] | None = None) -> str:
+    """The results of one test for the terminal: protocol, a line for each class (and its name), the means."""
     lines = [f"{key:>16}  {value}" for key, value in results["protocol"].items()]
-    lines += [f"{'class ' + name:>16}  {iou:6.2f}" for name, iou in results["per_class"].items()]
+    for number, iou in results["per_class"].items():
+        name = (names or {}).get(int(number), "")
+        lines.append(f"{'class ' + number:>16}  {iou:6.2f}  {name}".rstrip())
     if results["classes_never_drawn"]:
         lines.append(f"{'never drawn':>16}  {results['classes_never_drawn']} (not in the mean)")
     lines.append(f"{'mIoU':>16}  {results['miou']:6.2f}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from util.errors import UserError
 
 _FOLDS = 4
@@ -20,7 +22,7 @@ def fold_classes(
     ``split`` 0 to 3 holds back a quarter of the classes: consecutive ones (PASCAL-5i), or every fourth for
     ``dataset`` "coco" unless ``interleaved`` is False. Split 5 trains and tests on all classes; of an interleaved
     "coco" it tests on twenty of them. Any other dataset has consecutive folds over ``classes`` classes (20 where not
-    given; the last fold may be smaller).
+    given), as even as they go: the first ones may have a class more.
     Raises ``UserError`` for another split, or a fold without a class.
     """
     total = _COCO_CLASSES if dataset == "coco" else classes or _PASCAL_CLASSES
@@ -32,8 +34,7 @@ def fold_classes(
     if dataset == "coco" and interleaved:
         test = numbers[split::_FOLDS]
     else:
-        size = -(-total // _FOLDS)
-        test = numbers[split * size : (split + 1) * size]
+        test = np.array_split(numbers, _FOLDS)[split].tolist()
     train = [number for number in numbers if number not in test]
     if not test or not train:
         raise UserError(f"TRAIN.split={split}: {total} classes are too few for this fold; use split {_ALL_FOLDS}")

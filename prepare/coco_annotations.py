@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeVar
@@ -50,7 +50,7 @@ class Annotation(NamedTuple):
 
 
 class AnnotatedImage(NamedTuple):
-    """An image and its annotations; ``name`` is its file name without folders."""
+    """An image and its annotations; ``name`` is its file name, without folders where COCO's own file is read."""
 
     id: int
     name: str
@@ -61,7 +61,7 @@ class AnnotatedImage(NamedTuple):
 
 @dataclass(frozen=True)
 class Instances:
-    """The images of a file that have something to draw, by name, and the names of all categories by their ids."""
+    """The images of a file, by name, and the names of all categories by their ids."""
 
     path: Path
     images: list[AnnotatedImage]
@@ -69,19 +69,32 @@ class Instances:
 
 
 def read_instances(path: Path) -> Instances:
-    """Read and check a file of annotations.
+    """Read and check COCO's file of annotations: the images that have something to draw.
 
     Polygons of fewer than three points are left out, with one line in the log. Raises ``UserError`` for a file that
     is none of COCO's instances, for ids that are unknown or given twice, and for masks that cannot be drawn.
     """
-    content = _parse(path)
-    categories = _categories(path, _section(path, content, "categories"))
-    images = _images(path, _section(path, content, "images"))
-    _distribute(path, _section(path, content, "annotations"), images, categories)
-    annotated = [image for image in images.values() if image.annotations]
+    instances = _read(path, keep_folders=False)
+    annotated = [image for image in instances.images if image.annotations]
     if not annotated:
         raise UserError(f"{path}: no annotation in it outlines anything; {_EXPECTED}")
-    return Instances(path, sorted(annotated, key=lambda image: image.name), categories)
+    return replace(instances, images=annotated)
+
+
+def read_own_instances(path: Path) -> Instances:
+    """Read and check somebody's own file in COCO's format: all images, their names with the folders they are in.
+
+    Raises ``UserError`` as ``read_instances``, and not where nothing is annotated.
+    """
+    return _read(path, keep_folders=True)
+
+
+def _read(path: Path, *, keep_folders: bool) -> Instances:
+    content = _parse(path)
+    categories = _categories(path, _section(path, content, "categories"))
+    images = _images(path, _section(path, content, "images"), keep_folders=keep_folders)
+    _distribute(path, _section(path, content, "annotations"), images, categories)
+    return Instances(path, sorted(images.values(), key=lambda image: image.name), categories)
 
 
 def _parse(path: Path) -> Any:
@@ -108,7 +121,7 @@ def _compact(path: Path, entry: dict[str, Any]) -> Any:
         place = f"{path}: image {entry.get('id')}"
         return AnnotatedImage(
             id=_value(entry, "id", int, place),
-            name=PurePosixPath(_value(entry, "file_name", str, place)).name,
+            name=_value(entry, "file_name", str, place),
             height=_value(entry, "height", int, place),
             width=_value(entry, "width", int, place),
             annotations=[],
@@ -192,21 +205,22 @@ def _categories(path: Path, entries: Iterable[Any]) -> dict[int, str]:
     return categories
 
 
-def _images(path: Path, entries: Iterable[Any]) -> dict[int, AnnotatedImage]:
-    """Images by id. Labels are named like images, without the suffix, so that must be unique as well."""
+def _images(path: Path, entries: Iterable[Any], *, keep_folders: bool) -> dict[int, AnnotatedImage]:
+    """Images by id. Without folders labels are named like images, less the suffix, so that must be unique as well."""
     images: dict[int, AnnotatedImage] = {}
-    stems: set[str] = set()
+    taken: set[str] = set()
     for image in entries:
         if not isinstance(image, AnnotatedImage):
             raise UserError(f"{path}: an image has no 'file_name'; {_EXPECTED}")
         place = f"{path}: image {image.id}"
         if image.id in images:
             raise UserError(f"{place}: this id is given twice; {_ADVICE}")
-        stem = PurePosixPath(image.name).stem
-        if not stem or stem in stems:
+        name = PurePosixPath(image.name.replace("\\", "/"))  # as Windows writes it
+        key = name.as_posix() if keep_folders else name.stem
+        if not name.name or key in taken:
             raise UserError(f"{place}: '{image.name}' is no file name of its own; {_ADVICE}")
-        stems.add(stem)
-        images[image.id] = image
+        taken.add(key)
+        images[image.id] = image._replace(name=name.as_posix() if keep_folders else name.name)
     return images
 
 
@@ -215,7 +229,7 @@ def _distribute(
 ) -> None:
     """Give every image its annotations, those that outline something."""
     ids: set[int] = set()
-    short_polygons = 0
+    short_polygons = boxes = 0
     for annotation in entries:
         if not isinstance(annotation, Annotation):
             raise UserError(f"{path}: an annotation has no 'segmentation'; {_EXPECTED}")
@@ -234,10 +248,13 @@ def _distribute(
             continue
         polygons = [polygon for polygon in annotation.segmentation if polygon.size >= _FEWEST_NUMBERS]
         short_polygons += len(annotation.segmentation) - len(polygons)
+        boxes += not annotation.segmentation
         if polygons:
             image.annotations.append(annotation._replace(segmentation=polygons))
     if short_polygons:
         logger.warning("%s: %d polygons have fewer than three points and are left out", path, short_polygons)
+    if boxes:
+        logger.warning("%s: %d annotations have no outline and are left out", path, boxes)
 
 
 def _check_size(run_lengths: RunLengths, image: AnnotatedImage, place: str) -> None:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from episodes.folds import fold_classes
+from prepare.folder_folds import Fold
 from util.config import load_config
 from util.errors import UserError
 from util.files import PROJECT, write_text
 from util.logging import logger
 
 _OTHER_COMMANDS = ("pascal", "coco", "shapes")
-_FOLDS = range(4)
 _UNSUPERVISED = "ssl_mobilenetv2"
 
 
@@ -29,7 +28,6 @@ class DatasetFacts:
     root: Path
     lists: Path
     min_area: int
-    labels: frozenset[int]
     classes: int | None
 
 
@@ -51,10 +49,10 @@ def check_config(dataset: DatasetFacts) -> None:
             raise UserError(f"{folder}: DATA.{key} is {there} there and {value} here; delete the folder or rename it")
 
 
-def write_config(dataset: DatasetFacts) -> None:
-    """Write ``config/NAME``: the base, the unsupervised experiment, and a supervised one for each possible fold.
+def write_config(dataset: DatasetFacts, folds: Sequence[Fold]) -> None:
+    """Write ``config/NAME``: the base, the unsupervised experiment, and a supervised one for each fold.
 
-    Files that exist are left as they are. A fold is possible when classes of it and of other folds occur.
+    Files that exist are left as they are.
     """
     name = dataset.name
     _write(
@@ -73,14 +71,14 @@ def write_config(dataset: DatasetFacts) -> None:
             f"  bash train.sh {name} {_UNSUPERVISED}",
         ],
     )
-    for fold, test_classes in _possible_folds(dataset):
-        experiment = f"split{fold}_mobilenetv2"
+    for fold in folds:
+        experiment = f"split{fold.number}_mobilenetv2"
         _write_experiment(
             name,
             experiment,
-            split=fold,
+            split=fold.number,
             comments=[
-                f"Supervised meta-training on {name} without classes {test_classes[0]} to {test_classes[-1]}.",
+                f"Supervised meta-training on {name} without classes {fold.test[0]} to {fold.test[-1]}.",
                 f"  bash train.sh {name} {experiment} TRAIN.weight=exp/{name}/{_UNSUPERVISED}/latest.pth",
                 f"  bash test.sh {name} {experiment}",
             ],
@@ -108,17 +106,6 @@ def _data_section(dataset: DatasetFacts) -> dict[str, Any]:
 def _portable(path: Path) -> str:
     """Relative to the project where the path lies in it: what paths in a YAML file start at."""
     return (path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path).as_posix()
-
-
-def _possible_folds(dataset: DatasetFacts) -> Iterator[tuple[int, list[int]]]:
-    """Folds that leave something to train on and something to test, with their test classes."""
-    for fold in _FOLDS:
-        try:
-            train_classes, test_classes = fold_classes(dataset.name, fold, classes=dataset.classes)
-        except UserError:  # too few classes for this fold
-            continue
-        if dataset.labels & set(train_classes) and dataset.labels & set(test_classes):
-            yield fold, test_classes
 
 
 def _write_experiment(name: str, experiment: str, *, split: int, comments: list[str]) -> None:

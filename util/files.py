@@ -109,14 +109,14 @@ def read_arrays(path: Path, names: Sequence[str], *, remedy: str) -> dict[str, n
         raise UserError(f"{path}: not a readable file of {', '.join(names)} ({error}); {remedy}") from None
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file; a missing or malformed one is a ``UserError`` that names it."""
+def read_json(path: Path, advice: str = "delete it and make it again") -> Any:
+    """Read a JSON file; a missing or malformed one is a ``UserError`` that names it and ends with ``advice``."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: file not found") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid JSON ({error}); delete it and make it again") from None
+        raise UserError(f"{path}: not valid JSON ({error}); {advice}") from None
 
 
 def digest_lines(lines: Iterable[str]) -> str:

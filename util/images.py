@@ -14,7 +14,14 @@ from PIL import ExifTags, Image
 from util.errors import UserError
 from util.files import atomic_write, write_bytes
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+# OpenCV reads the pixels and Pillow the size: what both builds know of these.
+_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp"),
+    *(".jp2", ".avif", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".ras"),
+)
+IMAGE_SUFFIXES = tuple(
+    suffix for suffix in _SUFFIXES if suffix in Image.registered_extensions() and cv2.haveImageWriter(suffix)
+)
 
 # Of RGB values in 0..1.
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
@@ -87,7 +94,8 @@ def _read_label(source: Path | io.BytesIO, name: Path | str) -> np.ndarray:
         raise UserError(f"{name}: not a readable label ({error})") from None
     if label.ndim != 2 or label.dtype != np.uint8:
         raise UserError(
-            f"{name}: a label must be an 8-bit palette or grey PNG, this one is {label.dtype} {label.shape}"
+            f"{name}: a label must be an 8-bit palette or grey PNG, this one is {label.dtype} {label.shape}; "
+            "`python -m prepare folder --colours` makes such labels of colours"
         )
     return label
 

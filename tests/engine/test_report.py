@@ -28,6 +28,7 @@ def test_results_are_in_percent_and_name_classes_never_drawn() -> None:
     assert found["fb_iou"] == pytest.approx(50)
     table = results_table(found)
     assert "class 2   50.00" in table
+    assert results_table(found, {1: "cow", 2: "traffic light"}) == table.replace("50.00", "50.00  traffic light", 1)
     assert "never drawn  [1]" in table
     assert "method  nearest" in table
 

@@ -46,11 +46,23 @@ def test_other_names_have_the_folds_of_pascal() -> None:
     assert fold_classes("cells", 2) == fold_classes("pascal", 2)
 
 
-def test_folds_of_any_number_of_classes() -> None:
-    assert [fold_classes("cells", split, classes=6)[1] for split in range(3)] == [[1, 2], [3, 4], [5, 6]]
+@pytest.mark.parametrize("classes", range(4, 255))
+def test_folds_of_any_number_of_classes_are_even(classes: int) -> None:
+    folds = [fold_classes("cells", split, classes=classes) for split in range(4)]
+    assert [number for _, test in folds for number in test] == list(range(1, classes + 1))
+    sizes = [len(test) for _, test in folds]
+    assert sizes == sorted(sizes, reverse=True) and sizes[0] - sizes[3] <= 1
+    assert all(sorted(train + test) == list(range(1, classes + 1)) for train, test in folds)
+
+
+def test_folds_of_few_classes() -> None:
+    assert [fold_classes("cells", split, classes=6)[1] for split in range(4)] == [[1, 2], [3, 4], [5], [6]]
     assert fold_classes("cells", 1, classes=6)[0] == [1, 2, 5, 6]
-    with pytest.raises(UserError, match="6 classes are too few for this fold"):
-        fold_classes("cells", 3, classes=6)
+    assert [fold_classes("cells", split, classes=3)[1] for split in range(3)] == [[1], [2], [3]]
+    with pytest.raises(UserError, match="3 classes are too few for this fold"):
+        fold_classes("cells", 3, classes=3)
+    with pytest.raises(UserError, match="1 classes are too few for this fold"):
+        fold_classes("cells", 0, classes=1)
 
 
 @pytest.mark.parametrize("split", [-1, 4, 6])

@@ -11,49 +11,10 @@ import numpy as np
 import pytest
 
 from episodes.lists import read_list
-from prepare.__main__ import main
-from util import config as config_module
+from tests.prepare.own_photographs import SHAPE, prepare, written
 from util.config import experiments, load_config
 from util.errors import UserError
-from util.files import PROJECT
 from util.images import read_label, write_image, write_label
-
-SHAPE = (50, 60)
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project folder of the test's own, with the configurations that all datasets share."""
-    folder = tmp_path / "project"
-    (folder / "config").mkdir(parents=True)
-    for name in ("base.yaml", "mobilenetv2.yaml"):
-        shutil.copy(PROJECT / "config" / name, folder / "config" / name)
-    monkeypatch.setattr("prepare.folder.PROJECT", folder)
-    monkeypatch.setattr("prepare.folder_config.PROJECT", folder)
-    monkeypatch.setattr(config_module, "PROJECT", folder)
-    return folder
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Path:
-    """Ten photographs in two folders; masks of classes 1 to 6 beside them in ``masks``."""
-    rng = np.random.default_rng(0)
-    for number in range(10):
-        stem = f"{'ab'[number % 2]}/photo{number}"
-        write_image(tmp_path / "images" / f"{stem}.jpg", rng.integers(0, 255, (*SHAPE, 3), dtype=np.uint8))
-        label = np.zeros(SHAPE, dtype=np.uint8)
-        label[10:30, 10:40] = number % 6 + 1
-        label[30:32] = 255
-        write_label(tmp_path / "masks" / f"{stem}.png", label)
-    return tmp_path / "images"
-
-
-def prepare(images: Path, *options: object) -> None:
-    main(["folder", str(images), "--name", "mine", *(str(option) for option in options)])
-
-
-def written(project: Path) -> list[str]:
-    return sorted(path.relative_to(project).as_posix() for path in project.rglob("*") if not path.is_dir())
 
 
 def test_photographs_alone(project: Path, images: Path) -> None:
@@ -83,8 +44,7 @@ def test_photographs_with_masks(project: Path, images: Path) -> None:
         for row in range(len(part)):
             number = int(part.image_path(row).stem.removeprefix("photo"))
             assert set(np.unique(read_label(part.label_path(row)))) == {0, number % 6 + 1, 255}
-    # Six classes: folds of two, three of them with classes.
-    assert experiments("mine") == [*(f"split{fold}_mobilenetv2" for fold in range(3)), "ssl_mobilenetv2"]
+    assert experiments("mine") == [*(f"split{fold}_mobilenetv2" for fold in range(4)), "ssl_mobilenetv2"]
     assert load_config("mine", "split1_mobilenetv2").TRAIN.split == 1
     assert load_config("mine", "ssl_mobilenetv2").DATA.classes == 6
 

@@ -11,6 +11,7 @@ from PIL import ExifTags, Image
 
 from util.errors import UserError
 from util.images import (
+    IMAGE_SUFFIXES,
     complete_image_size,
     decode_image,
     decode_label,
@@ -71,6 +72,23 @@ def test_label_of_another_kind_is_refused(tmp_path: Path, pixels: np.ndarray) ->
 def test_image_comes_back(tmp_path: Path, photograph: np.ndarray) -> None:
     write_image(tmp_path / "image.png", photograph)
     assert (read_image(tmp_path / "image.png") == photograph).all()
+
+
+@pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
+def test_every_suffix_is_read_with_its_size(tmp_path: Path, photograph: np.ndarray, suffix: str) -> None:
+    one_channel = suffix in (".pgm", ".pbm")
+    _, data = cv2.imencode(suffix, photograph[..., 0] if one_channel else photograph[..., ::-1])
+    path = tmp_path / f"image{suffix}"
+    path.write_bytes(data.tobytes())
+    found = read_image(path)
+    assert found.dtype == np.uint8 and found.shape == (40, 60, 3) and image_size(path) == (40, 60)
+    expected = photograph[..., :1] if one_channel else photograph
+    if suffix != ".pbm":  # black and white
+        assert np.abs(found.astype(int) - expected).mean() < 40  # a GIF has few colours
+
+
+def test_the_usual_suffixes_are_read() -> None:
+    assert {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"} <= set(IMAGE_SUFFIXES)
 
 
 def test_grey_16_bit_and_alpha_become_rgb(tmp_path: Path, photograph: np.ndarray) -> None:

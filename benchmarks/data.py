@@ -1,0 +1,272 @@
+"""Speed of preparing and loading data, and what a list of COCO's size and one of a million images cost.
+
+    python -m benchmarks.data [--images N ...]      82,081 and 1,000,000 unless said otherwise
+
+One core, milliseconds of its time a piece: a label PNG from polygons (640x480, seven objects of 30 corners) and one
+from a ``.mat`` of SBD (500x375); an annotated image of 500x375 (a JPEG of 80 KB) to a normalised crop of 473x473; an
+episode of one shot, two such; the same image at 4000x3000, read whole and read reduced. At most 10, 3.3, 12 and 25.
+
+Full size: the photographs are N links to one JPEG and its label, the pseudo masks have four regions each with 2,048
+channels in float16. "list" is reading it and looking for each of its files, "labels" counting their pixels (once),
+"index" finding and reading these counts, "start" list, index and the data set together. Memory is a loader worker's
+after 200 episodes: resident, and of that what it does not share with other workers and the trainer ("own"); importing
+torch alone is the first row. "neighbours" is the time to draw a region's supports, when 20 were found as the masks
+were made and when they are searched for among a fiftieth of all regions (``Cluster.neighbours=0``, 50 clusters).
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+import numpy as np
+import torch
+from safetensors.numpy import save_file
+from scipy.io import savemat
+
+from episodes.episode import Example, build_episode, read_example
+from episodes.label_index import label_areas
+from episodes.lists import ImageList, read_list
+from episodes.pseudo import PseudoEpisodes
+from episodes.regions import EMBEDDINGS_FILE, NEIGHBOURS_FILE, REGIONS_FILE
+from episodes.supervised import SupervisedEpisodes
+from episodes.transforms import TrainTransform
+from prepare.coco_annotations import AnnotatedImage, Annotation
+from prepare.coco_masks import draw_label
+from prepare.sbd import decode_sbd_label
+from util.files import write_array, write_json
+from util.images import write_image, write_label
+
+REGIONS, CHANNELS, NEIGHBOURS, GROUPS = 4, 2048, 20, 50
+COPIES = 80  # of a file that is linked to: file systems allow some 65,000 links to one
+EPISODES = 200
+CLASSES = tuple(range(1, 81))
+Result = TypeVar("Result")
+TRANSFORM = TrainTransform(height=473, width=473, scale_range=(0.9, 1.1), rotate_range=(-10, 10), longer_side=473)
+
+
+def main(arguments: list[str]) -> None:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(prog="benchmarks.data", description="Speed and memory of data.")
+    parser.add_argument("--images", type=int, nargs="+", default=[82_081, 1_000_000])
+    sizes = parser.parse_args(arguments).images
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+    with tempfile.TemporaryDirectory() as folder:
+        print_rates(Path(folder))
+    print_row("", "list s", "labels s", "index s", "start s", "RSS MB", "own MB", "episode ms", "neighbours ms")
+    print_row("torch alone", *[""] * 4, *in_worker(None))
+    for count in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            print_full_size(Path(folder), count)
+
+
+def print_rates(folder: Path) -> None:
+    """Milliseconds of one core for each piece of work."""
+    example, large = write_example(folder, 500, 375), write_example(folder, 4000, 3000)
+    polygons, matlab = some_annotations(), some_matlab_label()
+    rng = random.Random(0)
+    work: dict[str, tuple[Callable[[], object], int]] = {
+        "label PNG from polygons": (lambda: write_label(folder / "a.png", draw_polygons(polygons)), 200),
+        "label PNG from .mat": (lambda: write_label(folder / "a.png", decode_sbd_label(matlab, "a.mat")), 200),
+        "training image": (lambda: TRANSFORM(*read_example(example, TRANSFORM.useful_side), rng=rng), 200),
+        "one-shot episode": (lambda: episode_of(example, rng), 100),
+        "4000x3000, whole": (lambda: read_example(large), 10),
+        "4000x3000, reduced": (lambda: read_example(large, TRANSFORM.useful_side), 10),
+    }
+    for name, (piece, repetitions) in work.items():
+        piece()
+        start = time.process_time()
+        for _ in range(repetitions):
+            piece()
+        seconds = (time.process_time() - start) / repetitions
+        sys.stdout.write(f"{name:<26}{seconds * 1000:>8.2f} ms{1 / seconds:>8.0f} a second\n")
+
+
+def print_full_size(folder: Path, count: int) -> None:
+    """A row for labelled episodes, one for pseudo episodes with neighbours found before, one with searching."""
+    os.environ["UNSUPFSS_CACHE"] = str(folder / "cache")
+    list_file = write_full_size(folder, count)
+    list_seconds, images = timed(lambda: read_list(list_file, folder, need_labels=True))
+    label_seconds, _ = timed(lambda: label_areas(images))
+    index_seconds, _ = timed(lambda: label_areas(images))
+    write_pseudo_folder(folder / "pseudo", images)
+    del images
+    start, labelled = timed(lambda: labelled_episodes(list_file))
+    times = (f"{seconds:.2f}" for seconds in (list_seconds, label_seconds, index_seconds, start))
+    print_row(f"{count:,} labelled", *times, *in_worker(labelled))
+    del labelled
+    for name, neighbours in (("pseudo", NEIGHBOURS), ("pseudo, searched", 0)):
+        write_regions(folder / "pseudo", count, neighbours)
+        start, pseudo = timed(partial(pseudo_episodes, list_file, neighbours))
+        print_row(f"{count:,} {name}", *[""] * 3, f"{start:.2f}", *in_worker(pseudo))
+
+
+def in_worker(episodes: SupervisedEpisodes | PseudoEpisodes | None) -> list[str]:
+    """Memory of a process like a loader's worker after some episodes, and what they took."""
+    context = multiprocessing.get_context("fork")
+    queue: multiprocessing.SimpleQueue[list[str]] = context.SimpleQueue()
+    process = context.Process(target=draw_episodes, args=(episodes, queue))
+    process.start()
+    figures = queue.get()
+    process.join()
+    return figures
+
+
+def draw_episodes(
+    episodes: SupervisedEpisodes | PseudoEpisodes | None, queue: multiprocessing.SimpleQueue[list[str]]
+) -> None:
+    """What a worker does: tells resident and own megabytes, and milliseconds for an episode and for neighbours."""
+    times = ["", ""]
+    if episodes is not None:
+        seconds, _ = timed(lambda: repeat(lambda index: episodes[(0, index)], range(EPISODES)))
+        times[0] = f"{seconds / EPISODES * 1000:.1f}"
+    if isinstance(episodes, PseudoEpisodes):
+        table, limit = episodes.table, episodes.neighbours
+        rows = np.linspace(0, len(table) - 1, EPISODES).astype(int).tolist()
+        seconds, _ = timed(lambda: repeat(lambda row: table.neighbours(row, limit), rows))
+        times[1] = f"{seconds / EPISODES * 1000:.2f}"
+    queue.put([f"{resident:.0f}" for resident in memory()] + times)
+
+
+def repeat(work: Callable[[int], object], numbers: Iterable[int]) -> None:
+    """Do it for each number and keep nothing."""
+    for number in numbers:
+        work(number)
+
+
+def memory() -> tuple[float, float]:
+    """Megabytes of this process that are resident, and those that no other process has."""
+    lines = (line.split() for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:])
+    kilobytes = {name: int(value) for name, value, _ in lines}
+    own = kilobytes["Private_Clean:"] + kilobytes["Private_Dirty:"]
+    return kilobytes["Rss:"] / 1024, own / 1024
+
+
+def labelled_episodes(list_file: Path) -> SupervisedEpisodes:
+    images = read_list(list_file, list_file.parent, need_labels=True)
+    return SupervisedEpisodes(images, CLASSES, shots=1, seed=0, transform=TRANSFORM)
+
+
+def pseudo_episodes(list_file: Path, neighbours: int) -> PseudoEpisodes:
+    images = read_list(list_file, list_file.parent, need_labels=False)
+    folder = list_file.parent / "pseudo"
+    return PseudoEpisodes(images, folder, shots=1, seed=0, transform=TRANSFORM, neighbours=neighbours)
+
+
+def episode_of(example: Example, rng: random.Random) -> object:
+    return build_episode(example, [example], transform=TRANSFORM, rng=rng, class_id=1, query_index=0)
+
+
+def write_example(folder: Path, width: int, height: int) -> Example:
+    """A photograph with as much detail as a real one of 500x375 has, and an object in its label."""
+    noise = np.random.default_rng(0).normal(128, 400, (375, 500, 3))
+    picture = cv2.GaussianBlur(noise, (0, 0), 2).clip(0, 255).astype(np.uint8)
+    label = np.zeros((height, width), dtype=np.uint8)
+    label[height // 4 : height // 2, width // 4 : width * 3 // 4] = 1
+    example = Example(folder / f"photo_{width}.jpg", folder / f"label_{width}.png", 1)
+    write_image(example.image, cv2.resize(picture, (width, height)))
+    write_label(example.label, label)
+    return example
+
+
+def some_annotations() -> AnnotatedImage:
+    """Seven objects of 30 corners each."""
+    angles = np.linspace(0, 2 * np.pi, 30, endpoint=False)
+    draw = np.random.default_rng(0)
+    annotations = []
+    for number in range(7):
+        radius = 60 * draw.uniform(0.5, 1.5, 30)
+        corners: np.ndarray = draw.uniform(100, 380, 2) + radius[:, None] * np.stack(
+            [np.cos(angles), np.sin(angles)], axis=1
+        )
+        annotations.append(Annotation(number, 1, category=number, crowd=False, segmentation=[corners.ravel()]))
+    return AnnotatedImage(id=1, name="a.jpg", height=480, width=640, annotations=annotations)
+
+
+def draw_polygons(image: AnnotatedImage) -> np.ndarray:
+    return draw_label(image, {number: number + 1 for number in range(7)}, ignore_crowds=False)
+
+
+def some_matlab_label() -> bytes:
+    """What SBD's ``cls/ID.mat`` holds."""
+    label = np.zeros((375, 500), dtype=np.uint8)
+    cv2.circle(label, (200, 150), 90, 5, -1)
+    cv2.circle(label, (350, 250), 80, 9, -1)
+    with tempfile.NamedTemporaryFile(suffix=".mat") as file:
+        savemat(file.name, {"GTcls": {"Segmentation": label}}, do_compression=True)
+        return Path(file.name).read_bytes()
+
+
+def write_full_size(folder: Path, count: int) -> Path:
+    """A list of ``count`` links to copies of one photograph, and to labels of three classes each."""
+    example = write_example(folder, 500, 375)
+    for name in ("images", "labels"):
+        (folder / name).mkdir()
+    for copy in range(COPIES):
+        shutil.copy(example.image, folder / f"{copy}.jpg")
+        stripes = [0, *(CLASSES[(copy + shift) % len(CLASSES)] for shift in (0, 7, 19))]
+        write_label(folder / f"{copy}.png", np.repeat(np.uint8(stripes), 125)[None].repeat(375, axis=0))
+    lines = []
+    for row in range(count):
+        name = f"COCO_train2014_{row:012d}"
+        os.link(folder / f"{row % COPIES}.jpg", folder / "images" / f"{name}.jpg")
+        os.link(folder / f"{row % COPIES}.png", folder / "labels" / f"{name}.png")
+        lines.append(f"images/{name}.jpg labels/{name}.png\n")
+    list_file = folder / "train.txt"
+    list_file.write_text("".join(lines))
+    return list_file
+
+
+def write_pseudo_folder(folder: Path, images: ImageList) -> None:
+    """Masks of four stripes, and which images they are of."""
+    folder.mkdir()
+    for copy in range(COPIES):
+        write_label(
+            folder / f".{copy}.png", np.repeat(np.arange(REGIONS, dtype=np.uint8), 125)[None].repeat(375, axis=0)
+        )
+    for row in range(len(images)):
+        os.link(folder / f".{row % COPIES}.png", folder / f"{images.image_path(row).stem}.png")
+    (folder / "images.txt").write_text("".join(f"{image}\n" for image in images.images))
+    write_json(folder / "manifest.json", {})
+
+
+def write_regions(folder: Path, images: int, neighbours: int) -> None:
+    """The index of all regions; the embeddings are a hole in a file, which is mapped and read like numbers."""
+    count = REGIONS * images
+    rows = np.arange(count, dtype=np.int32)
+    groups = rows % (1 if neighbours else GROUPS)
+    columns = {"image": rows // REGIONS, "region": rows % REGIONS, "group": groups}
+    save_file({**columns, "area": np.full_like(rows, 3000)}, folder / REGIONS_FILE)
+    write_array(folder / EMBEDDINGS_FILE, [], dtype=np.float16, shape=(count, CHANNELS))
+    with (folder / EMBEDDINGS_FILE).open("r+b") as stream:
+        stream.truncate(stream.seek(0, os.SEEK_END) + 2 * count * CHANNELS)
+    nearest = np.random.default_rng(0).integers(count, size=(count, neighbours), dtype=np.int32)
+    np.save(folder / NEIGHBOURS_FILE, nearest)
+
+
+def timed(work: Callable[[], Result]) -> tuple[float, Result]:
+    start = time.perf_counter()
+    result = work()
+    return time.perf_counter() - start, result
+
+
+def print_row(*cells: str) -> None:
+    first, *others = cells
+    sys.stdout.write(f"{first:<28}" + "".join(f"{cell:>14}" for cell in others) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,138 @@
+"""Masks in which classes are colours, and the table that says which colour is which class."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from episodes.class_names import checked_names
+from util.errors import UserError
+from util.images import image_size
+from util.logging import logger
+
+_Colour = tuple[int, int, int]
+
+_VOID = 255
+_BACKGROUND_NAMES = {"background", "_background_"}
+_VOID_NAMES = {"void", "ignore", "ignored", "unlabelled", "unlabeled"}
+_NUMBERS = r"(?P<red>\d{1,3})[\s,]+(?P<green>\d{1,3})[\s,]+(?P<blue>\d{1,3})"
+# CVAT ends its lines with the names of parts and actions.
+_NAME_FIRST = re.compile(rf"(?P<name>.*?)[\s:]+{_NUMBERS}(?::.*)?")
+_NAME_LAST = re.compile(rf"{_NUMBERS}[\s:]+(?P<name>.*)")
+_EXPECTED = "expected NAME R G B, R G B NAME or NAME:R,G,B"
+_COLOUR_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}
+
+
+class ColourTable(NamedTuple):
+    """What a table of colours says: the names of classes 1, 2, ... and the label of each colour (red, green, blue)."""
+
+    path: Path
+    names: tuple[str, ...]
+    labels: Mapping[_Colour, int]
+
+    def settings(self) -> dict[str, int]:
+        """The label of each colour, as JSON can hold it."""
+        return {" ".join(map(str, colour)): label for colour, label in self.labels.items()}
+
+
+class ColourMask(NamedTuple):
+    """The mask of a photograph in colours."""
+
+    path: Path
+    table: ColourTable
+
+    def size(self) -> tuple[int, int]:
+        return image_size(self.path)
+
+    def read(self) -> np.ndarray:
+        """The label map, uint8 (H, W); raises ``UserError`` for a colour that the table lacks."""
+        codes = _codes(_read_colours(self.path))
+        known = np.array(sorted(_codes(np.array(colour)) for colour in self.table.labels))
+        labels = {int(_codes(np.array(colour))): label for colour, label in self.table.labels.items()}
+        rows = np.searchsorted(known, codes).clip(max=len(known) - 1)
+        unknown = codes[known[rows] != codes]
+        if unknown.size:
+            self._refuse(unknown)
+        return np.array([labels[code] for code in known.tolist()], dtype=np.uint8)[rows]
+
+    def _refuse(self, unknown: np.ndarray) -> None:
+        codes, counts = np.unique(unknown, return_counts=True)
+        most = counts.argmax()
+        colour = " ".join(str(codes[most] >> shift & 255) for shift in (16, 8, 0))
+        more = f" (and {len(codes) - 1} more colours)" if len(codes) > 1 else ""
+        raise UserError(
+            f"{self.path}: {counts[most]} pixels of colour {colour}{more} that {self.table.path} lacks; "
+            "add a line there or correct the mask"
+        )
+
+
+def read_colours(path: Path) -> ColourTable:
+    """Read a table of colours: ``NAME R G B`` or ``R G B NAME`` a line (CamVid's), or CVAT's ``NAME:R,G,B::``.
+
+    The line called background is label 0, where there is none the first; another one called void, ignore or
+    unlabelled is 255; the rest are classes 1, 2, ... Raises ``UserError`` for a line of another kind, and for names
+    and colours given twice.
+    """
+    entries = list(_entries(path))
+    names = [name for name, _ in entries]
+    if len(set(names)) < len(names):
+        name = next(name for row, name in enumerate(names) if name in names[:row])
+        raise UserError(f"{path}: two lines are called '{name}'; one colour for each name")
+    background = next((name for name in names if name.lower() in _BACKGROUND_NAMES), names[0] if names else "")
+    voids = [name for name in names if name.lower() in _VOID_NAMES and name != background]
+    classes = checked_names([name for name in names if name not in (background, *voids)], path)
+    labels = {background: 0, **dict.fromkeys(voids, _VOID), **{name: row for row, name in enumerate(classes, start=1)}}
+    table: dict[_Colour, int] = {}
+    for name, colour in entries:
+        if colour in table:
+            raise UserError(f"{path}: '{name}' has the colour of another line ({' '.join(map(str, colour))})")
+        table[colour] = labels[name]
+    logger.info("%s: background is '%s', not labelled are %s", path, background, voids or "no pixels")
+    return ColourTable(path, classes, table)
+
+
+def _entries(path: Path) -> Iterator[tuple[str, _Colour]]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (FileNotFoundError, IsADirectoryError):
+        raise UserError(f"{path}: file not found; {_EXPECTED} on each line") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a text file in UTF-8; {_EXPECTED} on each line") from None
+    for number, line in enumerate(lines, start=1):
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        entry = _parse(line)
+        if entry is None:
+            raise UserError(f"{path}, line {number}: '{line}'; {_EXPECTED}, numbers from 0 to 255")
+        yield entry
+
+
+def _parse(line: str) -> tuple[str, _Colour] | None:
+    found = _NAME_FIRST.fullmatch(line) or _NAME_LAST.fullmatch(line)
+    if found is None:
+        return None
+    name = " ".join(found["name"].split())
+    colour = (int(found["red"]), int(found["green"]), int(found["blue"]))
+    return (name, colour) if name and max(colour) <= 255 else None
+
+
+def _read_colours(path: Path) -> np.ndarray:
+    """The file's pixels as RGB uint8 (H, W, 3)."""
+    try:
+        with Image.open(path) as image:
+            if image.mode not in _COLOUR_MODES:
+                raise UserError(f"{path}: a mask in colours must have 8 bits a channel, this one is {image.mode}")
+            return np.array(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"{path}: not a readable mask ({error})") from None
+
+
+def _codes(colours: np.ndarray) -> np.ndarray:
+    """A number for each colour: (..., 3) red, green, blue to (...) int32."""
+    return colours.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.int32)

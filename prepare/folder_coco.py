@@ -1,0 +1,84 @@
+"""Masks from one JSON in COCO's format about somebody's own photographs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from episodes.class_names import checked_names
+from prepare.coco_annotations import AnnotatedImage, read_own_instances
+from prepare.coco_masks import draw_label
+from util.errors import UserError
+from util.logging import logger
+
+
+class CocoMask(NamedTuple):
+    """The mask of a photograph from its annotations; ``classes`` says which class a category's id is."""
+
+    path: Path
+    annotated: AnnotatedImage
+    classes: Mapping[int, int]
+
+    def size(self) -> tuple[int, int]:
+        return self.annotated.height, self.annotated.width
+
+    def read(self) -> np.ndarray:
+        """The label map, uint8 (H, W), drawn as that of COCO; without an annotation all background.
+
+        Crowds are labelled as their class: many tools call every mask that is no polygon a crowd.
+        """
+        if not self.annotated.annotations:
+            return np.zeros(self.size(), dtype=np.uint8)
+        return draw_label(self.annotated, self.classes, ignore_crowds=False)
+
+
+def read_coco(annotations: Path, images: Path, paths: Sequence[Path]) -> tuple[tuple[str, ...], dict[Path, CocoMask]]:
+    """The names of classes 1, 2, ..., which are the categories by id, and the mask of each photograph in the file.
+
+    A photograph is found by its path below ``images`` or by its file name alone. Listed images that are not there
+    are left out, with one line in the log. Raises ``UserError`` for a file that ``read_own_instances`` refuses, for
+    names that do not tell photographs apart, and where no photograph is listed.
+    """
+    instances = read_own_instances(annotations)
+    ids = sorted(instances.categories)
+    names = checked_names([instances.categories[number] for number in ids], annotations)
+    classes = {number: row for row, number in enumerate(ids, start=1)}
+    found = _match(annotations, instances.images, {path: path.relative_to(images).as_posix() for path in paths})
+    if not found:
+        raise UserError(f"{annotations}: none of the {len(paths)} photographs in {images} is among its 'images'")
+    lacking = len(instances.images) - len(found)
+    if lacking:
+        logger.warning("%s: %d of its images are not in %s and are left out", annotations, lacking, images)
+    return names, {path: CocoMask(annotations, image, classes) for path, image in found.items()}
+
+
+def _match(
+    annotations: Path, images: Sequence[AnnotatedImage], relative: Mapping[Path, str]
+) -> dict[Path, AnnotatedImage]:
+    """The image of each photograph that is listed; ``relative`` are the photographs' paths below their folder."""
+    by_path = {image.name: image for image in images}
+    by_name: dict[str, list[AnnotatedImage]] = defaultdict(list)
+    for image in images:
+        by_name[image.name.rpartition("/")[2]].append(image)
+    found: dict[Path, AnnotatedImage] = {}
+    claimed: dict[int, Path] = {}
+    for path, name in relative.items():
+        candidates = [by_path[name]] if name in by_path else by_name[path.name]
+        if not candidates:
+            continue
+        if len(candidates) > 1:
+            raise UserError(
+                f"{annotations}: lists {candidates[0].name} and {candidates[1].name}, either may be {path}; "
+                "arrange the photographs as in the file"
+            )
+        first = claimed.setdefault(candidates[0].id, path)
+        if first != path:
+            raise UserError(
+                f"{annotations}: {candidates[0].name} may be {first} or {path}; arrange the photographs as in the file"
+            )
+        found[path] = candidates[0]
+    return found

@@ -1,0 +1,142 @@
+"""The masks of a user's photographs, whatever they come as: PNGs of labels or colours, labelme's JSONs, COCO's."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from episodes.class_names import read_class_names
+from prepare.colour_masks import ColourMask, read_colours
+from prepare.folder_coco import read_coco
+from prepare.folder_images import files_below
+from prepare.labelme import read_labelme
+from util.errors import UserError
+from util.images import image_size, read_label
+from util.logging import logger
+
+
+class Mask(Protocol):
+    """The mask of one photograph, as somebody made it; ``path`` is the file that it comes from."""
+
+    @property
+    def path(self) -> Path: ...
+
+    def size(self) -> tuple[int, int]:
+        """(height, width), found without reading the mask; raises ``UserError``."""
+
+    def read(self) -> np.ndarray:
+        """uint8 (H, W): 0 background, then classes, 255 not labelled; raises ``UserError``."""
+
+
+class LabelMask(NamedTuple):
+    """A mask that is a label PNG already."""
+
+    path: Path
+
+    def size(self) -> tuple[int, int]:
+        return image_size(self.path)
+
+    def read(self) -> np.ndarray:
+        return read_label(self.path)
+
+
+class Masks(NamedTuple):
+    """The masks by photograph, the names of classes 1, 2, ... and what the masks are a function of beside the files.
+
+    ``settings`` is None for label PNGs, which are used as they are.
+    """
+
+    by_image: Mapping[Path, Mask]
+    names: tuple[str, ...] | None
+    settings: Mapping[str, Any] | None
+
+
+def find_masks(
+    images: Path,
+    masks: Path,
+    paths: Sequence[Path],
+    *,
+    colours: Path | None,
+    class_names: Path | None,
+    workers: int,
+) -> Masks:
+    """The masks of the photographs ``paths`` below ``images``, by what ``masks`` is: a COCO JSON or a folder.
+
+    In a folder, a mask has the photograph's path with another suffix. Every photograph needs a PNG; those without
+    annotations in JSONs are left out, with one line in the log. Raises ``UserError`` where masks are missing or of
+    several kinds, for options that do not go with them, and for what the readers of each kind refuse.
+    """
+    if masks.is_file():
+        _refuse(masks, "COCO's JSON", {"--colours": colours, "--class-names": class_names})
+        names, found = read_coco(masks, images, paths)
+        _tell_left_out(masks, paths, found)
+        return Masks(found, names, {"kind": "coco", "classes": list(names)})
+    is_beside = masks.resolve() == images.resolve()
+    stems = {path: path.relative_to(images).with_suffix("") for path in paths}
+    files = files_below(masks)
+    jsons = _by_stem(masks, files, ".json")
+    annotated = {path: jsons[stem] for path, stem in stems.items() if stem in jsons}
+    pngs = {} if is_beside else _by_stem(masks, files, ".png")
+    if not annotated and is_beside:
+        raise UserError(
+            f"{masks}: holds photographs and masks; keep the masks in a folder of their own (labelme's JSONs may stay)"
+        )
+    if not annotated:
+        _tell_unused(masks, pngs, stems)
+        return _from_pngs(masks, pngs, stems, colours=colours, class_names=class_names)
+    mixed = sorted(pngs[stem] for stem in stems.values() if stem in pngs)
+    if mixed:
+        one = min(annotated.values())
+        raise UserError(f"{masks}: holds masks of two kinds, {mixed[0]} and {one}; keep one kind in a folder")
+    _refuse(masks, "labelme's JSONs", {"--colours": colours})
+    _tell_unused(masks, jsons, stems)
+    _tell_left_out(masks, paths, annotated)
+    names, drawn = read_labelme(list(annotated.values()), class_names, workers)
+    by_image = dict(zip(annotated, drawn, strict=True))
+    return Masks(by_image, names, {"kind": "labelme", "classes": list(names)})
+
+
+def _refuse(masks: Path, kind: str, options: Mapping[str, Path | None]) -> None:
+    for option, value in options.items():
+        if value is not None:
+            raise UserError(f"{option} {value}: not with {kind} ({masks}); leave it out")
+
+
+def _by_stem(folder: Path, files: Iterable[Path], suffix: str) -> dict[Path, Path]:
+    return {path.relative_to(folder).with_suffix(""): path for path in files if path.suffix.lower() == suffix}
+
+
+def _tell_unused(masks: Path, files: Mapping[Path, Path], stems: Mapping[Path, Path]) -> None:
+    unused = len(files.keys() - set(stems.values()))
+    if unused:
+        logger.warning("%s: %d masks have no photograph and are left out", masks, unused)
+
+
+def _tell_left_out(masks: Path, paths: Sequence[Path], annotated: Collection[Path]) -> None:
+    if len(annotated) < len(paths):
+        lacking = len(paths) - len(annotated)
+        logger.warning("%s: %d of %d photographs are not annotated and left out", masks, lacking, len(paths))
+
+
+def _from_pngs(
+    masks: Path,
+    pngs: Mapping[Path, Path],
+    stems: Mapping[Path, Path],
+    *,
+    colours: Path | None,
+    class_names: Path | None,
+) -> Masks:
+    lacking = [path for path, stem in stems.items() if stem not in pngs]
+    if lacking:
+        mask = masks / f"{stems[lacking[0]]}.png"
+        raise UserError(f"{lacking[0]}: no mask, expected {mask}; {len(lacking)} of {len(stems)} images have none")
+    if colours is None:
+        names = None if class_names is None else read_class_names(class_names)
+        return Masks({path: LabelMask(pngs[stem]) for path, stem in stems.items()}, names, None)
+    _refuse(masks, "--colours, which names the classes", {"--class-names": class_names})
+    table = read_colours(colours)
+    settings = {"kind": "colours", "classes": list(table.names), "colours": table.settings()}
+    return Masks({path: ColourMask(pngs[stem], table) for path, stem in stems.items()}, table.names, settings)

@@ -1,0 +1,317 @@
+"""``python -m prepare folder`` with masks of every kind, and the kinds told from each other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from episodes.class_names import dataset_names
+from episodes.lists import read_list
+from tests.prepare.own_photographs import SHAPE, prepare, write_photograph, written
+from util.config import load_config
+from util.errors import UserError
+from util.images import read_label, voc_colours, write_image, write_label
+
+HEIGHT, WIDTH = SHAPE
+NAMES = ["ant", "bee", "cat", "dog", "eel", "fox"]
+# How the masks are written, and what --masks and the other options are then.
+Kind = Callable[[Path, dict[str, np.ndarray]], list[object]]
+
+
+def labels(images: Path) -> dict[str, np.ndarray]:
+    """What the masks of the photographs are to be: a box of class 1 to 6, in every fourth nothing."""
+    expected = {}
+    for number in range(10):
+        label = np.zeros(SHAPE, dtype=np.uint8)
+        if number % 4 != 3:
+            label[10:30, 10:40] = number % 6 + 1
+        expected[f"{'ab'[number % 2]}/photo{number}"] = label
+    return expected
+
+
+def value_of(label: np.ndarray) -> int:
+    return int(label.max())
+
+
+def colour_pngs(images: Path, expected: dict[str, np.ndarray]) -> list[object]:
+    colours = voc_colours()
+    for stem, label in expected.items():
+        write_image(images.parent / "colours" / f"{stem}.png", colours[label])
+    table = images.parent / "label_colors.txt"
+    rows = enumerate(["background", *NAMES])
+    table.write_text("".join(f"{name} {' '.join(map(str, colours[row]))}\n" for row, name in rows))
+    return ["--masks", images.parent / "colours", "--colours", table]
+
+
+def labelme_shapes(label: np.ndarray) -> list[dict[str, Any]]:
+    if not label.any():
+        return []
+    name = NAMES[value_of(label) - 1]
+    return [{"label": name, "points": [[10, 10], [39, 29]], "shape_type": "rectangle"}]
+
+
+def labelme_jsons(folder: Path, expected: dict[str, np.ndarray]) -> None:
+    for stem, label in expected.items():
+        path = folder / f"{stem}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = {"imageHeight": HEIGHT, "imageWidth": WIDTH, "shapes": labelme_shapes(label), "imageData": None}
+        path.write_text(json.dumps(content))
+
+
+def labelme_beside(images: Path, expected: dict[str, np.ndarray]) -> list[object]:
+    labelme_jsons(images, expected)
+    return ["--masks", images]
+
+
+def labelme_elsewhere(images: Path, expected: dict[str, np.ndarray]) -> list[object]:
+    labelme_jsons(images.parent / "jsons", expected)
+    return ["--masks", images.parent / "jsons"]
+
+
+def coco_json(images: Path, expected: dict[str, np.ndarray]) -> list[object]:
+    entries = list(enumerate(expected.items(), start=1))
+    content = {
+        "images": [
+            {"id": number, "file_name": f"{stem}.jpg", "height": HEIGHT, "width": WIDTH}
+            for number, (stem, _) in entries
+        ],
+        "annotations": [
+            {
+                "id": number,
+                "image_id": number,
+                "category_id": 10 * value_of(label),
+                "segmentation": [[10, 10, 40, 10, 40, 30, 10, 30]],
+            }
+            for number, (_, label) in entries
+            if label.any()
+        ],
+        "categories": [{"id": 10 * row, "name": name} for row, name in enumerate(NAMES, start=1)],
+    }
+    (images.parent / "instances.json").write_text(json.dumps(content))
+    return ["--masks", images.parent / "instances.json"]
+
+
+KINDS = [colour_pngs, labelme_beside, labelme_elsewhere, coco_json]
+
+
+def stamps(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("kind", KINDS)
+def test_masks_of_every_kind_become_the_same_labels(project: Path, images: Path, kind: Kind, workers: int) -> None:
+    expected = labels(images)
+    options = [*kind(images, expected), "--val-share", 0.4, "--workers", workers]
+    prepare(images, *options)
+    root, seen = project / "data" / "mine", set()
+    for split in ("train", "val"):
+        part = read_list(project / "lists" / "mine" / f"{split}.txt", root, need_labels=True)
+        for row in range(len(part)):
+            photograph = part.image_path(row).resolve()
+            stem = photograph.relative_to(images).with_suffix("").as_posix()
+            np.testing.assert_array_equal(read_label(part.label_path(row)), expected[stem])
+            assert not part.label_path(row).is_symlink()
+            seen.add(stem)
+    assert seen == set(expected)
+    assert dataset_names(root) == dict(enumerate(NAMES, start=1))
+    assert load_config("mine", "split3_mobilenetv2").DATA.classes == 6
+    before, times = written(project), stamps(root / "SegmentationClassAug")
+    prepare(images, *options)
+    assert written(project) == before
+    assert stamps(root / "SegmentationClassAug") == times
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_another_size_than_the_photograph_is_told(project: Path, images: Path, kind: Kind) -> None:
+    options = kind(images, labels(images))
+    write_photograph(images / "a" / "photo2.jpg", (HEIGHT, WIDTH + 1))
+    before = written(project)
+    with pytest.raises(UserError, match=r"the mask is 60 x 50 pixels and .*photo2\.jpg 61 x 50") as error:
+        prepare(images, *options)
+    assert "\n" not in str(error.value)
+    assert written(project) == before
+
+
+@pytest.mark.parametrize("kind", [labelme_beside, labelme_elsewhere, coco_json])
+def test_photographs_without_annotations_are_left_out(
+    project: Path, images: Path, kind: Kind, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = labels(images)
+    options = kind(images, {stem: label for stem, label in expected.items() if not stem.endswith(("5", "6"))})
+    prepare(images, *options)
+    assert f"{options[1]}: 2 of 10 photographs are not annotated and left out" in capsys.readouterr().err
+    lists = [(project / "lists" / "mine" / f"{split}.txt").read_text() for split in ("train", "val")]
+    assert len("".join(lists).splitlines()) == 8
+    assert "photo5" not in "".join(lists)
+
+
+def test_jsons_without_a_photograph_are_told(project: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = labelme_elsewhere(images, {**labels(images), "a/gone": np.zeros(SHAPE, dtype=np.uint8)})
+    prepare(images, *options)
+    assert f"{images.parent / 'jsons'}: 1 masks have no photograph and are left out" in capsys.readouterr().err
+
+
+def test_photographs_that_are_pngs_with_jsons_beside_them(project: Path, tmp_path: Path) -> None:
+    expected = {f"p{number}": label for number, label in enumerate(labels(tmp_path).values())}
+    for stem in expected:
+        write_photograph(tmp_path / "in" / f"{stem}.png")
+    labelme_jsons(tmp_path / "in", expected)
+    prepare(tmp_path / "in", "--masks", tmp_path / "in")
+    for stem, label in expected.items():
+        made = project / "data" / "mine" / "SegmentationClassAug" / f"{stem}.png"
+        np.testing.assert_array_equal(read_label(made), label)
+
+
+def test_names_of_label_pngs(project: Path, images: Path) -> None:
+    names = images.parent / "names.txt"
+    names.write_text("\n".join([*NAMES, "gnu"]))
+    prepare(images, "--masks", images.parent / "masks", "--class-names", names)
+    assert dataset_names(project / "data" / "mine") == dict(enumerate([*NAMES, "gnu"], start=1))
+    assert load_config("mine", "ssl_mobilenetv2").DATA.classes == 7
+    names.write_text("\n".join(NAMES[:5]))
+    with pytest.raises(UserError, match=r"masks: the masks go up to class 6, --class-names has 5"):
+        prepare(images, "--masks", images.parent / "masks", "--class-names", names)
+
+
+def test_names_order_the_classes_of_labelme(project: Path, images: Path) -> None:
+    expected = labels(images)
+    names = images.parent / "names.txt"
+    names.write_text("\n".join(reversed(NAMES)))
+    prepare(images, *labelme_beside(images, expected), "--class-names", names)
+    made = read_label(project / "data" / "mine" / "SegmentationClassAug" / "photo0.png")
+    np.testing.assert_array_equal(made, np.where(expected["a/photo0"] == 1, 6, 0))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_interrupted_run_goes_on(project: Path, images: Path, kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = labels(images)
+    options = [*kind(images, expected), "--workers", 1]
+    folder = project / "data" / "mine" / "SegmentationClassAug"
+
+    def interrupt(path: Path, label: np.ndarray) -> None:
+        if len(list(folder.glob("*.png"))) == 4:
+            raise KeyboardInterrupt
+        write_label(path, label)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("prepare.made_masks.write_label", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(images, *options)
+    assert not (project / "lists").exists() and not (project / "config" / "mine").exists()
+    first = stamps(folder)
+    prepare(images, *options)
+    assert len(first) == 4 and first.items() <= stamps(folder).items()
+    for stem, label in expected.items():
+        np.testing.assert_array_equal(read_label(folder / f"{Path(stem).name}.png"), label)
+
+
+def test_other_settings_are_refused(project: Path, images: Path) -> None:
+    expected = labels(images)
+    prepare(images, *labelme_beside(images, expected))
+    before = written(project)
+    with pytest.raises(
+        UserError, match=r"SegmentationClassAug\.json: made with other settings \(kind is labelme there"
+    ):
+        prepare(images, *coco_json(images, expected))
+    with pytest.raises(UserError, match=r"SegmentationClassAug\.json: the masks there were made of others"):
+        prepare(images, "--masks", images.parent / "masks")
+    assert written(project) == before
+
+
+def test_an_edited_json_is_drawn_again(project: Path, images: Path) -> None:
+    expected = labels(images)
+    options = labelme_beside(images, expected)
+    prepare(images, *options)
+    labelme_jsons(images, {"a/photo2": expected["a/photo4"]})
+    folder = project / "data" / "mine" / "SegmentationClassAug"
+    before = stamps(folder)
+    prepare(images, *options)
+    after = stamps(folder)
+    assert [name for name in after if after[name] != before[name]] == ["photo2.png"]
+    np.testing.assert_array_equal(read_label(folder / "photo2.png"), expected["a/photo4"])
+
+
+def mixed(images: Path) -> list[object]:
+    labelme_jsons(images.parent / "masks", {"b/photo3": np.zeros(SHAPE, dtype=np.uint8)})
+    return ["--masks", images.parent / "masks"]
+
+
+def a_table_with_labelme(images: Path) -> list[object]:
+    return [*labelme_beside(images, labels(images)), "--colours", "table.txt"]
+
+
+def a_table_with_coco(images: Path) -> list[object]:
+    return [*coco_json(images, labels(images)), "--colours", "table.txt"]
+
+
+def names_with_coco(images: Path) -> list[object]:
+    return [*coco_json(images, labels(images)), "--class-names", "names.txt"]
+
+
+def names_with_a_table(images: Path) -> list[object]:
+    return [*colour_pngs(images, labels(images)), "--class-names", "names.txt"]
+
+
+def a_table_without_masks(images: Path) -> list[object]:
+    return ["--colours", "table.txt"]
+
+
+def colours_without_a_table(images: Path) -> list[object]:
+    return colour_pngs(images, labels(images))[:2]
+
+
+def an_unknown_colour(images: Path) -> list[object]:
+    options = colour_pngs(images, labels(images))
+    path = images.parent / "colours" / "a" / "photo4.png"
+    pixels = np.zeros((*SHAPE, 3), dtype=np.uint8)
+    pixels[:3, :5] = (1, 2, 3)
+    write_image(path, pixels)
+    return options
+
+
+def another_number_of_classes(images: Path) -> list[object]:
+    return [*coco_json(images, labels(images)), "--classes", "7"]
+
+
+def a_damaged_json(images: Path) -> list[object]:
+    options = coco_json(images, labels(images))
+    path = images.parent / "instances.json"
+    path.write_bytes(path.read_bytes()[:-30])
+    return options
+
+
+def one_annotated(images: Path) -> list[object]:
+    return labelme_beside(images, dict(list(labels(images).items())[:1]))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (mixed, r"masks: holds masks of two kinds, .*a/photo0\.png and .*b/photo3\.json; keep one kind in a folder"),
+        (a_table_with_labelme, r"--colours table\.txt: not with labelme's JSONs \(.*images\); leave it out"),
+        (a_table_with_coco, r"--colours table\.txt: not with COCO's JSON \(.*instances\.json\)"),
+        (names_with_coco, r"--class-names names\.txt: not with COCO's JSON"),
+        (names_with_a_table, r"--class-names names\.txt: not with --colours, which names the classes"),
+        (a_table_without_masks, r"--colours table\.txt: is about masks; give their folder with --masks"),
+        (colours_without_a_table, r"a label must be an 8-bit palette .*prepare folder --colours.*\(and 9 more files\)"),
+        (an_unknown_colour, r"photo4\.png: 15 pixels of colour 1 2 3 that .*label_colors\.txt lacks"),
+        (another_number_of_classes, r"--classes 7: 6 classes have names; leave it out"),
+        (a_damaged_json, r"instances\.json: not valid JSON"),
+        (one_annotated, r"images: one image is too few with --masks"),
+    ],
+)
+def test_mistakes_are_named_before_anything_is_written(
+    project: Path, images: Path, spoil: Callable[[Path], list[object]], message: str
+) -> None:
+    options = spoil(images)
+    before = written(project)
+    with pytest.raises(UserError, match=message) as error:
+        prepare(images, *options)
+    assert "\n" not in str(error.value)
+    assert written(project) == before
