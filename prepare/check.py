@@ -1,6 +1,7 @@
 """Check a dataset before hours of work: lists, every image and label, enough images of each class.
 
-Nothing is written, and one problem hides no other. Exit code 0: ready, warnings allowed; 1: there are problems.
+One problem hides no other, and nothing is written but what ``--report`` asks for. The exit code is 0 for a dataset
+that is ready, warnings allowed, and 1 when there are problems.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``python -m prepare check``."""
     parser.add_argument("dataset", metavar="DATASET", help="pascal, coco, shapes, or the name of your own")
     parser.add_argument(
-        "words", nargs="*", metavar="EXPERIMENT KEY=VALUE", help="what this experiment needs, instead of all; overrides"
+        "words",
+        nargs="*",
+        metavar="EXPERIMENT KEY=VALUE",
+        help="what this experiment needs, instead of all; values of the configuration; options stand before or behind",
     )
     parser.add_argument("--workers", type=whole_number(1), default=available_cores(), help="processes (%(default)s)")
     parser.add_argument("--report", type=Path, metavar="FILE.json", help="write all problems there too")

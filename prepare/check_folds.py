@@ -100,8 +100,8 @@ def rare_classes(
                 yield Problem(
                     f"classes too rare for {_times(needed, 'shot')}",
                     f"{part.list_file}: class {number} has {_times(images, 'image')} with {data.min_area:,} pixels of "
-                    f"it, {_times(needed, 'shot')} in {_PURPOSES[part.split]} of {', '.join(names)} take "
-                    f"{needed + 1}; use a longer list or a smaller DATA.min_area",
+                    f"it, episodes of {_times(needed, 'shot')} take {needed + 1} ({_PURPOSES[part.split]} of "
+                    f"{', '.join(names)}); use a longer list or a smaller DATA.min_area",
                     is_warning=needed > shots,
                 )
 
