@@ -85,8 +85,8 @@ def _check(configs: Sequence[Config], *, labels_required: bool, workers: int) ->
         message = f"DATA.data_root={data.data_root}: folder not found; `python -m prepare` makes it, or name another"
         return [*problems, Problem("missing folders", message)]
 
-    # Split 5 is all classes of the dataset.
-    classes = len(fold_classes(dataset, 5, interleaved=False, classes=data.classes)[0])
+    # Split 5 trains on all classes of the dataset.
+    classes = len(fold_classes(dataset, 5, classes=data.classes)[0])
     counts: dict[str, Counts] = {}
     for part in parts:
         areas, found = _inspect_all(part, data.data_root, classes=classes, workers=workers)

@@ -10,12 +10,15 @@ import numpy as np
 from episodes.lists import write_list
 from util.images import read_label, write_image, write_label
 
-CLASSES, MIN_AREA = 4, 200
+CLASSES, MIN_AREA = 4, 225
 COUNTS = {"train": 24, "val": 28}  # of class 1 to 4: 6 and 7 large objects each
 
 
 def write_dataset(folder: Path) -> None:
-    """Photographs of an object each, and of a smaller one of the next class in every third; a void border."""
+    """Photographs of an object of 225 pixels or more, every third with a smaller one of the next class, of a pixel or 25.
+
+    A void border.
+    """
     rng = np.random.default_rng(0)
     for split, count in COUNTS.items():
         for row in range(count):
@@ -26,7 +29,8 @@ def write_dataset(folder: Path) -> None:
             mask[:2] = 255
             mask[5:20, 5 : 20 + row % 5] = 1 + row % CLASSES
             if row % 3 == 0:
-                mask[25:30, 5:10] = 1 + (row + 1) % CLASSES
+                size = 1 if row % 2 else 5
+                mask[25 : 25 + size, 5 : 5 + size] = 1 + (row + 1) % CLASSES
             write_label(folder / label, mask)
         write_list(folder / f"{split}.txt", [names(split, row) for row in range(count)])
 

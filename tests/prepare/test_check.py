@@ -47,7 +47,7 @@ def test_a_folder_made_by_prepare_is_ready(
             "0.5",
         ]
     )
-    main(["check", "mine", "DATA.min_area=200", "--workers", "1"])
+    main(["check", "mine", "DATA.min_area=225", "--workers", "1"])
     text = capfd.readouterr().out
     assert text.endswith("MINE: ready\n")
     assert "train.txt: 26 images" in text and "val.txt: 26 images" in text

@@ -58,11 +58,11 @@ def test_rare_classes(data: Path, check: Callable[..., Outcome]) -> None:
     start = f"{data / 'train.txt'}: class"
     advice = "use a longer list or a smaller DATA.min_area"
     assert outcome.errors == [
-        f"{start} 4 has 1 image with 200 pixels of it, episodes of 1 shot take 2 (training of fold 0, fold 1, fold 2); "
+        f"{start} 4 has 1 image with 225 pixels of it, episodes of 1 shot take 2 (training of fold 0, fold 1, fold 2); "
         f"{advice}"
     ]
     assert outcome.warnings == [
-        f"{start} 3 has 5 images with 200 pixels of it, episodes of 5 shots take 6 (training of fold 0, fold 1, "
+        f"{start} 3 has 5 images with 225 pixels of it, episodes of 5 shots take 6 (training of fold 0, fold 1, "
         f"fold 3); {advice}"
     ]
     # Fold 3 does not train on class 4, nor does unsupervised training read labels.
@@ -77,7 +77,7 @@ def test_a_class_that_is_never_tested_is_a_problem_of_its_fold(data: Path, check
     write_list(data / "val.txt", [names("val", row) for row in range(28) if row % CLASSES != 1])
     outcome = check()
     assert re.fullmatch(
-        r".*val\.txt: class 2 has 0 images with 200 pixels .* \(tests of fold 1, all folds\); .*", outcome.errors[0]
+        r".*val\.txt: class 2 has 0 images with 225 pixels .* \(tests of fold 1, all folds\); .*", outcome.errors[0]
     )
     assert len(outcome.errors) == 1
     assert check(experiment="split0_demo").code == 0
