@@ -15,9 +15,9 @@ COUNTS = {"train": 24, "val": 28}  # of class 1 to 4: 6 and 7 large objects each
 
 
 def write_dataset(folder: Path) -> None:
-    """Photographs of an object of 225 pixels or more, every third with a smaller one of the next class, of a pixel or 25.
+    """Photographs of an object of 225 pixels or more, with lists; every third also has a smaller one of the next class.
 
-    A void border.
+    The smaller ones have a pixel or 25; the upper border is void.
     """
     rng = np.random.default_rng(0)
     for split, count in COUNTS.items():
@@ -36,6 +36,7 @@ def write_dataset(folder: Path) -> None:
 
 
 def names(split: str, row: int) -> tuple[str, str]:
+    """Image and label, as a list names them."""
     return f"JPEGImages/{split}{row:02d}.jpg", f"SegmentationClassAug/{split}{row:02d}.png"
 
 
@@ -45,7 +46,7 @@ def overrides(data: Path, *more: str) -> list[str]:
 
 
 def words(data: Path, *options: object, dataset: str = "shapes", experiment: str | None = None) -> list[str]:
-    """The command; options that begin with DATA or TRAIN are overrides."""
+    """The command, with one process; options with an equals sign are overrides."""
     texts = [str(option) for option in options]
     settings = [text for text in texts if "=" in text]
     rest = [text for text in texts if "=" not in text]
