@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from util.errors import UserError
 from util.files import digest_lines, write_text
@@ -56,25 +57,57 @@ def read_list(list_file: Path, data_root: Path, *, need_labels: bool) -> ImageLi
     """
     images: list[str] = []
     labels: list[str | None] = []
-    lines_of_ids: dict[str, tuple[int, str]] = {}
-    for number, line in enumerate(_read_lines(list_file), start=1):
-        if not line.strip():
+    for line in scan_list(list_file):
+        if isinstance(line, UserError):
+            raise line
+        if line.repeats is not None:
+            logger.warning("%s", line.repetition())
             continue
+        _check_files(line.image, line.label, data_root=data_root, place=line.place, need_labels=need_labels)
+        images.append(line.image)
+        labels.append(line.label)
+    digest = digest_lines(sorted(Path(image).stem for image in images))
+    return ImageList(root=data_root, images=tuple(images), labels=tuple(labels), digest=digest, list_file=list_file)
+
+
+class ListLine(NamedTuple):
+    """What a line of a list names; ``repeats`` is the number of an earlier line with the same image, if there is one.
+
+    ``place`` says in words where the line stands.
+    """
+
+    place: str
+    image: str
+    label: str | None
+    repeats: int | None
+
+    def repetition(self) -> str:
+        """That the line is left out, in words."""
+        return f"{self.place}: {self.image} is on line {self.repeats} already, left out"
+
+
+def scan_list(list_file: Path) -> Iterator[ListLine | UserError]:
+    """The lines of a list that are not blank; no file they name is looked at.
+
+    Mistakes are values, so that who wants all of them can go on: a line that is not "IMAGE LABEL", an image with the
+    same id as another, an empty list. Raises ``UserError`` for a list that is missing or no text.
+    """
+    lines_of_ids: dict[str, tuple[int, str]] = {}
+    lines = [(number, line) for number, line in enumerate(_read_lines(list_file), start=1) if line.strip()]
+    if not lines:
+        yield UserError(f"{list_file}: the list is empty; it should hold one 'IMAGE LABEL' a line")
+    for number, line in lines:
         place = f"{list_file}, line {number}"
-        image, label = _parse(line, place)
+        try:
+            image, label = _parse(line, place)
+        except UserError as error:
+            yield error
+            continue
         first, earlier = lines_of_ids.setdefault(Path(image).stem, (number, image))
         if earlier != image:
-            raise UserError(f"{place}: {image} has the same file name as {earlier} on line {first}; rename one of them")
-        if first != number:
-            logger.warning("%s: %s is on line %d already, left out", place, image, first)
-            continue
-        _check_files(image, label, data_root=data_root, place=place, need_labels=need_labels)
-        images.append(image)
-        labels.append(label)
-    if not images:
-        raise UserError(f"{list_file}: the list is empty; it should hold one 'IMAGE LABEL' a line")
-    digest = digest_lines(sorted(lines_of_ids))
-    return ImageList(root=data_root, images=tuple(images), labels=tuple(labels), digest=digest, list_file=list_file)
+            yield UserError(f"{place}: {image} has the same file name as {earlier} on line {first}; rename one of them")
+        else:
+            yield ListLine(place, image, label, repeats=None if first == number else first)
 
 
 def write_list(list_file: Path, pairs: Iterable[tuple[str, str | None]]) -> None:

@@ -5,12 +5,12 @@ A module here has a docstring whose first line is its help, ``add_arguments(pars
 
 from __future__ import annotations
 
-from prepare import coco, folder, pascal, shapes, subset
+from prepare import check, coco, folder, pascal, shapes, subset
 from util.arguments import Parser
 from util.errors import run_command
 from util.logging import start_logging
 
-_MODULES = (pascal, coco, shapes, folder, subset)
+_MODULES = (pascal, coco, shapes, folder, subset, check)
 
 
 def main(words: list[str]) -> None:

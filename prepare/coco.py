@@ -37,7 +37,7 @@ _VERSION = 1
 _FOLDERS = ("train2014", "train2017", "val2014", "val2017")
 
 
-_BENCHMARK = {
+BENCHMARK = {
     "train": Benchmark(82081, None),
     "val": Benchmark(40137, "6f65de2c151265166b98f2202c9822d6a81f607f2c39e39c01d279d9de690c1a"),
 }
@@ -105,7 +105,7 @@ def _splits(paths: Sequence[Path]) -> dict[str, Path]:
     """The files by what their names say they are for."""
     splits: dict[str, Path] = {}
     for path in paths:
-        found = [split for split in _BENCHMARK if split in path.name.lower()]
+        found = [split for split in BENCHMARK if split in path.name.lower()]
         if len(found) != 1:
             raise UserError(f"--annotations {path}: expected a name with either train or val, like that of COCO's file")
         if found[0] in splits:
@@ -194,4 +194,4 @@ def _write_lists(lists: Path, root: Path, split: str, instances: Instances) -> N
     images = read_list(list_file, root, need_labels=True)
     if split == "train":
         write_shares(images)
-    logger.info("%s: %s", list_file, _BENCHMARK[split].compare([Path(image).stem for image in images.images]))
+    logger.info("%s: %s", list_file, BENCHMARK[split].compare([Path(image).stem for image in images.images]))

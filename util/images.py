@@ -91,7 +91,7 @@ def _read_label(source: Path | io.BytesIO, name: Path | str) -> np.ndarray:
         with Image.open(source) as image:
             label = np.array(image)
     except _UNREADABLE as error:
-        raise UserError(f"{name}: not a readable label ({error})") from None
+        raise UserError(f"{name}: not a readable label ({error}); copy or make it again") from None
     if label.ndim != 2 or label.dtype != np.uint8:
         raise UserError(
             f"{name}: a label must be an 8-bit palette or grey PNG, this one is {label.dtype} {label.shape}; "

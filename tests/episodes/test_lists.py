@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from episodes.lists import read_list, write_list
+from episodes.lists import ListLine, read_list, scan_list, write_list
 from util.errors import UserError
 
 
@@ -71,6 +71,21 @@ def test_faults_name_list_line_and_file(root: Path, text: str, message: str) -> 
         _read(root, text)
     assert str(caught.value).startswith(str(root / "list.txt"))
     assert "\n" not in str(caught.value)
+
+
+def test_a_scan_goes_on_after_a_mistake_and_looks_at_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text("a.jpg a.png\na b c\n\nother/a.jpg\na.jpg a.png\nb.jpg\n")
+    lines = list(scan_list(path))
+    assert [line for line in lines if isinstance(line, ListLine)] == [
+        (f"{path}, line 1", "a.jpg", "a.png", None),
+        (f"{path}, line 5", "a.jpg", "a.png", 1),
+        (f"{path}, line 6", "b.jpg", None, None),
+    ]
+    mistakes = [str(line) for line in lines if isinstance(line, UserError)]
+    assert mistakes[0].startswith(f"{path}, line 2: expected 'IMAGE LABEL'")
+    assert mistakes[1] == f"{path}, line 4: other/a.jpg has the same file name as a.jpg on line 1; rename one of them"
+    assert len(mistakes) == 2
 
 
 def test_a_missing_list_says_how_to_make_it(root: Path) -> None:

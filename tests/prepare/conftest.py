@@ -1,14 +1,17 @@
-"""Fixtures of the tests of ``python -m prepare folder``."""
+"""What the tests of ``prepare folder`` share, and those of ``prepare check``."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from prepare.__main__ import main
 from tests.prepare.own_photographs import SHAPE
+from tests.prepare.small_dataset import Outcome, words, write_dataset
 from util import config as config_module
 from util.files import PROJECT
 from util.images import write_image, write_label
@@ -39,3 +42,26 @@ def images(tmp_path: Path) -> Path:
         label[30:32] = 255
         write_label(tmp_path / "masks" / f"{stem}.png", label)
     return tmp_path / "images"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Folder of a healthy dataset and its lists."""
+    write_dataset(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def check(data: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Run the command over ``data``."""
+
+    def run(*options: object, **keywords: str) -> Outcome:
+        capfd.readouterr()
+        code = 0
+        try:
+            main(words(data, *options, **keywords))
+        except SystemExit as end:
+            code = int(end.code or 0)
+        return Outcome(capfd.readouterr().out, code)
+
+    return run

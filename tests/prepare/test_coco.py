@@ -23,7 +23,7 @@ from PIL import Image
 from episodes.lists import read_list
 from prepare.__main__ import main
 from prepare.benchmark import Benchmark
-from prepare.coco import _BENCHMARK
+from prepare.coco import BENCHMARK
 from tests.prepare.small_coco import (
     CATEGORIES,
     HEIGHT,
@@ -105,13 +105,13 @@ def test_the_benchmarks_lists_are_recognised(
 ) -> None:
     ids = "".join(f"COCO_val2014_{number:012d}\n" for number in (1, 2, 3, 4))
     digest = hashlib.sha256(ids.encode()).hexdigest()
-    monkeypatch.setitem(_BENCHMARK, "train", Benchmark(4, None))
-    monkeypatch.setitem(_BENCHMARK, "val", Benchmark(4, digest))
+    monkeypatch.setitem(BENCHMARK, "train", Benchmark(4, None))
+    monkeypatch.setitem(BENCHMARK, "val", Benchmark(4, digest))
     prepare(coco)
     log = capsys.readouterr().err
     assert "train.txt: 4 images, as many as the benchmark's" in log
     assert "val.txt: 4 images, exactly the benchmark's" in log
-    monkeypatch.setitem(_BENCHMARK, "val", Benchmark(4, "another"))
+    monkeypatch.setitem(BENCHMARK, "val", Benchmark(4, "another"))
     prepare(coco)
     assert "val.txt: 4 images, as many as the benchmark's, but others" in capsys.readouterr().err
 

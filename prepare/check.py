@@ -1,0 +1,116 @@
+"""Check a dataset before hours of work: lists, every image and label, enough images of each class.
+
+One problem hides no other, and nothing is written but what ``--report`` asks for. The exit code is 0 for a dataset
+that is ready, warnings allowed, and 1 when there are problems.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from episodes.folds import fold_classes
+from prepare.check_files import Example, inspect
+from prepare.check_folds import Counts, find_folds, fold_tables, rare_classes
+from prepare.check_lists import Part, describe, read_parts
+from prepare.problems import Problem, print_problems, write_report
+from prepare.workers import process_map
+from util.arguments import whole_number
+from util.config import Config, experiments, load_config
+from util.device import available_cores
+from util.errors import UserError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``python -m prepare check``."""
+    parser.add_argument("dataset", metavar="DATASET", help="pascal, coco, shapes, or the name of your own")
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="EXPERIMENT KEY=VALUE",
+        help="what this experiment needs, instead of all; values of the configuration; options stand before or behind",
+    )
+    parser.add_argument("--workers", type=whole_number(1), default=available_cores(), help="processes (%(default)s)")
+    parser.add_argument("--report", type=Path, metavar="FILE.json", help="write all problems there too")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print what the dataset holds and everything that is wrong with it; exit with 1 when something is.
+
+    Raises ``UserError`` for an unknown dataset, experiment or key.
+    """
+    named = bool(arguments.words) and "=" not in arguments.words[0]
+    overrides = arguments.words[1:] if named else arguments.words
+    names = arguments.words[:1] if named else experiments(arguments.dataset)
+    configs = _load_configs(arguments.dataset, names, overrides)
+    problems = _check(configs, labels_required=named, workers=arguments.workers)
+    if arguments.report is not None:
+        write_report(arguments.report, arguments.dataset, problems)
+    print_problems(problems)
+    errors = sum(not problem.is_warning for problem in problems)
+    if errors:
+        print(f"{errors:,} problem{'s' if errors > 1 else ''}")
+        sys.exit(1)
+    print(f"{arguments.dataset.upper()}: ready")
+
+
+def _load_configs(dataset: str, names: Sequence[str], overrides: Sequence[str]) -> list[Config]:
+    """The experiments, which must be about the same data; at least one."""
+    # An unknown dataset has no experiments, and any name gets the message that says so.
+    configs = [load_config(dataset, name, overrides) for name in names or [""]]
+    other = next((config for config in configs if config.DATA != configs[0].DATA), None)
+    if other is not None:
+        raise UserError(
+            f"config/{dataset}: {configs[0].experiment} and {other.experiment} have different DATA; name the experiment"
+        )
+    return configs
+
+
+def _check(configs: Sequence[Config], *, labels_required: bool, workers: int) -> list[Problem]:
+    """Print what lists and folds hold; returns all that is wrong, each once."""
+    data, dataset = configs[0].DATA, configs[0].dataset
+    supervised = any(not config.unsupervised for config in configs)
+    parts, problems = read_parts(data, supervised=supervised, labels_required=labels_required)
+    for part in parts:
+        print(f"{part.list_file}: {describe(part, dataset)}")
+    folds, impossible = find_folds(configs)
+    problems += impossible
+    if not data.data_root.is_dir():
+        message = f"DATA.data_root={data.data_root}: folder not found; `python -m prepare` makes it, or name another"
+        return [*problems, Problem("missing folders", message)]
+
+    # Split 5 trains on all classes of the dataset.
+    classes = len(fold_classes(dataset, 5, classes=data.classes)[0])
+    counts: dict[str, Counts] = {}
+    for part in parts:
+        areas, found = _inspect_all(part, data.data_root, classes=classes, workers=workers)
+        problems += found
+        if part.reads_labels and part.lines:
+            counts[part.split] = Counts(areas > 0, areas >= data.min_area)
+    for table in fold_tables(folds, counts, data):
+        print(f"\n{table}")
+    print()
+    return list(dict.fromkeys([*problems, *rare_classes(folds, parts, counts, data)]))
+
+
+def _inspect_all(part: Part, root: Path, *, classes: int, workers: int) -> tuple[np.ndarray, list[Problem]]:
+    """Pixels of each class, int32 (images, classes), none for what training would stumble over; all problems."""
+    examples = [
+        Example(line.place, root / line.image, root / line.label if part.reads_labels and line.label else None)
+        for line in part.lines
+    ]
+    areas = np.zeros((len(examples), classes), dtype=np.int32)
+    problems: list[Problem] = []
+    inspections = process_map(partial(inspect, classes=classes), examples, workers)
+    bar = tqdm(inspections, total=len(examples), desc=part.list_file.name, unit="image", disable=not examples)
+    for row, inspection in enumerate(bar):
+        problems += inspection.problems
+        if inspection.areas is not None:
+            areas[row] = inspection.areas
+    return areas, problems

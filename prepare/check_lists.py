@@ -1,0 +1,105 @@
+"""The two lists of a dataset, with everything that is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from episodes.lists import ListLine, scan_list
+from prepare import coco, voc_lists
+from prepare.problems import Problem
+from util.errors import UserError
+from util.schema import DataSection
+
+_BENCHMARKS = {"pascal": voc_lists.BENCHMARK, "coco": coco.BENCHMARK}
+
+
+class Part(NamedTuple):
+    """One of the two lists, as far as it can be read; ``split`` is "train" or "val".
+
+    ``lines`` are those whose images count, ``reads_labels`` tells whether any experiment opens their labels.
+    """
+
+    split: str
+    list_file: Path
+    lines: tuple[ListLine, ...]
+    reads_labels: bool
+
+    def ids(self) -> list[str]:
+        """File names of the images without suffix."""
+        return [Path(line.image).stem for line in self.lines]
+
+
+def read_parts(
+    data: DataSection, *, supervised: bool, labels_required: bool
+) -> tuple[tuple[Part, Part], list[Problem]]:
+    """The training and the test list, and their problems.
+
+    ``supervised`` says whether training may read labels, ``labels_required`` that it is a mistake when the training
+    list names none. A training list without labels needs no test list.
+    """
+    train_lines, problems = _read(data.train_list)
+    train_labelled = _is_labelled(train_lines)
+    train = Part("train", data.train_list, train_lines, supervised and (train_labelled or labels_required))
+    problems += _lacking_labels(train)
+    unlabelled = bool(train_lines) and not train_labelled
+    if unlabelled and not data.val_list.exists():
+        return (train, Part("val", data.val_list, (), False)), problems
+    val_lines, val_problems = _read(data.val_list)
+    val = Part("val", data.val_list, val_lines, _is_labelled(val_lines) or not unlabelled)
+    return (train, val), [*problems, *val_problems, *_lacking_labels(val), *_shared_images(train, val)]
+
+
+def describe(part: Part, dataset: str) -> str:
+    """What the list holds, in words, and for PASCAL and COCO whether it is exactly the benchmark's."""
+    if not part.lines:
+        return "no images" if part.list_file.exists() else "not there"
+    benchmark = _BENCHMARKS.get(dataset)
+    size = benchmark[part.split].compare(part.ids()) if benchmark else f"{len(part.lines):,} images"
+    if not _is_labelled(part.lines):
+        return f"{size}; no labels"
+    return size if part.reads_labels else f"{size}; labels not read"
+
+
+def _read(list_file: Path) -> tuple[tuple[ListLine, ...], list[Problem]]:
+    lines: list[ListLine] = []
+    problems: list[Problem] = []
+    try:
+        for line in scan_list(list_file):
+            if isinstance(line, UserError):
+                problems.append(Problem("mistakes in lists", str(line)))
+            elif line.repeats is not None:
+                problems.append(Problem("repeated lines", line.repetition(), is_warning=True))
+            else:
+                lines.append(line)
+    except UserError as error:
+        problems.append(Problem("unreadable lists", str(error)))
+    return tuple(lines), problems
+
+
+def _is_labelled(lines: Iterable[ListLine]) -> bool:
+    return any(line.label is not None for line in lines)
+
+
+def _lacking_labels(part: Part) -> Iterator[Problem]:
+    """One problem for a list that has no label at all, else one for each line without."""
+    if not part.reads_labels or not part.lines:
+        return
+    if not _is_labelled(part.lines):
+        yield Problem("lists without labels", f"{part.list_file}: no line names a label; write 'IMAGE LABEL' a line")
+        return
+    for line in part.lines:
+        if line.label is None:
+            yield Problem("lines without a label", f"{line.place}: no label after {line.image}; write 'IMAGE LABEL'")
+
+
+def _shared_images(train: Part, val: Part) -> Iterator[Problem]:
+    shared = sorted({line.image for line in train.lines} & {line.image for line in val.lines})
+    if shared:
+        yield Problem(
+            "shared images",
+            f"{train.list_file} and {val.list_file}: {len(shared):,} images are in both "
+            f"({voc_lists.first_few(shared)}); take them off one list, a test on training images says little",
+            is_warning=True,
+        )

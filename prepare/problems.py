@@ -1,0 +1,43 @@
+"""What is wrong with a dataset: told in the terminal, or kept in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from util.files import write_json
+
+_LINES_OF_A_KIND = 20
+
+
+class Problem(NamedTuple):
+    """One line about one thing that is wrong; ``kind`` is what several of its kind are called, "missing images".
+
+    A warning hinders no experiment.
+    """
+
+    kind: str
+    message: str
+    is_warning: bool = False
+
+
+def print_problems(problems: Sequence[Problem]) -> None:
+    """Print errors, then warnings, both by kind, and of each kind the first twenty."""
+    for is_warning, word in ((False, "error"), (True, "warning")):
+        chosen = [problem for problem in problems if problem.is_warning == is_warning]
+        for kind in dict.fromkeys(problem.kind for problem in chosen):
+            messages = [problem.message for problem in chosen if problem.kind == kind]
+            for message in messages[:_LINES_OF_A_KIND]:
+                print(f"{word}: {message}")
+            if len(messages) > _LINES_OF_A_KIND:
+                print(f"  and {len(messages) - _LINES_OF_A_KIND:,} more {kind}; --report FILE.json lists all")
+
+
+def write_report(path: Path, dataset: str, problems: Sequence[Problem]) -> None:
+    """Write all problems as JSON: ``{"dataset", "errors": [{"kind", "message"}, ...], "warnings": [...]}``."""
+    lists: dict[str, list[dict[str, str]]] = {"errors": [], "warnings": []}
+    for problem in problems:
+        entry = {"kind": problem.kind, "message": problem.message}
+        lists["warnings" if problem.is_warning else "errors"].append(entry)
+    write_json(path, {"dataset": dataset, **lists})
