@@ -37,7 +37,7 @@ from scipy.io import savemat
 
 from episodes.episode import Example, build_episode, read_example
 from episodes.label_index import label_areas
-from episodes.lists import ImageList, read_list
+from episodes.lists import read_list
 from episodes.pseudo import PseudoEpisodes
 from episodes.regions import EMBEDDINGS_FILE, NEIGHBOURS_FILE, REGIONS_FILE
 from episodes.supervised import SupervisedEpisodes
@@ -98,19 +98,23 @@ def print_full_size(folder: Path, count: int) -> None:
     """A row for labelled episodes, one for pseudo episodes with neighbours found before, one with searching."""
     os.environ["UNSUPFSS_CACHE"] = str(folder / "cache")
     list_file = write_full_size(folder, count)
-    list_seconds, images = timed(lambda: read_list(list_file, folder, need_labels=True))
-    label_seconds, _ = timed(lambda: label_areas(images))
-    index_seconds, _ = timed(lambda: label_areas(images))
-    write_pseudo_folder(folder / "pseudo", images)
-    del images
+    write_pseudo_folder(folder / "pseudo", list_file)
+    times = index_seconds(list_file)
     start, labelled = timed(lambda: labelled_episodes(list_file))
-    times = (f"{seconds:.2f}" for seconds in (list_seconds, label_seconds, index_seconds, start))
-    print_row(f"{count:,} labelled", *times, *in_worker(labelled))
+    print_row(f"{count:,} labelled", *times, f"{start:.2f}", *in_worker(labelled))
     del labelled
     for name, neighbours in (("pseudo", NEIGHBOURS), ("pseudo, searched", 0)):
         write_regions(folder / "pseudo", count, neighbours)
         start, pseudo = timed(partial(pseudo_episodes, list_file, neighbours))
         print_row(f"{count:,} {name}", *[""] * 3, f"{start:.2f}", *in_worker(pseudo))
+
+
+def index_seconds(list_file: Path) -> list[str]:
+    """Seconds to read the list, to count the labels, and to read the counts."""
+    list_seconds, images = timed(lambda: read_list(list_file, list_file.parent, need_labels=True))
+    label_seconds, _ = timed(lambda: label_areas(images))
+    counts_seconds, _ = timed(lambda: label_areas(images))
+    return [f"{seconds:.2f}" for seconds in (list_seconds, label_seconds, counts_seconds)]
 
 
 def in_worker(episodes: SupervisedEpisodes | PseudoEpisodes | None) -> list[str]:
@@ -155,17 +159,20 @@ def memory() -> tuple[float, float]:
 
 
 def labelled_episodes(list_file: Path) -> SupervisedEpisodes:
+    """What a supervised training draws from."""
     images = read_list(list_file, list_file.parent, need_labels=True)
     return SupervisedEpisodes(images, CLASSES, shots=1, seed=0, transform=TRANSFORM)
 
 
 def pseudo_episodes(list_file: Path, neighbours: int) -> PseudoEpisodes:
+    """What an unsupervised training draws from."""
     images = read_list(list_file, list_file.parent, need_labels=False)
     folder = list_file.parent / "pseudo"
     return PseudoEpisodes(images, folder, shots=1, seed=0, transform=TRANSFORM, neighbours=neighbours)
 
 
 def episode_of(example: Example, rng: random.Random) -> object:
+    """An episode whose support is its query: as much work as any."""
     return build_episode(example, [example], transform=TRANSFORM, rng=rng, class_id=1, query_index=0)
 
 
@@ -196,6 +203,7 @@ def some_annotations() -> AnnotatedImage:
 
 
 def draw_polygons(image: AnnotatedImage) -> np.ndarray:
+    """The label of an image of COCO."""
     return draw_label(image, {number: number + 1 for number in range(7)}, ignore_crowds=False)
 
 
@@ -217,7 +225,7 @@ def write_full_size(folder: Path, count: int) -> Path:
     for copy in range(COPIES):
         shutil.copy(example.image, folder / f"{copy}.jpg")
         stripes = [0, *(CLASSES[(copy + shift) % len(CLASSES)] for shift in (0, 7, 19))]
-        write_label(folder / f"{copy}.png", np.repeat(np.uint8(stripes), 125)[None].repeat(375, axis=0))
+        write_label(folder / f"{copy}.png", np.repeat(np.array(stripes, dtype=np.uint8), 125)[None].repeat(375, axis=0))
     lines = []
     for row in range(count):
         name = f"COCO_train2014_{row:012d}"
@@ -229,16 +237,17 @@ def write_full_size(folder: Path, count: int) -> Path:
     return list_file
 
 
-def write_pseudo_folder(folder: Path, images: ImageList) -> None:
+def write_pseudo_folder(folder: Path, list_file: Path) -> None:
     """Masks of four stripes, and which images they are of."""
     folder.mkdir()
+    images = [line.split()[0] for line in list_file.read_text().splitlines()]
     for copy in range(COPIES):
         write_label(
             folder / f".{copy}.png", np.repeat(np.arange(REGIONS, dtype=np.uint8), 125)[None].repeat(375, axis=0)
         )
-    for row in range(len(images)):
-        os.link(folder / f".{row % COPIES}.png", folder / f"{images.image_path(row).stem}.png")
-    (folder / "images.txt").write_text("".join(f"{image}\n" for image in images.images))
+    for row, image in enumerate(images):
+        os.link(folder / f".{row % COPIES}.png", folder / f"{Path(image).stem}.png")
+    (folder / "images.txt").write_text("".join(f"{image}\n" for image in images))
     write_json(folder / "manifest.json", {})
 
 
@@ -257,12 +266,14 @@ def write_regions(folder: Path, images: int, neighbours: int) -> None:
 
 
 def timed(work: Callable[[], Result]) -> tuple[float, Result]:
+    """Seconds that ``work`` takes, and its result."""
     start = time.perf_counter()
     result = work()
     return time.perf_counter() - start, result
 
 
 def print_row(*cells: str) -> None:
+    """One line of the table of full size."""
     first, *others = cells
     sys.stdout.write(f"{first:<28}" + "".join(f"{cell:>14}" for cell in others) + "\n")
     sys.stdout.flush()

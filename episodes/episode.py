@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from torch.utils.data import Sampler
@@ -14,7 +15,7 @@ from typing_extensions import NotRequired, TypedDict
 
 from episodes.transforms import IGNORE, PADDED, Transform, View
 from util.errors import UserError
-from util.images import read_image, read_label
+from util.images import image_size, read_image, read_label
 from util.seed import numpy_random
 
 EpisodeKey = tuple[int, int]
@@ -73,8 +74,8 @@ def build_episode(
     ``void_is_padding`` marks the supports' ignored pixels as padded; ``keep_original`` adds ``original_mask``.
     Raises ``UserError`` for a file that cannot be used.
     """
-    image, mask = read_example(query)
-    query_view = transform(image, mask, rng=rng)
+    image, mask = read_example(query, transform.useful_side)
+    query_view = transform(image, _fit_mask(mask, image), rng=rng)
     views = [_support_view(example, transform, rng, void_is_padding) for example in supports]
     episode = Episode(
         query_image=query_view.image,
@@ -91,10 +92,16 @@ def build_episode(
     return episode
 
 
-def read_example(example: Example) -> tuple[np.ndarray, np.ndarray]:
-    """The image (H, W, 3) uint8 RGB and the object's mask (H, W) uint8: 1 object, 255 ignore, 0 anything else."""
-    image, label = read_image(example.image), read_label(example.label)
-    check_same_size(example.image, image.shape[:2], example.label, label.shape)
+def read_example(example: Example, useful_side: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The image (H, W, 3) uint8 RGB and the object's mask (H, W) uint8: 1 object, 255 ignore, 0 anything else.
+
+    With ``useful_side`` the image may be smaller than its mask (``read_image``). Raises ``UserError`` for a file that
+    cannot be used.
+    """
+    image, label = read_image(example.image, useful_side), read_label(example.label)
+    if image.shape[:2] != label.shape:
+        size = image.shape[:2] if useful_side is None else image_size(example.image)
+        check_same_size(example.image, size, example.label, label.shape)
     mask = (label == example.object_id).astype(np.uint8)
     mask[label == IGNORE] = IGNORE
     return image, mask
@@ -167,6 +174,13 @@ class EpisodeSampler(Sampler[list[EpisodeKey]]):
 
 
 def _support_view(example: Example, transform: Transform, rng: random.Random, void_is_padding: bool) -> View:
-    image, mask = read_example(example)
+    image, mask = read_example(example, transform.useful_side)
+    mask = _fit_mask(mask, image)
     padding = np.where(mask == IGNORE, PADDED, 0).astype(np.uint8) if void_is_padding else None
     return transform(image, mask, rng=rng, padding=padding)
+
+
+def _fit_mask(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """The mask at the size of its image, which may have been read at a smaller one."""
+    height, width = image.shape[:2]
+    return mask if mask.shape == (height, width) else cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)

@@ -7,6 +7,7 @@ published order.
 
 from __future__ import annotations
 
+import math
 import random
 from typing import NamedTuple, Protocol
 
@@ -47,7 +48,12 @@ class View(NamedTuple):
 
 
 class Transform(Protocol):
-    """How the episode datasets call a transform."""
+    """How the episode datasets call a transform.
+
+    A longer side above ``useful_side`` brings nothing, for the image is reduced to that; None: every pixel may count.
+    """
+
+    useful_side: int | None
 
     def __call__(
         self, image: np.ndarray, label: np.ndarray, *, rng: random.Random, padding: np.ndarray | None = None
@@ -75,6 +81,7 @@ class TrainTransform:
         self.scale_range = scale_range
         self.rotate_range = rotate_range
         self.longer_side = longer_side
+        self.useful_side = None if longer_side is None else math.ceil(longer_side * scale_range[1])
 
     def __call__(
         self, image: np.ndarray, label: np.ndarray, rng: random.Random, padding: np.ndarray | None = None
@@ -97,6 +104,7 @@ class ValTransform:
 
     def __init__(self, *, size: int, published: bool = False) -> None:
         self.size = size
+        self.useful_side = None if published else size
         self.colour = np.zeros_like(_MEAN) if published else _MEAN
 
     def __call__(

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from episodes.episode import Episode
+from episodes.episode import Episode, Example, read_example
 from episodes.lists import ImageList, read_list, write_list
 from episodes.supervised import SupervisedEpisodes
 from episodes.transforms import TrainTransform, ValTransform
 from tests.episodes.drawing import draw_label, row_of_view, write_photograph
 from util.errors import UserError
-from util.images import write_label
+from util.images import write_image, write_label
 
 CLASSES = (1, 2, 3)
 TRAIN = TrainTransform(height=41, width=33, scale_range=(0.8, 1.25), rotate_range=(-10.0, 10.0))
@@ -150,3 +150,28 @@ def test_a_label_that_no_longer_fits_its_image_is_named(images: ImageList) -> No
     write_label(images.label_path(0), np.zeros((10, 12), dtype=np.uint8))
     with pytest.raises(UserError, match=r"photo_00\.png: the label is 12x10 pixels"):
         episodes[(0, 0)]
+
+
+def test_large_photographs_are_read_smaller_and_their_masks_fit(tmp_path: Path) -> None:
+    """At a fifth of its side the object is where it would be, and the mask that is scored keeps every pixel."""
+    label = np.zeros((300, 400), dtype=np.uint8)
+    label[100:200, 120:320] = 1
+    pairs = [(f"photo_{row}.jpg", f"photo_{row}.png") for row in range(3)]
+    for image, name in pairs:
+        write_image(tmp_path / image, np.where(label[..., None] == 1, 200, 40).astype(np.uint8).repeat(3, axis=2))
+        write_label(tmp_path / name, label)
+    write_list(tmp_path / "train.txt", pairs)
+    images = read_list(tmp_path / "train.txt", tmp_path, need_labels=True)
+    episode = make(images, classes=(1,), shots=1, transform=ValTransform(size=80), evaluation=True)[(0, 0)]
+    assert torch.equal(episode["original_mask"], torch.from_numpy(label.astype(np.int64)))
+    expected = torch.zeros(56, 80, dtype=torch.int64)
+    expected[19:38, 24:64] = 1  # a fifth of the label's sides, 60 rows brought to 56
+    for view, mask in (
+        (episode["query_image"], episode["query_mask"]),
+        (episode["support_images"][0], episode["support_masks"][0]),
+    ):
+        assert (mask[:56] != expected).float().mean() < 0.01
+        assert ((view[0, :56] > 0) != (mask[:56] == 1)).float().mean() < 0.01
+    write_label(tmp_path / "photo_1.png", label[:, :-4])
+    with pytest.raises(UserError, match=r"photo_1\.png: the label is 396x300 pixels, its image .* is 400x300"):
+        read_example(Example(tmp_path / "photo_1.jpg", tmp_path / "photo_1.png", 1), 80)

@@ -115,6 +115,29 @@ def test_turned_photograph_has_one_size(tmp_path: Path, photograph: np.ndarray) 
     assert image_size(tmp_path / "turned.jpg") == read_image(tmp_path / "turned.jpg").shape[:2] == (60, 40)
 
 
+@pytest.mark.parametrize(
+    ("useful_side", "side"), [(None, 240), (500, 240), (81, 240), (80, 120), (41, 120), (40, 60), (20, 30), (1, 30)]
+)
+def test_a_jpeg_is_read_at_a_fraction_that_keeps_enough_pixels(
+    tmp_path: Path, photograph: np.ndarray, useful_side: int | None, side: int
+) -> None:
+    large = cv2.resize(photograph, (240, 160), interpolation=cv2.INTER_CUBIC)
+    (tmp_path / "large.jpg").write_bytes(jpeg(large))
+    read = read_image(tmp_path / "large.jpg", useful_side)
+    assert read.shape == (side * 2 // 3, side, 3)
+    expected = cv2.resize(large, (side, side * 2 // 3), interpolation=cv2.INTER_AREA)
+    assert np.abs(read.astype(int) - expected).mean() < 6
+
+
+def test_other_formats_and_turned_jpegs_keep_their_shape(tmp_path: Path, photograph: np.ndarray) -> None:
+    write_image(tmp_path / "image.png", photograph)
+    assert (read_image(tmp_path / "image.png", 10) == photograph).all()
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    (tmp_path / "turned.jpg").write_bytes(jpeg(photograph, exif=exif))
+    assert read_image(tmp_path / "turned.jpg", 20).shape == (30, 20, 3)
+
+
 @pytest.mark.parametrize("progressive", [False, True])
 def test_truncated_jpeg_is_refused(tmp_path: Path, photograph: np.ndarray, progressive: bool) -> None:
     content = jpeg(photograph, progressive=progressive)
