@@ -12,6 +12,7 @@ from episodes.label_index import label_areas
 from episodes.lists import ImageList
 from episodes.transforms import Transform
 from util.errors import UserError
+from util.logging import logger
 from util.seed import python_random
 
 
@@ -25,7 +26,7 @@ class SupervisedEpisodes(Dataset[Episode]):
     ``void_is_padding`` marks the supports' 255 pixels as padded, as the published code does for PASCAL.
 
     ``dataset[(epoch, index)]`` is a function of the list, ``seed``, epoch and index alone (SPEC sections 10, 12).
-    Raises ``UserError`` for a class that has too few images for ``shots``.
+    A class with too few images for ``shots`` is left out with a warning; raises ``UserError`` when none is left.
     """
 
     def __init__(
@@ -50,8 +51,8 @@ class SupervisedEpisodes(Dataset[Episode]):
         self.transform = transform
         self.evaluation = evaluation
         self.void_is_padding = void_is_padding
-        self._images_of_class = [np.setdiff1d(areas.images_with(number, min_area), dropped) for number in classes]
-        self._check_classes(min_area)
+        images_of_class = [np.setdiff1d(areas.images_with(number, min_area), dropped) for number in classes]
+        self._images_of_class = self._without_rare_classes(images_of_class, min_area)
         self._usable, self._first, self._class_positions = _by_image(self._images_of_class)
         self._order = QueryOrder(len(self._usable), seed)
 
@@ -84,19 +85,19 @@ class SupervisedEpisodes(Dataset[Episode]):
     def _example(self, row: int, class_id: int) -> Example:
         return Example(self.images.image_path(row), self.images.label_path(row), class_id)
 
-    def _check_classes(self, min_area: int) -> None:
-        counts = [len(rows) for rows in self._images_of_class]
-        poor = [
-            f"class {number} has {count}"
-            for number, count in zip(self.classes, counts, strict=True)
-            if count <= self.shots
-        ]
-        if poor:
-            raise UserError(
-                f"{self.images.list_file}: {self.shots} shots need {self.shots + 1} images of every class with "
-                f"{min_area} pixels of it, but {', '.join(poor)}; use a longer list, fewer shots (TRAIN.shot) or a "
-                "smaller DATA.min_area"
-            )
+    def _without_rare_classes(self, images_of_class: list[np.ndarray], min_area: int) -> list[np.ndarray]:
+        """No images for the classes that have too few for an episode; says which those are."""
+        counts = {number: len(rows) for number, rows in zip(self.classes, images_of_class, strict=True)}
+        rare = [f"class {number} has {count}" for number, count in counts.items() if count <= self.shots]
+        needed = (
+            f"{self.images.list_file}: {self.shots} shots need {self.shots + 1} images of a class with {min_area} "
+            f"pixels of it, but {', '.join(rare)}"
+        )
+        if len(rare) == len(counts):
+            raise UserError(f"{needed}; use a longer list, fewer shots (TRAIN.shot) or a smaller DATA.min_area")
+        if rare:
+            logger.warning("%s: left out", needed)
+        return [rows if len(rows) > self.shots else rows[:0] for rows in images_of_class]
 
 
 def _by_image(images_of_class: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
