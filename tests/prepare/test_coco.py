@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from tests.prepare.small_coco import (
     WIDTH,
     annotation,
     content,
+    image,
     labels,
     rectangle,
     write_annotations,
@@ -295,6 +296,46 @@ def test_a_full_disk_ends_in_one_line_and_the_command_continues(
     shutil.rmtree(coco.parent / "data")
     prepare(coco)
     assert written(coco) == continued
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder with room for a few files."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("only root may make a small disk")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def test_a_disk_that_is_really_full_leaves_nothing_half_written(
+    small_disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    coco = tmp_path / "coco"
+    write_coco(coco)
+
+    def add_images(value: dict[str, Any]) -> None:
+        for number in range(100, 220):
+            value["images"].append(image(number))
+            value["annotations"].append(annotation(number, number, 1, [rectangle(5, 5, 30, 30)]))
+            shutil.copy(coco / "train2014" / image(1)["file_name"], coco / "train2014" / image(number)["file_name"])
+
+    spoil(coco, add_images)
+    command = words(coco, "--root", small_disk / "data", "--lists", small_disk / "lists")
+    with pytest.raises(SystemExit, match="2"):
+        run_command(main, command)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert "No space left on device; make room and type the same command again" in line
+    made = [path for path in small_disk.rglob("*.png") if not path.name.startswith(".")]
+    assert made
+    for path in made:
+        assert read_label(path).shape == (HEIGHT, WIDTH)
+    subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
+    run_command(main, command)
+    assert len((small_disk / "lists/coco/train.txt").read_text().splitlines()) == 124
 
 
 def test_labels_of_other_settings_are_refused(coco: Path) -> None:
