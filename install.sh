@@ -9,8 +9,6 @@ stamp=$venv/.installed
 main() {
     read_options "$@"
     cd "$project"
-    faiss=cpu
-    if nvidia-smi >/dev/null 2>&1; then faiss=gpu; fi
     if ! installed; then
         make_venv
         install_packages
@@ -45,7 +43,7 @@ fail() {
     exit 2
 }
 
-modules='cv2 faiss huggingface_hub numpy pycocotools pydantic safetensors scipy skimage sklearn tensorboardX timm torch torchvision tqdm yaml'
+modules='cv2 huggingface_hub numpy pycocotools pydantic safetensors scipy skimage sklearn tensorboardX timm torch torchvision tqdm yaml'
 
 # True when .venv holds what pyproject.toml asks for. Importing all of it would take longer than the rest.
 installed() {
@@ -61,10 +59,10 @@ import_modules() {
     "$venv/bin/python" -c 'import sys; list(map(__import__, sys.argv[1:]))' $modules
 }
 
-# What was asked for: the build of faiss and the digest of pyproject.toml.
+# What was asked for.
 fingerprint() {
     digest='import hashlib, pathlib; print(hashlib.sha256(pathlib.Path("pyproject.toml").read_bytes()).hexdigest())'
-    echo "$faiss $("$venv/bin/python" -c "$digest")"
+    "$venv/bin/python" -c "$digest"
 }
 
 # True when .venv was made from the interpreter that --python names.
@@ -105,34 +103,21 @@ usable() {
 }
 
 install_packages() {
-    echo "installing the packages of pyproject.toml, faiss for the $faiss (minutes the first time)"
-    install_extra "$faiss" && return
-    if [ $faiss = gpu ]; then
-        echo "no GPU build of faiss could be installed: taking the CPU build"
-        install_extra cpu && return
+    echo "installing the packages of pyproject.toml (minutes the first time)"
+    if command -v uv >/dev/null; then
+        uv pip install --quiet --python "$venv/bin/python" -r pyproject.toml --extra dev && return
+    else
+        pip_install && return
     fi
     fail "the packages could not be installed (see above): mend that and run bash install.sh again"
 }
 
-# install_extra cpu|gpu: everything, with that build of faiss. Both builds own one module, so the other one goes.
-install_extra() {
-    other='faiss-cpu'
-    if [ "$1" = cpu ]; then other='faiss-gpu-cu12'; fi
-    if command -v uv >/dev/null; then
-        uv pip uninstall --quiet --python "$venv/bin/python" $other 2>/dev/null
-        uv pip install --quiet --python "$venv/bin/python" -r pyproject.toml --extra "$1" --extra dev
-    else
-        "$venv/bin/python" -m ensurepip >/dev/null 2>&1
-        "$venv/bin/python" -m pip uninstall --quiet --yes $other 2>/dev/null
-        pip_install "$1"
-    fi
-}
-
 # pip reads a folder's dependencies only by building it: a copy keeps the build's files out of the project.
 pip_install() {
+    "$venv/bin/python" -m ensurepip >/dev/null 2>&1 # uv makes environments without pip
     copy=$(mktemp -d)
     cp pyproject.toml "$copy"
-    "$venv/bin/python" -m pip install --quiet "${copy}[$1,dev]"
+    "$venv/bin/python" -m pip install --quiet "${copy}[dev]"
     status=$?
     rm -rf "$copy"
     return $status

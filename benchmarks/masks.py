@@ -40,12 +40,12 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import faiss
 import numpy as np
 import timm
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from sklearn.cluster import KMeans
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -192,9 +192,8 @@ class _Plain:
         size, seed, k = (getattr(self.config.Cluster, key) for key in ("cluster_size", "seed", "cluster_num"))
         maps = [self.features(self.padded(image, size)).flatten(2)[0].T.numpy() for image in photographs]
         features = np.concatenate(maps)
-        clustering = faiss.Kmeans(features.shape[1], k, niter=30, seed=seed, max_points_per_centroid=len(features))
-        clustering.train(features)
-        return torch.from_numpy(clustering.centroids)
+        clustering = KMeans(k, init="random", n_init=1, max_iter=30, random_state=seed).fit(features)
+        return torch.from_numpy(clustering.cluster_centers_)
 
     def segment(self, image: np.ndarray, centroids: Tensor, path: Path) -> None:
         height, width = image.shape[:2]

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import faiss
 import numpy as np
 import skimage
 import timm
@@ -30,7 +29,7 @@ from util.images import write_label
 from util.settings import differences
 
 _VERSION = 3
-_PACKAGES = (cv2, faiss, skimage, timm, torch)  # what the masks' last bits depend on
+_PACKAGES = (cv2, skimage, timm, torch)  # what the masks' last bits depend on
 _ADVICE = "delete the folder to make it anew, or give Cluster.pseudo_folder=ANOTHER"
 
 

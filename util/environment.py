@@ -13,8 +13,7 @@ import torch
 from util import native
 from util.files import PROJECT
 
-_PACKAGES = ("torch", "torchvision", "timm", "numpy", "faiss")
-_DISTRIBUTIONS = {"faiss": ("faiss-gpu-cu12", "faiss-cpu")}
+_PACKAGES = ("torch", "torchvision", "timm", "numpy")
 
 
 def main() -> None:
@@ -55,12 +54,10 @@ def device_name() -> str:
 
 
 def _version(package: str) -> str:
-    for distribution in _DISTRIBUTIONS.get(package, (package,)):
-        try:
-            return metadata.version(distribution)
-        except metadata.PackageNotFoundError:
-            continue
-    return "missing"
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "missing"
 
 
 if __name__ == "__main__":
