@@ -33,7 +33,6 @@ import cv2
 import numpy as np
 import torch
 from safetensors.numpy import save_file
-from scipy.io import savemat
 
 from episodes.episode import Example, build_episode, read_example
 from episodes.label_index import label_areas
@@ -45,6 +44,7 @@ from episodes.transforms import TrainTransform
 from prepare.coco_annotations import AnnotatedImage, Annotation
 from prepare.coco_masks import draw_label
 from prepare.sbd import decode_sbd_label
+from tests.prepare.voc_downloads import write_sbd_label
 from util.files import write_array, write_json
 from util.images import write_image, write_label
 
@@ -75,7 +75,7 @@ def main(arguments: list[str]) -> None:
 def print_rates(folder: Path) -> None:
     """Milliseconds of one core for each piece of work."""
     example, large = write_example(folder, 500, 375), write_example(folder, 4000, 3000)
-    polygons, matlab = some_annotations(), some_matlab_label()
+    polygons, matlab = some_annotations(), some_matlab_label(folder)
     rng = random.Random(0)
     work: dict[str, tuple[Callable[[], object], int]] = {
         "label PNG from polygons": (lambda: write_label(folder / "a.png", draw_polygons(polygons)), 200),
@@ -207,14 +207,13 @@ def draw_polygons(image: AnnotatedImage) -> np.ndarray:
     return draw_label(image, {number: number + 1 for number in range(7)}, ignore_crowds=False)
 
 
-def some_matlab_label() -> bytes:
+def some_matlab_label(folder: Path) -> bytes:
     """What SBD's ``cls/ID.mat`` holds."""
     label = np.zeros((375, 500), dtype=np.uint8)
     cv2.circle(label, (200, 150), 90, 5, -1)
     cv2.circle(label, (350, 250), 80, 9, -1)
-    with tempfile.NamedTemporaryFile(suffix=".mat") as file:
-        savemat(file.name, {"GTcls": {"Segmentation": label}}, do_compression=True)
-        return Path(file.name).read_bytes()
+    write_sbd_label(folder / "a.mat", label)
+    return (folder / "a.mat").read_bytes()
 
 
 def write_full_size(folder: Path, count: int) -> Path:
