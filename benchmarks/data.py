@@ -2,16 +2,33 @@
 
     python -m benchmarks.data [--images N ...]      82,081 and 1,000,000 unless said otherwise
 
-One core, milliseconds of its time a piece: a label PNG from polygons (640x480, seven objects of 30 corners) and one
-from a ``.mat`` of SBD (500x375); an annotated image of 500x375 (a JPEG of 80 KB) to a normalised crop of 473x473; an
-episode of one shot, two such; the same image at 4000x3000, read whole and read reduced. At most 10, 3.3, 12 and 25.
+One core of an AMD EPYC, torch 2.15, files in the page cache; at most 10, 3.3, 12 and 25 ms were asked for:
 
-Full size: the photographs are N links to one JPEG and its label, the pseudo masks have four regions each with 2,048
-channels in float16. "list" is reading it and looking for each of its files, "labels" counting their pixels (once),
-"index" finding and reading these counts, "start" list, index and the data set together. Memory is a loader worker's
-after 200 episodes: resident, and of that what it does not share with other workers and the trainer ("own"); importing
-torch alone is the first row. "neighbours" is the time to draw a region's supports, when 20 were found as the masks
-were made and when they are searched for among a fiftieth of all regions (``Cluster.neighbours=0``, 50 clusters).
+    label PNG from polygons       2.52 ms     397 a second     640x480, seven objects of 30 corners
+    label PNG from .mat           1.36 ms     736 a second     SBD's, 500x375
+    training image                3.08 ms     325 a second     JPEG and label of 500x375 to a normalised crop of 473x473
+    one-shot episode              6.47 ms     155 a second     two of these
+    4000x3000, whole             89.08 ms      11 a second     the same photograph, larger, with its label
+    4000x3000, reduced           60.35 ms      17 a second     as a training image of 473x473 is read
+
+The photographs of the second table are links to 80 files; pseudo masks have four regions an image, with 2,048 channels
+in float16 (1.3 and 16 GB). "list" is reading the list and looking for its files, "labels" counting their pixels (two
+cores, once), "index" reading the counts, "start" list, index and data set together; imports of some seconds are not
+in it. Memory is that of a loader's worker after 200 episodes: all that is resident, most of it shared with the
+trainer, and what it has for itself ("own"). "neighbours": to find a region's supports where 20 were found as the masks
+were made, and where they are searched for among a fiftieth of all regions (``Cluster.neighbours=0``, 50 clusters).
+
+                                list s  labels s  index s  start s  RSS MB  own MB  episode ms  neighbours ms
+    torch alone                                                        328       2
+    82,081 labelled               1.05     41.06     0.24     1.22     424      31         7.2
+    82,081 pseudo                                             1.07     435      32         7.3           0.08
+    82,081 pseudo, searched                                   1.15     472      70        60.0          47.19
+    1,000,000 labelled           13.31    706.80     3.28    18.18     993      40         9.3
+    1,000,000 pseudo                                         18.24    1094      39        10.1           0.14
+    1,000,000 pseudo, searched                               16.67    1253      72       793.6         569.34
+
+(The million was measured beside other work.) Drawing an episode does not depend on the number of images; searching
+does, which is why the default recipe's neighbours are found beforehand.
 """
 
 from __future__ import annotations
