@@ -11,19 +11,19 @@ one thread by one process and by two. The start of the command (imports, weights
 MobileNet-V2 on ``lists/voc_mini/train_all.txt`` (longer side 375 pixels), two cores of an AMD EPYC, torch 2.15:
 
     one core, milliseconds                           ours    plain  speed-up
-    superpixels of 20 photographs (cpu)            348.17  3634.48     10.4x
-    vote of 89 superpixels, 50 ids                   0.63     4.85      7.7x
-    best of 50 ids at each pixel                     4.50   115.11     25.6x
-    embeddings of 2 regions, 2048 channels           1.00  3798.74   3787.9x
+    superpixels of 20 photographs (cpu)            287.05  2994.71     10.4x
+    vote of 89 superpixels, 50 ids                   0.52     4.59      8.8x
+    best of 50 ids at each pixel                     4.13   101.32     24.5x
+    embeddings of 2 regions, 2048 channels           1.95  3405.12   1743.0x
 
     the whole, milliseconds a photograph
-    plain serial recipe                             350.6
-    ours, all cores                                  46.1      7.6x
-    ours, one process of one thread                  93.0      3.8x
-    ours, two processes of one thread                44.8      7.8x
+    plain serial recipe                             318.4
+    ours, all cores                                  42.5      7.5x
+    ours, one process of one thread                  76.3      4.2x
+    ours, two processes of one thread                44.1      7.2x
 
-Of the 93 ms that a photograph takes on one core, three passes through the network take 75 (one to cluster, one to
-compare, one of the whole photograph for the embeddings), superpixels 13 at this size: the passes are the floor.
+Most of what a photograph takes on one core are three passes through the network (one to cluster, one to compare, one of
+the whole photograph for the embeddings: 75 of 93 ms on a slower day), superpixels 13: the passes are the floor.
 """
 
 from __future__ import annotations
