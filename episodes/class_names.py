@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from util.errors import UserError
-from util.files import write_text
+from util.files import read_lines, write_text
 
 _FILE = "classes.txt"
 _MOST_CLASSES = 254  # 0 is background, 255 not labelled
@@ -17,13 +17,7 @@ def read_class_names(path: Path) -> tuple[str, ...]:
 
     Raises ``UserError`` for a missing file, one that is no text, and for names that ``checked_names`` refuses.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (FileNotFoundError, IsADirectoryError):
-        raise UserError(f"{path}: file not found; expected the name of a class on each line") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not a text file in UTF-8; expected the name of a class on each line") from None
-    return checked_names([line for line in lines if line.strip()], path)
+    return checked_names([line for line in read_lines(path, "the name of a class") if line.strip()], path)
 
 
 def checked_names(names: Iterable[str], source: Path) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from episodes.class_names import checked_names
 from util.errors import UserError
+from util.files import read_lines
 from util.images import image_size
 from util.logging import logger
 
@@ -24,7 +25,7 @@ _NUMBERS = r"(?P<red>\d{1,3})[\s,]+(?P<green>\d{1,3})[\s,]+(?P<blue>\d{1,3})"
 # CVAT ends its lines with the names of parts and actions.
 _NAME_FIRST = re.compile(rf"(?P<name>.*?)[\s:]+{_NUMBERS}(?::.*)?")
 _NAME_LAST = re.compile(rf"{_NUMBERS}[\s:]+(?P<name>.*)")
-_EXPECTED = "expected NAME R G B, R G B NAME or NAME:R,G,B"
+_EXPECTED = "NAME R G B, R G B NAME or NAME:R,G,B"
 _COLOUR_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}
 
 
@@ -97,19 +98,13 @@ def read_colours(path: Path) -> ColourTable:
 
 
 def _entries(path: Path) -> Iterator[tuple[str, _Colour]]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (FileNotFoundError, IsADirectoryError):
-        raise UserError(f"{path}: file not found; {_EXPECTED} on each line") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not a text file in UTF-8; {_EXPECTED} on each line") from None
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_lines(path, _EXPECTED), start=1):
         line = line.strip()
         if not line or line.startswith("#"):
             continue
         entry = _parse(line)
         if entry is None:
-            raise UserError(f"{path}, line {number}: '{line}'; {_EXPECTED}, numbers from 0 to 255")
+            raise UserError(f"{path}, line {number}: '{line}'; expected {_EXPECTED}, numbers from 0 to 255")
         yield entry
 
 

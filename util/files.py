@@ -109,6 +109,16 @@ def read_arrays(path: Path, names: Sequence[str], *, remedy: str) -> dict[str, n
         raise UserError(f"{path}: not a readable file of {', '.join(names)} ({error}); {remedy}") from None
 
 
+def read_lines(path: Path, expected: str) -> list[str]:
+    """The lines of a UTF-8 file; ``UserError`` that ends with what was ``expected`` when it is missing or no text."""
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except (FileNotFoundError, IsADirectoryError):
+        raise UserError(f"{path}: file not found; expected {expected} on each line") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a text file in UTF-8; expected {expected} on each line") from None
+
+
 def read_json(path: Path, advice: str = "delete it and make it again") -> Any:
     """Read a JSON file; a missing or malformed one is a ``UserError`` that names it and ends with ``advice``."""
     try:

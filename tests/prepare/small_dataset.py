@@ -78,6 +78,12 @@ class Outcome:
         self.errors = [line.removeprefix("error: ") for line in self.lines if line.startswith("error: ")]
         self.warnings = [line.removeprefix("warning: ") for line in self.lines if line.startswith("warning: ")]
 
+    def assert_one_problem(self, message: str, data: Path) -> None:
+        """That it is told in one line, which matches ``message`` and names a file of ``data``, and is the only one."""
+        assert len(self.errors) == 1 and re.search(message, self.errors[0])
+        assert str(data) in self.errors[0]
+        assert (self.code, self.lines[-1]) == (1, "1 problem")
+
     def rows(self) -> dict[int, tuple[int, ...]]:
         """The four numbers of each class in the tables."""
         found = re.findall(r"^ +(\d+) +([\d,]+) +([\d,]+) +([\d,]+) +([\d,]+)", self.text, re.MULTILINE)

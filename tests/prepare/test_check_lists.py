@@ -43,10 +43,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_each_fault_is_one_line(data: Path, check: Callable[..., Outcome], fault: str) -> None:
     spoil, message = FAULTS[fault]
     spoil(data)
-    outcome = check()
-    assert len(outcome.errors) == 1 and re.search(message, outcome.errors[0])
-    assert str(data) in outcome.errors[0]
-    assert (outcome.code, outcome.lines[-1]) == (1, "1 problem")
+    check().assert_one_problem(message, data)
 
 
 def test_images_in_both_lists_and_repeated_lines_are_warnings(data: Path, check: Callable[..., Outcome]) -> None:
