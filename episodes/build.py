@@ -113,6 +113,7 @@ def pseudo_settings(config: Config, images: ImageList) -> dict[str, Any]:
         "image_share": cluster.image_share,
         "min_area": config.DATA.min_area,
         "list_digest": images.digest,
+        "file_sizes_digest": images.file_sizes_digest(),
     }
     if cluster.recipe == "global":
         settings |= {"cluster_num": cluster.cluster_num, "algorithm": cluster.algorithm}

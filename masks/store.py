@@ -57,7 +57,8 @@ class PseudoFolder:
         # Rows of finished images count in list order, so a run can only be continued in the same order.
         order = {"list_order": digest_lines(self.images.images)}
         if manifest.is_file():
-            self._check(read_json(manifest), {})
+            # While masks are made, photographs that cannot be read may be mended; after that they are what they were.
+            self._check(read_json(manifest), {"file_sizes_digest": self.images.file_sizes_digest()})
             return True
         if settings.is_file():
             self._check(read_json(settings), order)
@@ -101,7 +102,12 @@ class PseudoFolder:
         write_text(self.folder / "images.txt", "".join(f"{image}\n" for image in self.images.images))
         software = {package.__name__: package.__version__ for package in _PACKAGES}
         software["superpixels"] = superpixels.backend()
-        totals = {"images": len(self.images), "regions": count, "software": software}
+        totals = {
+            "file_sizes_digest": self.images.file_sizes_digest(),
+            "images": len(self.images),
+            "regions": count,
+            "software": software,
+        }
         write_json(self.folder / "manifest.json", {**self.settings, **totals})
         shutil.rmtree(self._partial)
         for left_over in self.folder.glob(".*.png"):  # of a run that was killed while it wrote

@@ -10,14 +10,14 @@ import argparse
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from episodes.class_names import read_class_names, write_dataset_names
 from episodes.lists import write_list
-from prepare.folder_config import DatasetFacts, check_config, write_config
+from prepare.folder_config import DatasetFacts, check_config, check_name, write_config
 from prepare.folder_folds import describe_folds, draw_test_part, possible_folds
 from prepare.folder_images import find_images, unique_names
 from prepare.folder_masks import Mask, Masks, find_masks
@@ -26,13 +26,15 @@ from prepare.made_masks import check_made_masks, make_masks
 from util.arguments import number_between, whole_number
 from util.device import available_cores
 from util.errors import UserError
-from util.files import PROJECT
+from util.files import PROJECT, read_json, write_json
 from util.images import read_image
 from util.logging import logger
+from util.settings import differences
 
 _LABELS = 256
 _VOID = 255
 _MASK_FOLDER = "SegmentationClassAug"
+_SOURCE_FILE = "source.json"
 
 
 class _Photograph(NamedTuple):
@@ -101,14 +103,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Check everything, then write links, masks, lists and configuration; raises ``UserError`` before it writes."""
+    check_name(arguments.name)
     root = (arguments.root or PROJECT / "data" / arguments.name).absolute()
     lists = (arguments.lists or PROJECT / "lists" / arguments.name).absolute()
+    _check_source_file(root / _SOURCE_FILE, _source(arguments))
     photographs, masks = _find(arguments, root)
     contents = _inspect_all(photographs)
     classes = _count_classes(contents.labels, arguments.masks, arguments.classes, masks.names)
     dataset = DatasetFacts(name=arguments.name, root=root, lists=lists, min_area=contents.min_area, classes=classes)
     check_config(dataset)
     check_made_masks(root / _MASK_FOLDER, masks.settings)
+    write_json(root / _SOURCE_FILE, _source(arguments))
     _write_files(photographs, masks, root, arguments.workers)
     if masks.names is not None:
         write_dataset_names(root, masks.names)
@@ -148,6 +153,23 @@ def _find(arguments: argparse.Namespace, root: Path) -> tuple[list[_Photograph],
     names_there = unique_names([path.relative_to(images) for path in paths])
     pairs = zip(paths, names_there, strict=True)
     return [_Photograph(path, found.by_image.get(path), name) for path, name in pairs], found
+
+
+def _source(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What a dataset is made of."""
+    return {"images": str(arguments.images.resolve()), "masks": arguments.masks is not None}
+
+
+def _check_source_file(path: Path, source: dict[str, Any]) -> None:
+    """Raise ``UserError`` when the dataset was made of other photographs, or with masks that are no longer given."""
+    there = read_json(path) if path.exists() else source
+    # Masks may be added to a dataset without.
+    different = differences(there, source if there["masks"] else {"images": source["images"]})
+    if different:
+        raise UserError(
+            f"{path}: the dataset was made of something else ({'; '.join(different)}); choose another --name, or "
+            "delete this file and the lists if the same photographs are in another place now"
+        )
 
 
 def _check_source(source: Path, target: Path) -> None:

@@ -31,12 +31,16 @@ class DatasetFacts:
     classes: int | None
 
 
+def check_name(name: str) -> None:
+    """Raise ``UserError`` for what cannot be the name of a user's dataset."""
+    if name in _OTHER_COMMANDS:
+        raise UserError(f"--name {name}: belongs to `python -m prepare {name}`; choose another")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise UserError(f"--name '{name}': use letters, digits, - and _ only")
+
+
 def check_config(dataset: DatasetFacts) -> None:
-    """Raise ``UserError`` for an impossible name, and for a configuration that is about another dataset."""
-    if dataset.name in _OTHER_COMMANDS:
-        raise UserError(f"--name {dataset.name}: belongs to `python -m prepare {dataset.name}`; choose another")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", dataset.name):
-        raise UserError(f"--name '{dataset.name}': use letters, digits, - and _ only")
+    """Raise ``UserError`` for a configuration of this name that is about another dataset."""
     if dataset.root.name != dataset.name:
         logger.warning("masks/create.sh will look for a folder called %s, not %s", dataset.name, dataset.root)
     if not _experiment_file(dataset.name, _UNSUPERVISED).exists():

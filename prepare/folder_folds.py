@@ -93,10 +93,10 @@ def describe_folds(
 
 
 def _extent(present: np.ndarray, classes: Sequence[int]) -> str:
-    """How many photographs of the classes there are, and how many shots an episode of any of them can have."""
+    """How many photographs of the classes there are, and how many shots an episode of each of them can have."""
     columns = present[:, np.array(classes) - 1]
     shots = max(0, int(columns.sum(axis=0).min()) - 1)
-    return f"photographs: {int(columns.any(axis=1).sum())}, shots: {shots} at most"
+    return f"photographs: {int(columns.any(axis=1).sum())}, shots with each class: {shots} at most"
 
 
 def _label(number: int, names: Sequence[str] | None) -> str:

@@ -14,10 +14,12 @@ from util.images import IMAGE_SUFFIXES
 def find_images(images: Path, masks: Path | None) -> list[Path]:
     """The images below ``images`` in alphabetical order, without those of a folder of masks among them.
 
-    Raises ``UserError`` where there is none.
+    Raises ``UserError`` where there is none, and where the photographs' folder lies in that of the masks.
     """
     paths = [path for path in files_below(images) if path.suffix.lower() in IMAGE_SUFFIXES]
     if masks is not None and masks.resolve() != images.resolve():
+        if images.resolve().is_relative_to(masks.resolve()):
+            raise UserError(f"--masks {masks}: holds the photographs' folder {images}; name the folder of masks alone")
         paths = [path for path in paths if not path.parent.resolve().is_relative_to(masks.resolve())]
     if not paths:
         raise UserError(f"{images}: no images in this folder; expected files that end in {', '.join(IMAGE_SUFFIXES)}")

@@ -67,7 +67,8 @@ def find_masks(
 
     In a folder, a mask has the photograph's path with another suffix. Every photograph needs a PNG; those without
     annotations in JSONs are left out, with one line in the log. Raises ``UserError`` where masks are missing or of
-    several kinds, for options that do not go with them, and for what the readers of each kind refuse.
+    several kinds, for photographs that differ in their suffix alone, for options that do not go with the masks, and for
+    what the readers of each kind refuse.
     """
     if masks.is_file():
         _refuse(masks, "COCO's JSON", {"--colours": colours, "--class-names": class_names})
@@ -75,7 +76,7 @@ def find_masks(
         _tell_left_out(masks, paths, found)
         return Masks(found, names, {"kind": "coco", "classes": list(names)})
     is_beside = masks.resolve() == images.resolve()
-    stems = {path: path.relative_to(images).with_suffix("") for path in paths}
+    stems = _stems(images, paths)
     files = files_below(masks)
     jsons = _by_stem(masks, files, ".json")
     annotated = {path: jsons[stem] for path, stem in stems.items() if stem in jsons}
@@ -97,6 +98,16 @@ def find_masks(
     names, drawn = read_labelme(list(annotated.values()), class_names, workers)
     by_image = dict(zip(annotated, drawn, strict=True))
     return Masks(by_image, names, {"kind": "labelme", "classes": list(names)})
+
+
+def _stems(images: Path, paths: Sequence[Path]) -> dict[Path, Path]:
+    """The path below ``images`` of each photograph without its suffix, by which its mask is found."""
+    owners: dict[Path, Path] = {}
+    for path in paths:
+        first = owners.setdefault(path.relative_to(images).with_suffix(""), path)
+        if first != path:
+            raise UserError(f"{path}: would have the same mask as {first}; rename one of them, or take it out")
+    return {path: stem for stem, path in owners.items()}
 
 
 def _refuse(masks: Path, kind: str, options: Mapping[str, Path | None]) -> None:

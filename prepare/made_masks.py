@@ -30,18 +30,20 @@ def check_made_masks(folder: Path, settings: Mapping[str, Any] | None) -> None:
     if settings is None:
         if manifest.exists():
             raise UserError(
-                f"{manifest}: the masks there were made of others; choose another --root or delete {folder}"
+                f"{manifest}: the masks there were made of others; choose another --name or delete {folder}"
             )
         return
     if not any(folder.glob("[!.]*.png")):
         return
     if not manifest.exists():
-        raise UserError(f"{folder}: holds masks, and there is no {manifest}; choose another --root")
+        raise UserError(
+            f"{folder}: holds masks that were not made here (no {manifest}); delete it or choose another --name"
+        )
     different = differences(_settings_there(manifest), {"version": _VERSION, **settings})
     if different:
         raise UserError(
             f"{manifest}: made with other settings ({'; '.join(different)}); "
-            f"use the same settings, choose another --root, or delete {folder}"
+            f"use the same settings, choose another --name, or delete {folder}"
         )
 
 

@@ -82,6 +82,6 @@ def _warn_of_rare_classes(areas: LabelAreas, rows: Sequence[int], *, shots: int,
     if rare:
         listing = ", ".join(f"{number} ({counts[number]} images)" for number in rare)
         logger.warning(
-            "too few for episodes of %d shots, which take %d images with %d pixels of the class: class %s",
+            "too few for episodes of %d shots, which take %d images with %d pixels (--min-area) of the class: class %s",
             *(shots, shots + 1, min_area, listing),
         )

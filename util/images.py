@@ -59,7 +59,7 @@ def decode_image(data: bytes, name: Path | str, useful_side: int | None = None) 
     mode = cv2.IMREAD_COLOR if useful_side is None else _decoding_mode(data, name, useful_side)
     image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), mode) if data else None
     if image is None:
-        raise UserError(f"{name}: not a readable image; replace it or take it off the list")
+        raise UserError(f"{name}: not a readable image; replace it or leave it out")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 

@@ -12,13 +12,17 @@ from masks.settings import manifest_settings
 from util.config import load_config
 from util.settings import differences
 
-IMAGES = ImageList(Path("nowhere"), ("photo.jpg",), (None,), "digest", Path("list.txt"))
+# Any file has a size.
+IMAGES = ImageList(Path(__file__).parent, (Path(__file__).name,), (None,), "digest", Path("list.txt"))
+# What is known only when the masks are made.
+AFTERWARDS = {"file_sizes_digest": IMAGES.file_sizes_digest()}
 
 
 @pytest.mark.parametrize("recipe", ["global", "objects"])
 def test_training_asks_for_what_is_recorded(recipe: str) -> None:
     config = load_config("pascal", "ssl_mobilenetv2", [f"Cluster.recipe={recipe}", "weights=nowhere.pth"])
-    assert differences(manifest_settings(config, IMAGES), pseudo_settings(config, IMAGES)) == []
+    recorded = {**manifest_settings(config, IMAGES), **AFTERWARDS}
+    assert differences(recorded, pseudo_settings(config, IMAGES)) == []
 
 
 @pytest.mark.parametrize(
@@ -27,5 +31,6 @@ def test_training_asks_for_what_is_recorded(recipe: str) -> None:
 def test_training_refuses_masks_that_were_made_otherwise(word: str) -> None:
     words = ["Cluster.recipe=global", "weights=nowhere.pth"]
     made, asked = (load_config("pascal", "ssl_mobilenetv2", [*words, *more]) for more in ([], [f"Cluster.{word}"]))
-    (difference,) = differences(manifest_settings(made, IMAGES), pseudo_settings(asked, IMAGES))
+    recorded = {**manifest_settings(made, IMAGES), **AFTERWARDS}
+    (difference,) = differences(recorded, pseudo_settings(asked, IMAGES))
     assert difference.startswith(f"{word.split('=')[0]} is ")

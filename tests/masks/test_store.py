@@ -16,9 +16,12 @@ from util.errors import UserError
 from util.files import read_json, write_json
 
 
-def _images(count: int) -> ImageList:
+def _images(root: Path, count: int) -> ImageList:
+    root.mkdir(exist_ok=True)
     names = tuple(f"photo_{row:03d}.jpg" for row in range(count))
-    return ImageList(Path("nowhere"), names, (None,) * count, "digest", Path("list.txt"))
+    for row, name in enumerate(names):
+        (root / name).write_bytes(bytes(row))
+    return ImageList(root, names, (None,) * count, "digest", Path("list.txt"))
 
 
 def _add(folder: PseudoFolder, row: int) -> None:
@@ -27,7 +30,7 @@ def _add(folder: PseudoFolder, row: int) -> None:
 
 
 def test_an_image_is_done_when_its_regions_are_there(tmp_path: Path) -> None:
-    images = _images(5)
+    images = _images(tmp_path / "photos", 5)
     folder = PseudoFolder(tmp_path / "pseudo", images, {"seed": 1})
     assert not folder.open()
     assert folder.missing_rows() == [0, 1, 2, 3, 4]
@@ -48,8 +51,23 @@ def test_an_image_is_done_when_its_regions_are_there(tmp_path: Path) -> None:
     assert read_json(tmp_path / "pseudo" / "manifest.json")["regions"] == 5
 
 
+def test_masks_of_other_photographs_of_the_same_names_are_not_complete(tmp_path: Path) -> None:
+    """Two photographs that exchange their names are two other photographs."""
+    images = _images(tmp_path / "photos", 2)
+    folder = PseudoFolder(tmp_path / "pseudo", images, {})
+    folder.open()
+    for row in range(2):
+        _add(folder, row)
+    folder.finish(neighbours=1, device=torch.device("cpu"))
+    assert PseudoFolder(tmp_path / "pseudo", images, {}).open()
+    (images.root / "photo_000.jpg").write_bytes(b"x")
+    (images.root / "photo_001.jpg").write_bytes(b"")
+    with pytest.raises(UserError, match=r"other settings \(file_sizes_digest is .* asked\); delete the folder"):
+        PseudoFolder(tmp_path / "pseudo", images, {}).open()
+
+
 def test_parts_stay_the_same_while_others_make_masks(tmp_path: Path) -> None:
-    folder = PseudoFolder(tmp_path / "pseudo", _images(7), {})
+    folder = PseudoFolder(tmp_path / "pseudo", _images(tmp_path / "photos", 7), {})
     folder.open()
     assert folder.missing_rows(part=0, parts=2) == [0, 2, 4, 6]
     for row in (0, 2):
@@ -59,7 +77,7 @@ def test_parts_stay_the_same_while_others_make_masks(tmp_path: Path) -> None:
 
 
 def test_an_unfinished_folder_is_continued_with_its_own_settings_and_order_only(tmp_path: Path) -> None:
-    images = _images(3)
+    images = _images(tmp_path / "photos", 3)
     PseudoFolder(tmp_path / "pseudo", images, {"seed": 1}).open()
     with pytest.raises(UserError, match="seed is 1 there, 2 asked"):
         PseudoFolder(tmp_path / "pseudo", images, {"seed": 2}).open()
@@ -68,7 +86,7 @@ def test_an_unfinished_folder_is_continued_with_its_own_settings_and_order_only(
 
 
 def test_what_was_learnt_is_kept(tmp_path: Path) -> None:
-    folder = PseudoFolder(tmp_path / "pseudo", _images(3), {})
+    folder = PseudoFolder(tmp_path / "pseudo", _images(tmp_path / "photos", 3), {})
     assert folder.load_learnt() is None
     centroids = np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32)
     folder.save_learnt({"centroids": centroids})
@@ -79,4 +97,4 @@ def test_what_was_learnt_is_kept(tmp_path: Path) -> None:
 def test_masks_of_an_earlier_version_are_not_taken_for_complete(tmp_path: Path) -> None:
     write_json(tmp_path / "pseudo" / "manifest.json", {"version": 2, "seed": 1})
     with pytest.raises(UserError, match=r"version is 2 there, 3 asked.*delete the folder"):
-        PseudoFolder(tmp_path / "pseudo", _images(3), {"seed": 1}).open()
+        PseudoFolder(tmp_path / "pseudo", _images(tmp_path / "photos", 3), {"seed": 1}).open()

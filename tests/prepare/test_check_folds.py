@@ -13,7 +13,6 @@ from episodes.folds import fold_classes
 from episodes.lists import write_list
 from tests.prepare.small_dataset import CLASSES, COUNTS, MIN_AREA, Outcome, names, overrides, set_value
 from util.config import load_config
-from util.errors import UserError
 from util.images import read_label
 
 
@@ -69,8 +68,8 @@ def test_rare_classes(data: Path, check: Callable[..., Outcome]) -> None:
     assert check(experiment="split3_demo").code == check(experiment="ssl_demo").code == 0
     # Experiments with five shots need them.
     assert len(check("TRAIN.shot=5").errors) == 2
-    with pytest.raises(UserError, match="class 4 has 1"):
-        training_episodes(load_config("shapes", "split0_demo", overrides(data)))
+    # A training goes on without it: the others have the same images.
+    assert len(training_episodes(load_config("shapes", "split0_demo", overrides(data)))) > 0
 
 
 def test_a_class_that_is_never_tested_is_a_problem_of_its_fold(data: Path, check: Callable[..., Outcome]) -> None:

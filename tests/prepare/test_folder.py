@@ -195,6 +195,33 @@ def test_another_datasets_files_are_not_overwritten(project: Path, images: Path)
     assert taken.read_text() == "something else"
 
 
+def test_a_dataset_stays_what_it_was_made_of(project: Path, images: Path, tmp_path: Path) -> None:
+    """Else its lists, labels and configuration would be of several things."""
+    prepare(images, "--classes", 6)
+    prepare(images, "--masks", images.parent / "masks")  # masks may come later
+    before = written(project)
+    with pytest.raises(UserError, match=r"source\.json: the dataset was made of something else \(masks is True there"):
+        prepare(images)
+    shutil.copytree(images, tmp_path / "others")
+    with pytest.raises(UserError, match=r"images is .*/images there, .*/others asked\); choose another --name"):
+        prepare(tmp_path / "others", "--masks", images.parent / "masks")
+    assert written(project) == before
+
+
+def test_masks_are_not_looked_for_around_the_photographs(project: Path, images: Path, tmp_path: Path) -> None:
+    shutil.move(images, tmp_path / "set" / "images")
+    with pytest.raises(UserError, match=r"--masks .*set: holds the photographs' folder .*images; name the folder"):
+        prepare(tmp_path / "set" / "images", "--masks", tmp_path / "set")
+
+
+def test_a_mask_is_of_one_photograph(project: Path, images: Path) -> None:
+    shutil.copy(images / "a" / "photo2.jpg", images / "a" / "photo2.jpeg")
+    before = written(project)
+    with pytest.raises(UserError, match=r"photo2\.jpg: would have the same mask as .*photo2\.jpeg; rename one"):
+        prepare(images, "--masks", images.parent / "masks")
+    assert written(project) == before
+
+
 def test_a_configuration_about_other_data_is_not_used(project: Path, images: Path) -> None:
     prepare(images)
     with pytest.raises(UserError, match=r"config/mine: DATA\.data_root is .* there and .* here; delete the folder"):

@@ -76,12 +76,12 @@ def test_what_is_said_of_folds(capsys: pytest.CaptureFixture[str]) -> None:
     folds = possible_folds("cells", 3, frozenset({1, 2, 3}))
     describe_folds(folds, {"train": train, "val": val}, ["cat", "dog", "emu"], min_area=33)
     assert said(capsys) == [
-        "fold 0: trains on 2 classes (photographs: 5, shots: 1 at most), "
-        "tests on class 1 cat (photographs: 2, shots: 1 at most)",
-        "fold 1: trains on 2 classes (photographs: 6, shots: 1 at most), "
-        "tests on class 2 dog (photographs: 3, shots: 2 at most)",
-        "fold 2: trains on 2 classes (photographs: 7, shots: 2 at most), "
-        "tests on class 3 emu (photographs: 1, shots: 0 at most)",
+        "fold 0: trains on 2 classes (photographs: 5, shots with each class: 1 at most), "
+        "tests on class 1 cat (photographs: 2, shots with each class: 1 at most)",
+        "fold 1: trains on 2 classes (photographs: 6, shots with each class: 1 at most), "
+        "tests on class 2 dog (photographs: 3, shots with each class: 2 at most)",
+        "fold 2: trains on 2 classes (photographs: 7, shots with each class: 2 at most), "
+        "tests on class 3 emu (photographs: 1, shots with each class: 0 at most)",
         "val.txt: an episode takes 2 photographs with 33 pixels of its class; too few are of class 3 emu (1)",
     ]
 

@@ -84,13 +84,16 @@ def test_masks_of_other_settings_are_not_mixed(sources: Path) -> None:
     before = made(sources)
     with pytest.raises(UserError, match=r"made\.json: made with other settings \(classes is \['a', 'b'\] there, .*'c'"):
         check_made_masks(folder, {**SETTINGS, "classes": ["a", "c"]})
-    with pytest.raises(UserError, match=r"made\.json: the masks there were made of others; choose another --root"):
+    with pytest.raises(UserError, match=r"made\.json: the masks there were made of others; choose another --name"):
         check_made_masks(folder, None)
     (sources / "made.json").write_text("[]")
     with pytest.raises(UserError, match=r"made\.json: not the file that this command wrote"):
         check_made_masks(folder, SETTINGS)
     (sources / "made.json").unlink()
-    with pytest.raises(UserError, match=r"made: holds masks, and there is no .*made\.json; choose another --root"):
+    with pytest.raises(
+        UserError,
+        match=r"made: holds masks that were not made here \(no .*made\.json\); delete it or choose another --name",
+    ):
         check_made_masks(folder, SETTINGS)
     assert made(sources) == before
 
