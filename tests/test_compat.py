@@ -22,7 +22,7 @@ import torch
 
 from engine.trainer import Trainer
 from episodes.build import evaluation, pseudo_settings, training_episodes
-from episodes.lists import ImageList, write_list
+from episodes.lists import write_list
 from masks import cluster
 from masks.assign import GlobalClusters
 from masks.features import FeatureMaps
@@ -113,8 +113,8 @@ def test_photographs_with_novel_classes_stay_unless_they_are_dropped(data: list[
 
 
 @BOTH
-def test_k_is_one_value_for_making_and_for_using_pseudo_masks(compat: str) -> None:
-    images = ImageList(Path("nowhere"), ("photo.jpg",), (None,), "digest", Path("list.txt"))
+def test_k_is_one_value_for_making_and_for_using_pseudo_masks(tmp_path: Path, compat: str) -> None:
+    images = write_photographs(tmp_path, 1)
     for dataset, k in (("pascal", 30), ("coco", 50)):
         config = load_config(
             dataset, "ssl_resnet50", ["weights=nowhere.pth", "Cluster.recipe=global", f"TRAIN.compat={compat}"]
