@@ -17,7 +17,8 @@ def read_class_names(path: Path) -> tuple[str, ...]:
 
     Raises ``UserError`` for a missing file, one that is no text, and for names that ``checked_names`` refuses.
     """
-    return checked_names([line for line in read_lines(path, "the name of a class") if line.strip()], path)
+    lines = read_lines(path, "expected the name of a class on each line")
+    return checked_names([line for line in lines if line.strip()], path)
 
 
 def checked_names(names: Iterable[str], source: Path) -> tuple[str, ...]:

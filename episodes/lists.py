@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from util.errors import UserError
-from util.files import digest_lines, write_text
+from util.files import digest_lines, read_lines, write_text
 from util.logging import logger
 
 
@@ -97,10 +97,12 @@ def scan_list(list_file: Path) -> Iterator[ListLine | UserError]:
     Mistakes are values, so that who wants all of them can go on: a line that is not "IMAGE LABEL", an image with the
     same id as another, an empty list. Raises ``UserError`` for a list that is missing or no text.
     """
-    lines_of_ids: dict[str, tuple[int, str]] = {}
-    lines = [(number, line) for number, line in enumerate(_read_lines(list_file), start=1) if line.strip()]
+    expected = "it should hold one 'IMAGE LABEL' a line"
+    text = read_lines(list_file, expected, missing="list not found; `python -m prepare` makes the lists")
+    lines = [(number, line) for number, line in enumerate(text, start=1) if line.strip()]
     if not lines:
-        yield UserError(f"{list_file}: the list is empty; it should hold one 'IMAGE LABEL' a line")
+        yield UserError(f"{list_file}: the list is empty; {expected}")
+    lines_of_ids: dict[str, tuple[int, str]] = {}
     for number, line in lines:
         place = f"{list_file}, line {number}"
         try:
@@ -118,15 +120,6 @@ def scan_list(list_file: Path) -> Iterator[ListLine | UserError]:
 def write_list(list_file: Path, pairs: Iterable[tuple[str, str | None]]) -> None:
     """Write (image, label or None) pairs, relative to the data root, so that ``read_list`` gives them back."""
     write_text(list_file, "".join(_format(image, label) + "\n" for image, label in pairs))
-
-
-def _read_lines(list_file: Path) -> list[str]:
-    try:
-        return list_file.read_text(encoding="utf-8-sig").splitlines()
-    except (FileNotFoundError, IsADirectoryError):
-        raise UserError(f"{list_file}: list not found; `python -m prepare` makes the lists") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{list_file}: not a text file in UTF-8; it should hold one 'IMAGE LABEL' a line") from None
 
 
 def _parse(line: str, place: str) -> tuple[str, str | None]:

@@ -21,7 +21,7 @@ from util.distributed import from_first, rank
 from util.errors import UserError
 from util.files import atomic_write
 from util.logging import logger
-from util.settings import differences
+from util.settings import require_same
 
 # What a record says that was written before these were recorded.
 _ALWAYS_BEFORE = {"precision": "fp32", "processes": 1}
@@ -87,12 +87,8 @@ class PretrainFiles:
         return state
 
     def _check(self, path: Path, found: Mapping[str, Any]) -> None:
-        different = differences({**_ALWAYS_BEFORE, **found}, self.record)
-        if different:
-            raise UserError(
-                f"{path}: made with other settings ({'; '.join(different)}); delete it or give the settings it was "
-                "made with"
-            )
+        advice = "delete it or give the settings it was made with"
+        require_same(path, {**_ALWAYS_BEFORE, **found}, self.record, advice=advice)
 
 
 def _read_record(path: Path) -> dict[str, Any]:

@@ -24,9 +24,9 @@ from episodes.regions import EMBEDDINGS_FILE, NEIGHBOURS_FILE, REGIONS_FILE
 from masks import superpixels
 from masks.neighbours import nearest_neighbours
 from util.errors import UserError
-from util.files import digest_lines, read_json, write_array, write_json, write_tensors, write_text
+from util.files import digest_lines, read_json, remove_left_overs, write_array, write_json, write_tensors, write_text
 from util.images import write_label
-from util.settings import differences
+from util.settings import require_same
 
 _VERSION = 3
 _PACKAGES = (cv2, skimage, timm, torch)  # what the masks' last bits depend on
@@ -110,8 +110,7 @@ class PseudoFolder:
         }
         write_json(self.folder / "manifest.json", {**self.settings, **totals})
         shutil.rmtree(self._partial)
-        for left_over in self.folder.glob(".*.png"):  # of a run that was killed while it wrote
-            left_over.unlink()
+        remove_left_overs(self.folder, ".png")
 
     def load_learnt(self) -> dict[str, np.ndarray] | None:
         """What an earlier run of the same settings has learnt from the photographs."""
@@ -121,9 +120,7 @@ class PseudoFolder:
         write_tensors(self._learnt, dict(tensors))
 
     def _check(self, found: Mapping[str, Any], further: Mapping[str, Any]) -> None:
-        different = differences(found, {**self.settings, **further})
-        if different:
-            raise UserError(f"{self.folder}: made with other settings ({'; '.join(different)}); {_ADVICE}")
+        require_same(self.folder, found, {**self.settings, **further}, advice=_ADVICE)
 
     def _gather_regions(self) -> tuple[dict[str, np.ndarray], int]:
         """The columns of all images' regions, in list order, and the length of an embedding, which is not read."""

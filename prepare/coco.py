@@ -27,10 +27,10 @@ from prepare.workers import for_each
 from util.arguments import whole_number
 from util.device import available_cores
 from util.errors import UserError
-from util.files import PROJECT, digest_file, read_json, write_json
+from util.files import PROJECT, digest_file, read_json, remove_left_overs, write_json
 from util.images import image_size, write_label
 from util.logging import logger
-from util.settings import differences
+from util.settings import require_same
 
 # Part of the manifest: to be raised when the same annotations come to mean other labels.
 _VERSION = 1
@@ -149,12 +149,8 @@ def _check_labels(root: Path, split: str, settings: dict[str, Any]) -> None:
         return
     if not manifest.exists():
         raise UserError(f"{folder}: holds labels, and there is no {manifest}; choose another --root")
-    different = differences(read_json(manifest), settings)
-    if different:
-        raise UserError(
-            f"{manifest}: made with other settings ({'; '.join(different)}); "
-            f"use the same settings, choose another --root, or delete {folder}"
-        )
+    advice = f"use the same settings, choose another --root, or delete {folder}"
+    require_same(manifest, read_json(manifest), settings, advice=advice)
 
 
 def _draw_all(draw: Callable[[_Picture], None], root: Path, pictures: Sequence[_Picture], workers: int) -> None:
@@ -163,8 +159,7 @@ def _draw_all(draw: Callable[[_Picture], None], root: Path, pictures: Sequence[_
     if missing:
         for_each(draw, missing, workers=workers, title=f"{pictures[0].split} labels")
     folder = (root / pictures[0].label).parent
-    for left_over in folder.glob(".*.png"):  # of a run that was killed while it wrote
-        left_over.unlink()
+    remove_left_overs(folder, ".png")
     drawn = any((root / picture.label).is_file() for picture in missing)
     logger.info("%s: %s", folder, "complete" if drawn else "already complete")
 

@@ -53,13 +53,13 @@ class ColourMask(NamedTuple):
     def read(self) -> np.ndarray:
         """The label map, uint8 (H, W); raises ``UserError`` for a colour that the table lacks."""
         codes = _codes(_read_colours(self.path))
-        known = np.array(sorted(_codes(np.array(colour)) for colour in self.table.labels))
-        labels = {int(_codes(np.array(colour))): label for colour, label in self.table.labels.items()}
-        rows = np.searchsorted(known, codes).clip(max=len(known) - 1)
+        known = _codes(np.array(list(self.table.labels)))
+        order = np.argsort(known)
+        rows = order[np.searchsorted(known, codes, sorter=order).clip(max=len(known) - 1)]
         unknown = codes[known[rows] != codes]
         if unknown.size:
             self._refuse(unknown)
-        return np.array([labels[code] for code in known.tolist()], dtype=np.uint8)[rows]
+        return np.array(list(self.table.labels.values()), dtype=np.uint8)[rows]
 
     def _refuse(self, unknown: np.ndarray) -> None:
         codes, counts = np.unique(unknown, return_counts=True)
@@ -98,7 +98,7 @@ def read_colours(path: Path) -> ColourTable:
 
 
 def _entries(path: Path) -> Iterator[tuple[str, _Colour]]:
-    for number, line in enumerate(read_lines(path, _EXPECTED), start=1):
+    for number, line in enumerate(read_lines(path, f"expected {_EXPECTED} on each line"), start=1):
         line = line.strip()
         if not line or line.startswith("#"):
             continue

@@ -15,10 +15,10 @@ from prepare.links import is_made
 from prepare.workers import for_each
 from util.device import available_cores
 from util.errors import UserError
-from util.files import digest_file, read_json, write_json
+from util.files import digest_file, read_json, remove_left_overs, write_json
 from util.images import write_label
 from util.logging import logger
-from util.settings import differences
+from util.settings import require_same
 
 # Part of the settings: to be raised when the same files come to mean other masks.
 _VERSION = 1
@@ -39,12 +39,8 @@ def check_made_masks(folder: Path, settings: Mapping[str, Any] | None) -> None:
         raise UserError(
             f"{folder}: holds masks that were not made here (no {manifest}); delete it or choose another --name"
         )
-    different = differences(_settings_there(manifest), {"version": _VERSION, **settings})
-    if different:
-        raise UserError(
-            f"{manifest}: made with other settings ({'; '.join(different)}); "
-            f"use the same settings, choose another --name, or delete {folder}"
-        )
+    advice = f"use the same settings, choose another --name, or delete {folder}"
+    require_same(manifest, _settings_there(manifest), {"version": _VERSION, **settings}, advice=advice)
 
 
 def make_masks(folder: Path, masks: Mapping[str, Mask], settings: Mapping[str, Any], workers: int) -> None:
@@ -63,8 +59,7 @@ def make_masks(folder: Path, masks: Mapping[str, Mask], settings: Mapping[str, A
     missing = [(mask, folder / name) for name, mask in masks.items() if not is_made(folder / name)]
     if missing:
         for_each(_make, missing, workers=workers, title="masks")
-    for left_over in folder.glob(".*.png"):  # of a run that was killed while it wrote
-        left_over.unlink()
+    remove_left_overs(folder, ".png")
     logger.info("%s: %d of %d masks made", folder, len(missing), len(masks))
 
 

@@ -20,7 +20,7 @@ from util.files import PROJECT, read_json, write_json
 from util.images import write_image, write_label
 from util.logging import logger
 from util.seed import numpy_random
-from util.settings import differences
+from util.settings import require_same
 
 # Part of the manifest: to be raised when the same settings come to mean other pictures.
 _VERSION = 1
@@ -86,12 +86,8 @@ def _claim(root: Path, settings: dict[str, int]) -> None:
             raise UserError(f"{images}: holds images, and there is no {manifest}; choose an empty --root")
         write_json(manifest, settings)
         return
-    different = differences(read_json(manifest), settings)
-    if different:
-        raise UserError(
-            f"{manifest}: made with other settings ({'; '.join(different)}); "
-            f"use the same settings, choose another --root, or delete {root}"
-        )
+    advice = f"use the same settings, choose another --root, or delete {root}"
+    require_same(manifest, read_json(manifest), settings, advice=advice)
 
 
 def _is_drawn(root: Path, scene: _Scene) -> bool:

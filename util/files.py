@@ -45,6 +45,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def remove_left_overs(folder: Path, suffix: str) -> None:
+    """Remove what runs that were killed in an ``atomic_write`` left in ``folder``, where nobody may be writing now."""
+    for left_over in folder.glob(f".*{suffix}"):
+        left_over.unlink()
+
+
 @contextmanager
 def name_errors(path: Path) -> Iterator[None]:
     """Let an ``OSError`` of the block name ``path`` where it names no file, like one of a write to an open file."""
@@ -109,14 +115,17 @@ def read_arrays(path: Path, names: Sequence[str], *, remedy: str) -> dict[str, n
         raise UserError(f"{path}: not a readable file of {', '.join(names)} ({error}); {remedy}") from None
 
 
-def read_lines(path: Path, expected: str) -> list[str]:
-    """The lines of a UTF-8 file; ``UserError`` that ends with what was ``expected`` when it is missing or no text."""
+def read_lines(path: Path, expected: str, *, missing: str | None = None) -> list[str]:
+    """The lines of a UTF-8 file.
+
+    Raises ``UserError`` that ends with what is ``expected`` of one that is no text, or with ``missing``.
+    """
     try:
         return path.read_text(encoding="utf-8-sig").splitlines()
     except (FileNotFoundError, IsADirectoryError):
-        raise UserError(f"{path}: file not found; expected {expected} on each line") from None
+        raise UserError(f"{path}: {missing or f'file not found; {expected}'}") from None
     except UnicodeDecodeError:
-        raise UserError(f"{path}: not a text file in UTF-8; expected {expected} on each line") from None
+        raise UserError(f"{path}: not a text file in UTF-8; {expected}") from None
 
 
 def read_json(path: Path, advice: str = "delete it and make it again") -> Any:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from util.errors import UserError
 
 
 def differences(there: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
@@ -17,6 +20,13 @@ def differences(there: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]
         for key, value in _flatten(asked).items()
         if key not in found or found[key] != value
     ]
+
+
+def require_same(source: Path, there: Mapping[str, Any], asked: Mapping[str, Any], *, advice: str) -> None:
+    """Raise ``UserError`` that ends with ``advice`` when ``there``, which made ``source``, is not what is ``asked``."""
+    different = differences(there, asked)
+    if different:
+        raise UserError(f"{source}: made with other settings ({'; '.join(different)}); {advice}")
 
 
 def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,6 +1,11 @@
 """Differences are found at any depth and named by their whole key."""
 
-from util.settings import differences
+from pathlib import Path
+
+import pytest
+
+from util.errors import UserError
+from util.settings import differences, require_same
 
 
 def test_only_asked_keys_count_and_each_difference_is_named() -> None:
@@ -10,3 +15,10 @@ def test_only_asked_keys_count_and_each_difference_is_named() -> None:
         "b.c is 2 there, 3 asked",
         "b.e is absent there, None asked",
     ]
+
+
+def test_other_settings_are_refused_with_advice() -> None:
+    require_same(Path("masks"), {"a": 1, "b": 2}, {"a": 1}, advice="delete it")
+    message = r"^masks: made with other settings \(a is 1 there, 2 asked; c is absent there, 3 asked\); delete it$"
+    with pytest.raises(UserError, match=message):
+        require_same(Path("masks"), {"a": 1}, {"a": 2, "c": 3}, advice="delete it")
