@@ -10,6 +10,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from episodes.episode import Episode, EpisodeKey, Example, QueryOrder, build_episode
+from episodes.groups import Groups
 from episodes.lists import ImageList
 from episodes.regions import RegionTable
 from episodes.transforms import Transform
@@ -47,24 +48,20 @@ class PseudoEpisodes(Dataset[Episode]):
         self.neighbours = neighbours
         self.table = RegionTable.load(folder)
         self._row_in_list = _rows_in_list(folder, images)
-        kept = np.flatnonzero(self.table.neighbour_counts(neighbours) >= shots)
-        if len(kept) == 0:
+        self._regions = np.flatnonzero(self.table.neighbour_counts(neighbours) >= shots)
+        if len(self._regions) == 0:
             raise UserError(_nothing_left(folder, shots, neighbours))
-        self._regions = kept[np.argsort(self.table.image[kept], kind="stable")]
-        # Where each query's regions start, and behind the last one's.
-        starts = np.unique(self.table.image[self._regions], return_index=True)[1]
-        self._starts = np.append(starts, len(kept))
+        self._by_image = Groups(self.table.image[self._regions])
         self._order = QueryOrder(len(self), seed)
 
     def __len__(self) -> int:
         """Number of images that can be a query."""
-        return len(self._starts) - 1
+        return len(self._by_image)
 
     def __getitem__(self, key: EpisodeKey) -> Episode:
         epoch, index = key
         rng = python_random(self.seed, "episode", epoch, index)
-        number = self._order(epoch, index)
-        query = int(self._regions[rng.choice(range(self._starts[number], self._starts[number + 1]))])
+        query = int(self._regions[rng.choice(self._by_image[self._order(epoch, index)])])
         supports = rng.sample(self.table.neighbours(query, self.neighbours).tolist(), self.shots)
         return build_episode(
             self._example(query),

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from episodes.groups import Groups
 from util.errors import UserError
 from util.files import read_arrays
 
@@ -39,9 +40,8 @@ class RegionTable:
     @cached_property
     def members(self) -> dict[int, np.ndarray]:
         """Rows of each group, ascending."""
-        order = np.argsort(self.group, kind="stable")
-        groups, starts = np.unique(self.group[order], return_index=True)
-        return dict(zip(groups.tolist(), np.split(order, starts[1:]), strict=True))
+        groups = Groups(self.group)
+        return dict(zip(groups.values.tolist(), groups, strict=True))
 
     @classmethod
     def load(cls, folder: Path) -> RegionTable:

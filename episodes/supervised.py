@@ -8,6 +8,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from episodes.episode import Episode, EpisodeKey, Example, QueryOrder, build_episode
+from episodes.groups import Groups
 from episodes.label_index import label_areas
 from episodes.lists import ImageList
 from episodes.transforms import Transform
@@ -53,19 +54,21 @@ class SupervisedEpisodes(Dataset[Episode]):
         self.void_is_padding = void_is_padding
         images_of_class = [np.setdiff1d(areas.images_with(number, min_area), dropped) for number in classes]
         self._images_of_class = self._without_rare_classes(images_of_class, min_area)
-        self._usable, self._first, self._class_positions = _by_image(self._images_of_class)
-        self._order = QueryOrder(len(self._usable), seed)
+        # An entry for each class of each image.
+        self._by_image = Groups(np.concatenate(self._images_of_class))
+        self._class_positions = np.repeat(np.arange(len(self.classes)), [len(rows) for rows in self._images_of_class])
+        self._order = QueryOrder(len(self), seed)
 
     def __len__(self) -> int:
         """Number of images that can be a query."""
-        return len(self._usable)
+        return len(self._by_image)
 
     def __getitem__(self, key: EpisodeKey) -> Episode:
         epoch, index = key
         number = index % len(self) if self.evaluation else self._order(epoch, index)
-        query = int(self._usable[number])
+        query = int(self._by_image.values[number])
         rng = python_random(self.seed, "episode", epoch, index)
-        position = self._class_positions[rng.choice(range(self._first[number], self._first[number + 1]))]
+        position = self._class_positions[rng.choice(self._by_image[number])]
         class_id = self.classes[position]
         candidates = self._images_of_class[position]
         # One more than needed, because the query may be among them.
@@ -98,15 +101,3 @@ class SupervisedEpisodes(Dataset[Episode]):
         if rare:
             logger.warning("%s: left out", needed)
         return [rows if len(rows) > self.shots else rows[:0] for rows in images_of_class]
-
-
-def _by_image(images_of_class: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The other way round: images that have a class, rising; where each one's classes start; positions of classes.
-
-    Image i of the first has the classes at the positions ``third[second[i] : second[i + 1]]``, which rise.
-    """
-    image = np.concatenate(images_of_class)
-    position = np.repeat(np.arange(len(images_of_class)), [len(rows) for rows in images_of_class])
-    order = np.argsort(image, kind="stable")
-    usable, first = np.unique(image[order], return_index=True)
-    return usable, np.append(first, len(order)), position[order]

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from episodes.groups import Groups
+
 # Regions compared at a time: 128 MiB of similarities, and as much of widened embeddings with 2,048 channels.
 _QUERIES = 2048
 _OTHERS = 16384
@@ -32,8 +34,7 @@ def nearest_neighbours(
     if limit == 0:
         return nearest
     with tqdm(total=len(image), desc="neighbours", unit="region") as progress:
-        for number in np.unique(group):
-            members = np.flatnonzero(group == number)
+        for members in Groups(group):
             # As many as `limit` other photographs and the region's own can take up.
             count = (limit + 1) * int(np.bincount(image[members]).max()) + _SPARE
             for queries in _blocks(members, _QUERIES):
