@@ -14,12 +14,12 @@ from torch import Tensor
 
 from engine.evaluate import to_original
 from episodes.episode import check_same_size
-from episodes.transforms import IGNORE, ValTransform, View, content_size
+from episodes.transforms import ValTransform, View, content_size
 from model import FSSModel, load_model
 from util.device import choose_device
 from util.draw import overlay
 from util.errors import UserError, run_command
-from util.images import IMAGE_SUFFIXES, read_image, read_label, write_image, write_label
+from util.images import IGNORE, IMAGE_SUFFIXES, read_image, read_label, write_image, write_label
 from util.logging import logger, start_logging
 
 

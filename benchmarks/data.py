@@ -184,6 +184,7 @@ def labelled_episodes(list_file: Path) -> SupervisedEpisodes:
 def pseudo_episodes(list_file: Path, neighbours: int) -> PseudoEpisodes:
     """What an unsupervised training draws from."""
     images = read_list(list_file, list_file.parent, need_labels=False)
+    images.file_sizes_digest()  # compared with that of the masks' manifest
     folder = list_file.parent / "pseudo"
     return PseudoEpisodes(images, folder, shots=1, seed=0, transform=TRANSFORM, neighbours=neighbours)
 

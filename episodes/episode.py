@@ -13,9 +13,9 @@ import torch
 from torch.utils.data import Sampler
 from typing_extensions import NotRequired, TypedDict
 
-from episodes.transforms import IGNORE, PADDED, Transform, View
+from episodes.transforms import PADDED, Transform, View
 from util.errors import UserError
-from util.images import image_size, read_image, read_label
+from util.images import IGNORE, image_size, read_image, read_label
 from util.seed import numpy_random
 
 EpisodeKey = tuple[int, int]

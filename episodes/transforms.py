@@ -15,9 +15,8 @@ import cv2
 import numpy as np
 import torch
 
-from util.images import IMAGENET_MEAN, IMAGENET_STD
+from util.images import IGNORE, IMAGENET_MEAN, IMAGENET_STD
 
-IGNORE = 255
 PADDED = 255
 _MEAN = IMAGENET_MEAN * 255
 _STD = IMAGENET_STD * 255

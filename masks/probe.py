@@ -27,12 +27,12 @@ from masks.regions import mask_pool
 from util.distributed import gathered, rank, world_size
 from util.errors import UserError
 from util.files import write_text
-from util.images import IMAGENET_MEAN, IMAGENET_STD, image_size, read_label
+from util.images import IGNORE, IMAGENET_MEAN, IMAGENET_STD, image_size, read_label
 from util.logging import logger
 
 _NEIGHBOURS = 20
 _TEMPERATURE = 0.07
-_BACKGROUND, _IGNORE = 0, 255
+_BACKGROUND = 0
 
 
 class Regions(NamedTuple):
@@ -103,7 +103,7 @@ class Probe:
         label, size = read_label(path), image_size(self.labelled.image_path(row))
         if label.shape != size:
             raise UserError(f"{path}: the label is {label.shape}, its photograph {size}; replace one (height, width)")
-        classes = [int(value) for value in np.unique(label) if value not in (_BACKGROUND, _IGNORE)]
+        classes = [int(value) for value in np.unique(label) if value not in (_BACKGROUND, IGNORE)]
         if classes:
             maps = _trained_maps(backbone, self._images[row])
             pooled = [mask_pool(features, [label == value for value in classes]) for features in maps]

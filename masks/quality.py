@@ -9,8 +9,9 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import entropy
 
+from util.images import IGNORE
+
 IDS = 256
-_IGNORE = 255
 
 
 class Overlap(NamedTuple):
@@ -29,7 +30,7 @@ def contingency(mask: np.ndarray, label: np.ndarray, classes: int) -> np.ndarray
     ``mask`` (H, W) uint8 holds ids 0..255; ``label`` (H, W) uint8 holds 0 background, 1..classes, 255 ignore. Pixels
     whose label is 255 count nowhere.
     """
-    valid = label != _IGNORE
+    valid = label != IGNORE
     pairs = mask[valid].astype(np.int64) * (classes + 1) + label[valid]
     return np.bincount(pairs, minlength=IDS * (classes + 1)).reshape(IDS, classes + 1)
 

@@ -9,8 +9,7 @@ from typing import Literal
 import numpy as np
 
 from masks.features import interpolation
-
-IGNORE = 255
+from util.images import IGNORE
 
 
 @dataclass(frozen=True)

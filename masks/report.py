@@ -31,10 +31,9 @@ from util.arguments import whole_number
 from util.device import available_cores
 from util.errors import UserError, run_command
 from util.files import write_json
-from util.images import read_label
+from util.images import IGNORE, read_label
 from util.logging import start_logging
 
-_IGNORE = 255
 _MADE_WITH = ("recipe", "extractor", "weights_digest", "compat", "region_rule", "min_area", "seed")
 _DIGEST = 12  # hexadecimal digits that tell files apart
 _INDENT = 32
@@ -140,7 +139,7 @@ def _check_label(path: Path, label: np.ndarray, *, mask_path: Path, size: tuple[
     if label.shape != size:
         sizes = [f"{width}x{height}" for height, width in (label.shape, size)]
         raise UserError(f"{path}: {sizes[0]} pixels, its pseudo mask {mask_path} is {sizes[1]}; make them equal")
-    unknown = label[(label > classes) & (label != _IGNORE)]
+    unknown = label[(label > classes) & (label != IGNORE)]
     if len(unknown):
         raise UserError(
             f"{path}: holds the value {unknown[0]}; expected 0..{classes} and 255; correct DATA.classes or the label"

@@ -16,9 +16,8 @@ from PIL import Image
 from episodes.episode import check_same_size
 from prepare.problems import Problem
 from util.errors import UserError
-from util.images import read_image, read_label
+from util.images import IGNORE, read_image, read_label
 
-_VOID = 255
 _VALUES = 256
 _LISTED_VALUES = 5
 _STDERR = 2
@@ -124,15 +123,15 @@ def _decoder_messages() -> Iterator[list[str]]:
 
 def _wrong_values(path: Path, areas: np.ndarray, classes: int) -> Iterator[Problem]:
     """What is wrong with a label whose value v covers ``areas[v]`` pixels."""
-    if areas[_VOID] == areas.sum():
+    if areas[IGNORE] == areas.sum():
         yield Problem(
-            "void labels", f"{path}: all of it is {_VOID}, not counted; label it or take the image off the list"
+            "void labels", f"{path}: all of it is {IGNORE}, not counted; label it or take the image off the list"
         )
-    wrong = [int(value) for value in np.flatnonzero(areas[:_VOID]) if value > classes]
+    wrong = [int(value) for value in np.flatnonzero(areas[:IGNORE]) if value > classes]
     if wrong:
         values = ", ".join(map(str, wrong[:_LISTED_VALUES])) + (", ..." if len(wrong) > _LISTED_VALUES else "")
         yield Problem(
             "values out of range",
-            f"{path}: {int(areas[wrong].sum()):,} pixels of value {values}; expected 0 to {classes} and {_VOID}; "
+            f"{path}: {int(areas[wrong].sum()):,} pixels of value {values}; expected 0 to {classes} and {IGNORE}; "
             "correct the label or DATA.classes",
         )

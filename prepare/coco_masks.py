@@ -8,8 +8,7 @@ import numpy as np
 from pycocotools import mask as coco_masks
 
 from prepare.coco_annotations import AnnotatedImage, Annotation, RunLengths
-
-_VOID = 255
+from util.images import IGNORE
 
 
 def draw_label(image: AnnotatedImage, classes: Mapping[int, int], *, ignore_crowds: bool) -> np.ndarray:
@@ -24,7 +23,7 @@ def draw_label(image: AnnotatedImage, classes: Mapping[int, int], *, ignore_crow
     label = np.zeros((image.height, image.width), dtype=np.uint8, order="F")  # as masks are decoded
     for row in order:
         annotation = image.annotations[row]
-        value = _VOID if ignore_crowds and annotation.crowd else classes[annotation.category]
+        value = IGNORE if ignore_crowds and annotation.crowd else classes[annotation.category]
         np.copyto(label, np.uint8(value), where=coco_masks.decode(masks[row]).view(bool))
     return np.ascontiguousarray(label)
 

@@ -13,12 +13,11 @@ from PIL import Image
 from episodes.class_names import checked_names
 from util.errors import UserError
 from util.files import read_lines
-from util.images import image_size
+from util.images import IGNORE, image_size
 from util.logging import logger
 
 _Colour = tuple[int, int, int]
 
-_VOID = 255
 _BACKGROUND_NAMES = {"background", "_background_"}
 _VOID_NAMES = {"void", "ignore", "ignored", "unlabelled", "unlabeled"}
 _NUMBERS = r"(?P<red>\d{1,3})[\s,]+(?P<green>\d{1,3})[\s,]+(?P<blue>\d{1,3})"
@@ -87,7 +86,7 @@ def read_colours(path: Path) -> ColourTable:
     background = next((name for name in names if name.lower() in _BACKGROUND_NAMES), names[0] if names else "")
     voids = [name for name in names if name.lower() in _VOID_NAMES and name != background]
     classes = checked_names([name for name in names if name not in (background, *voids)], path)
-    labels = {background: 0, **dict.fromkeys(voids, _VOID), **{name: row for row, name in enumerate(classes, start=1)}}
+    labels = {background: 0, **dict.fromkeys(voids, IGNORE), **{name: row for row, name in enumerate(classes, start=1)}}
     table: dict[_Colour, int] = {}
     for name, colour in entries:
         if colour in table:

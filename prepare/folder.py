@@ -27,12 +27,11 @@ from util.arguments import number_between, whole_number
 from util.device import available_cores
 from util.errors import UserError
 from util.files import PROJECT, read_json, write_json
-from util.images import read_image
+from util.images import IGNORE, read_image
 from util.logging import logger
 from util.settings import differences
 
 _LABELS = 256
-_VOID = 255
 _MASK_FOLDER = "SegmentationClassAug"
 _SOURCE_FILE = "source.json"
 
@@ -225,7 +224,7 @@ def _count_classes(
     wanted = wanted if names is None else len(names)
     if masks is None:
         return wanted
-    highest = max(labels - {_VOID}, default=0)
+    highest = max(labels - {IGNORE}, default=0)
     if highest == 0:
         raise UserError(f"{masks}: no object in any mask, only {sorted(labels)}; objects are 1 to 254, 255 is ignored")
     if wanted is not None and highest > wanted:

@@ -17,14 +17,14 @@ from episodes.class_names import checked_names, read_class_names
 from prepare.workers import process_map
 from util.errors import UserError
 from util.files import read_json
-from util.images import decode_label
+from util.images import IGNORE, decode_label
 from util.logging import logger
 
 _Points = tuple[tuple[float, float], ...]
 
 _ADVICE = "correct it in labelme"
 # What labelme's own labels.txt begins with.
-_SPECIAL_LABELS = {"_background_": 0, "__ignore__": 255}
+_SPECIAL_LABELS = {"_background_": 0, "__ignore__": IGNORE}
 # The fewest points that enclose something, and the most that can be given.
 _POINTS = {"polygon": (3, None), "rectangle": (2, 2), "circle": (2, 2), "mask": (2, 2)}
 _LINES = {"line", "linestrip", "point", "points"}

@@ -18,10 +18,9 @@ from prepare.voc_lists import image_name, label_name
 from prepare.workers import process_map
 from util.errors import UserError
 from util.files import link_or_copy, write_bytes
-from util.images import complete_image_size, decode_image, decode_label, image_size, write_image, write_label
+from util.images import IGNORE, complete_image_size, decode_image, decode_label, image_size, write_image, write_label
 
 _CLASSES = 20
-_VOID = 255
 
 
 class Example(NamedTuple):
@@ -71,9 +70,9 @@ def _read_label(entry: Entry) -> np.ndarray:
     """uint8 (H, W): 0 background, 1 to 20, 255 void."""
     decode = decode_sbd_label if entry.place.endswith(".mat") else decode_label
     label = decode(entry.read(), entry.place)
-    strange = label[(label > _CLASSES) & (label != _VOID)]
+    strange = label[(label > _CLASSES) & (label != IGNORE)]
     if strange.size:
-        raise UserError(f"{entry.place}: has the label {strange[0]}; expected 0 to {_CLASSES}, and {_VOID} for void")
+        raise UserError(f"{entry.place}: has the label {strange[0]}; expected 0 to {_CLASSES}, and {IGNORE} for void")
     return label
 
 

@@ -12,13 +12,13 @@ from episodes.label_index import LabelAreas, label_areas
 from episodes.lists import ImageList, read_list, write_list
 from util.arguments import number_between, whole_number
 from util.errors import UserError
+from util.images import IGNORE
 from util.logging import logger
 from util.seed import python_random
 
 # Percent of a training list.
 SHARES = (5, 10, 20)
 _SEED = 123
-_VOID = 255
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,7 +78,7 @@ def _warn_of_rare_classes(areas: LabelAreas, rows: Sequence[int], *, shots: int,
     """``areas`` of the whole list, ``rows`` of the subset: names classes that the list has, and it hardly."""
     kept = np.isin(areas.image, rows) & (areas.area >= min_area)
     counts = np.bincount(areas.label[kept], minlength=256)
-    rare = [number for number in np.unique(areas.label) if 0 < number < _VOID and counts[number] <= shots]
+    rare = [number for number in np.unique(areas.label) if 0 < number < IGNORE and counts[number] <= shots]
     if rare:
         listing = ", ".join(f"{number} ({counts[number]} images)" for number in rare)
         logger.warning(

@@ -23,6 +23,9 @@ IMAGE_SUFFIXES = tuple(
     suffix for suffix in _SUFFIXES if suffix in Image.registered_extensions() and cv2.haveImageWriter(suffix)
 )
 
+# What labels say where nobody knows: it is no object, and counts in no loss and no figure.
+IGNORE = 255
+
 # Of RGB values in 0..1.
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
 IMAGENET_STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)

@@ -15,6 +15,7 @@ from util.files import (
     link_or_copy,
     name_errors,
     read_json,
+    remove_left_overs,
     write_bytes,
     write_json,
     write_text,
@@ -45,6 +46,16 @@ def test_temporary_name_is_hidden_beside_the_file_and_keeps_its_suffix(tmp_path:
         assert temporary.suffix == ".png"
         assert temporary.name.startswith(".")
         assert not (tmp_path / "mask.png").exists()
+
+
+def test_what_killed_writes_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    with atomic_write(tmp_path / "mask.png") as temporary:
+        for name in (temporary.name, "mask.2.png", ".mask.4711.json"):
+            (tmp_path / name).touch()
+        (tmp_path / ".other.4711.png").touch()
+        remove_left_overs(tmp_path, ".png")
+        temporary.touch()
+    assert {path.name for path in tmp_path.iterdir()} == {"mask.png", "mask.2.png", ".mask.4711.json"}
 
 
 def test_errors_of_a_write_name_the_file(tmp_path: Path) -> None:
