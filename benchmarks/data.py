@@ -2,7 +2,8 @@
 
     python -m benchmarks.data [--images N ...]      82,081 and 1,000,000 unless said otherwise
 
-One core of an AMD EPYC, torch 2.15, files in the page cache; at most 10, 3.3, 12 and 25 ms were asked for:
+One core of an AMD EPYC, torch 2.15, files in the page cache (the machine's speed drifts by a third); at most 10, 3.3,
+12 and 25 ms were asked for:
 
     label PNG from polygons       2.52 ms     397 a second     640x480, seven objects of 30 corners
     label PNG from .mat           1.36 ms     736 a second     SBD's, 500x375
@@ -13,22 +14,23 @@ One core of an AMD EPYC, torch 2.15, files in the page cache; at most 10, 3.3, 1
 
 The photographs of the second table are links to 80 files; pseudo masks have four regions an image, with 2,048 channels
 in float16 (1.3 and 16 GB). "list" is reading the list and looking for its files, "labels" counting their pixels (two
-cores, once), "index" reading the counts, "start" list, index and data set together; imports of some seconds are not
-in it. Memory is that of a loader's worker after 200 episodes: all that is resident, most of it shared with the
-trainer, and what it has for itself ("own"). "neighbours": to find a region's supports where 20 were found as the masks
-were made, and where they are searched for among a fiftieth of all regions (``Cluster.neighbours=0``, 50 clusters).
+cores, once), "index" reading the counts, "start" list, index and data set together, with pseudo masks also the sizes of
+all photographs' files, which their manifest has; imports of some seconds are not in it. Memory is that of a loader's
+worker after 200 episodes: all that is resident, most of it shared with the trainer, and what it has for itself ("own").
+"neighbours": to find a region's supports where 20 were found as the masks were made, and where they are searched for
+among a fiftieth of all regions (``Cluster.neighbours=0``, 50 clusters).
 
                                 list s  labels s  index s  start s  RSS MB  own MB  episode ms  neighbours ms
-    torch alone                                                        328       2
-    82,081 labelled               1.05     41.06     0.24     1.22     424      31         7.2
-    82,081 pseudo                                             1.07     435      32         7.3           0.08
-    82,081 pseudo, searched                                   1.15     472      70        60.0          47.19
-    1,000,000 labelled           13.31    706.80     3.28    18.18     993      40         9.3
-    1,000,000 pseudo                                         18.24    1094      39        10.1           0.14
-    1,000,000 pseudo, searched                               16.67    1253      72       793.6         569.34
+    torch alone                                                        330       2
+    82,081 labelled               1.10     46.32     0.26     1.30     427      30         8.1
+    82,081 pseudo                                             1.63     440      33         8.7           0.09
+    82,081 pseudo, searched                                   1.63     483      75        76.4          63.09
+    1,000,000 labelled           13.43    590.28     4.36    17.86     969      41         9.2
+    1,000,000 pseudo                                         22.92    1022      40         9.0           0.09
+    1,000,000 pseudo, searched                               22.64    1270      85       839.3         609.70
 
-(The million was measured beside other work.) Drawing an episode does not depend on the number of images; searching
-does, which is why the default recipe's neighbours are found beforehand.
+Drawing an episode does not depend on the number of images; searching does, which is why the default recipe's neighbours
+are found beforehand.
 """
 
 from __future__ import annotations
