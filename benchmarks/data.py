@@ -57,7 +57,7 @@ from episodes.episode import Example, build_episode, read_example
 from episodes.label_index import label_areas
 from episodes.lists import read_list
 from episodes.pseudo import PseudoEpisodes
-from episodes.regions import EMBEDDINGS_FILE, NEIGHBOURS_FILE, REGIONS_FILE
+from episodes.region_table import EMBEDDINGS_FILE, NEIGHBOURS_FILE, REGIONS_FILE
 from episodes.supervised import SupervisedEpisodes
 from episodes.transforms import TrainTransform
 from prepare.coco_annotations import AnnotatedImage, Annotation

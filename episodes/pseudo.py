@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from episodes.episode import Episode, EpisodeKey, Example, QueryOrder, build_episode
 from episodes.groups import Groups
 from episodes.lists import ImageList
-from episodes.regions import RegionTable
+from episodes.region_table import RegionTable
 from episodes.transforms import Transform
 from util.errors import UserError
 from util.files import read_json

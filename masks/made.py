@@ -10,7 +10,7 @@ import numpy as np
 
 from episodes.lists import ImageList
 from episodes.pseudo import IMAGES_FILE, MANIFEST_FILE, check_manifest
-from episodes.regions import REGIONS_FILE, RegionTable
+from episodes.region_table import REGIONS_FILE, RegionTable
 from util.errors import UserError
 from util.files import digest_lines, read_json
 from util.images import read_label

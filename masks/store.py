@@ -20,7 +20,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from episodes.lists import ImageList
-from episodes.regions import EMBEDDINGS_FILE, NEIGHBOURS_FILE, REGIONS_FILE
+from episodes.region_table import EMBEDDINGS_FILE, NEIGHBOURS_FILE, REGIONS_FILE
 from masks import superpixels
 from masks.neighbours import nearest_neighbours
 from util.errors import UserError

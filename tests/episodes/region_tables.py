@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from episodes.regions import RegionTable
+from episodes.region_table import RegionTable
 
 
 def make_table(folder: Path, regions: int, photographs: int, groups: int) -> RegionTable:

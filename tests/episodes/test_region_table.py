@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from episodes.regions import RegionTable
+from episodes.region_table import RegionTable
 from tests.episodes.region_tables import make_table, naive_neighbours
 from util.errors import UserError
 
