@@ -54,8 +54,8 @@ from episodes.lists import ImageList, read_list, write_list
 from episodes.transforms import content_size
 from masks import superpixels
 from masks.assign import label_map, vote
+from masks.build import choose_config, output_stride, region_filter
 from masks.regions import mask_pool
-from masks.settings import choose_config, output_stride, region_filter
 from model.timm_networks import normalization
 from model.weights import load_tensors, read_tensors
 from util.errors import run_command

@@ -22,15 +22,15 @@ import cv2
 from episodes.lists import ImageList, read_list
 from episodes.pseudo import REPORT_FILE
 from masks.assign import Maps, Segmentation
+from masks.build import choose_config, extractor_stage, manifest_settings, output_stride, region_filter
 from masks.features import FeatureMaps
-from masks.made import MadeMasks
 from masks.photographs import Photograph, thread_pool
 from masks.plan import log_plan
+from masks.pseudo_folder import PseudoFolder
+from masks.pseudo_masks import MadeMasks
 from masks.recipes import Segmenter, build_recipe
 from masks.regions import region_rows
 from masks.report import report, report_table
-from masks.settings import choose_config, extractor_stage, manifest_settings, output_stride, region_filter
-from masks.store import PseudoFolder
 from model.extractors import Extractor, build_extractor
 from util.device import available_cores
 from util.distributed import from_first, own_device, process_group, rank, wait_for_all, world_size

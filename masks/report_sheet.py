@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from episodes.lists import ImageList
-from masks.made import MadeMasks
+from masks.pseudo_masks import MadeMasks
 from util.draw import contact_sheet, overlay
 from util.errors import UserError
 from util.images import read_image, read_label, write_image

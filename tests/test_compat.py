@@ -25,10 +25,10 @@ from episodes.build import evaluation, pseudo_settings, training_episodes
 from episodes.lists import write_list
 from masks import cluster
 from masks.assign import GlobalClusters
+from masks.build import cluster_settings, manifest_settings
 from masks.features import FeatureMaps
 from masks.photographs import Photograph
 from masks.recipes import GlobalRecipe
-from masks.settings import cluster_settings, manifest_settings
 from model import FSSModel
 from model.extractors import Extractor
 from model.loss import dice_loss

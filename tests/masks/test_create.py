@@ -22,10 +22,10 @@ from safetensors.numpy import load_file
 import masks.create
 import masks.recipes
 from episodes.lists import write_list
+from masks.build import choose_config, output_stride
 from masks.create import main
+from masks.pseudo_folder import PseudoFolder
 from masks.regions import RegionFilter, kept_regions
-from masks.settings import choose_config, output_stride
-from masks.store import PseudoFolder
 from prepare.__main__ import main as prepare
 from tests.masks.photographs import COUNT, arguments, write_extractor, write_photographs
 from util.errors import UserError, run_command
@@ -88,8 +88,8 @@ _STAGES = {
     "extracting": ("masks.cluster", "write_tensors", 6),
     "clustering": ("masks.cluster", "_statistics", 2),
     "learning": ("masks.objectness", "write_tensors", 6),
-    "segmenting": ("masks.store", "write_label", 6),
-    "finishing": ("masks.store", "write_text", 1),
+    "segmenting": ("masks.pseudo_folder", "write_label", 6),
+    "finishing": ("masks.pseudo_folder", "write_text", 1),
 }
 
 

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 import masks.create
 from episodes.lists import read_list, write_list
-from masks.made import MadeMasks
+from masks.pseudo_masks import MadeMasks
 from masks.quality import Overlap, overlap
 from masks.report import TrueLabels, existing_labels, main, report
 from masks.report_figures import object_figures

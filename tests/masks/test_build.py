@@ -8,7 +8,7 @@ import pytest
 
 from episodes.build import pseudo_settings
 from episodes.lists import ImageList
-from masks.settings import manifest_settings
+from masks.build import manifest_settings
 from util.config import load_config
 from util.settings import differences
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.numpy import load_file
 
 from episodes.lists import ImageList
-from masks.store import PseudoFolder
+from masks.pseudo_folder import PseudoFolder
 from util.errors import UserError
 from util.files import read_json, write_json
 
