@@ -24,9 +24,9 @@ from episodes.lists import ImageList, read_list
 from episodes.pseudo import REPORT_FILE
 from masks.build import choose_config
 from masks.pseudo_masks import MadeMasks
-from masks.quality import IDS, Overlap, contingency, overlap
-from masks.report_figures import cluster_figures, clustering_figures, object_figures, region_figures
-from masks.report_sheet import save_sheets
+from masks.report.figures import cluster_figures, clustering_figures, object_figures, region_figures
+from masks.report.quality import IDS, Overlap, contingency, overlap
+from masks.report.sheet import save_sheets
 from util.arguments import whole_number
 from util.device import available_cores
 from util.errors import UserError, run_command

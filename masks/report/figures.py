@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from masks.quality import (
+from masks.report.quality import (
     Overlap,
     adjusted_rand,
     effective_number,

@@ -14,10 +14,10 @@ from safetensors.numpy import load_file, save_file
 import masks.create
 from episodes.lists import read_list, write_list
 from masks.pseudo_masks import MadeMasks
-from masks.quality import Overlap, overlap
 from masks.report import TrueLabels, existing_labels, main, report
-from masks.report_figures import object_figures
-from masks.report_sheet import save_sheets
+from masks.report.figures import object_figures
+from masks.report.quality import Overlap, overlap
+from masks.report.sheet import save_sheets
 from tests.masks.photographs import COUNT, arguments, write_extractor, write_photographs
 from util.errors import UserError, run_command
 from util.files import read_json
@@ -155,7 +155,7 @@ def test_the_sheet_paints_every_cluster_and_leaves_what_is_not_kept_black(copied
 def test_without_labels_opens_none(made: Path, labelled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     main(_words(labelled, made))
     with_labels = read_json(made / "report.json")
-    for module in ("masks.report", "masks.report_sheet"):
+    for module in ("masks.report", "masks.report.sheet"):
         monkeypatch.setattr(f"{module}.read_label", lambda path: pytest.fail(f"{path} was opened"))
     main(_words(labelled, made, "--without-labels"))
     figures = read_json(made / "report.json")

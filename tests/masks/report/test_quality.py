@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from masks.quality import (
+from masks.report.quality import (
     adjusted_rand,
     contingency,
     effective_number,
