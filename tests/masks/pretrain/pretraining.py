@@ -20,11 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-import masks.pretrain
-from masks.gallery import find_images
-from masks.moco import Encoder, MoCo
-from masks.pretrain import Settings, pretrain
-from masks.pretrain_files import PretrainFiles
+import masks.pretrain.training
+from masks.pretrain.moco import Encoder, MoCo
+from masks.pretrain.run_state import PretrainFiles
+from masks.pretrain.training import Settings, pretrain
+from masks.pretrain.unlabelled_images import find_images
 from util.distributed import process_group, rank
 from util.images import write_image
 from util.logging import start_logging
@@ -56,7 +56,7 @@ class SmallBackbone(nn.Module):
 
 
 def build_without_batch_norm(settings: Settings, images: int) -> MoCo:
-    """In place of ``masks.pretrain._build``: what each image gives depends on no other image of the batch."""
+    """In place of ``masks.pretrain.training._build``: what each image gives depends on no other image of the batch."""
     encoder = Encoder(SmallBackbone(batch_norm=False), channels=[4, 5, 6], embedding=5)
     encoder.head = nn.Sequential(nn.Linear(15, 5))
     return MoCo(encoder, queue=settings.queue, momentum=0.9, temperature=0.2)
@@ -131,20 +131,20 @@ def main(arguments: list[str]) -> None:
         paths = find_images(parsed.images, None)
         pretrain(paths, parsed.out, TINY, workers=1)
         if parsed.without_batch_norm:
-            masks.pretrain._build = build_without_batch_norm
+            masks.pretrain.training._build = build_without_batch_norm
             pretrain(paths, parsed.without_batch_norm, TINY, workers=0)
 
 
 def _kill_before(last: int) -> None:
     """SIGKILL to this process when step ``last`` of the run (from 0) begins."""
-    train_step, steps = masks.pretrain._train_step, iter(range(last + 1))
+    train_step, steps = masks.pretrain.training._train_step, iter(range(last + 1))
 
     def killed(*arguments: Any) -> tuple[float, float]:
         if next(steps) == last:
             os.kill(os.getpid(), signal.SIGKILL)
         return train_step(*arguments)
 
-    masks.pretrain._train_step = killed  # type: ignore[assignment]
+    masks.pretrain.training._train_step = killed  # type: ignore[assignment]
 
 
 def _leave_digests(out: Path) -> None:

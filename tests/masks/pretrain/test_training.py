@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-import masks.gallery
-import masks.pretrain
-from masks.moco import Encoder, MoCo, contrast_logits
-from masks.pretrain import Settings, cosine_lr, pretrain
-from masks.views import TwoViews, ViewLoader
-from tests.masks.pretraining import TINY, SmallBackbone, build_without_batch_norm, draw_images, same
+import masks.pretrain.training
+import masks.pretrain.unlabelled_images
+from masks.pretrain.moco import Encoder, MoCo, contrast_logits
+from masks.pretrain.training import Settings, cosine_lr, pretrain
+from masks.pretrain.views import TwoViews, ViewLoader
+from tests.masks.pretrain.pretraining import TINY, SmallBackbone, build_without_batch_norm, draw_images, same
 from util.errors import UserError
 
 
@@ -40,14 +40,14 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def stop_after_first_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C when the second epoch begins."""
-    train_epoch = masks.pretrain._train_epoch
+    train_epoch = masks.pretrain.training._train_epoch
 
     def interrupted(*arguments: object) -> None:
         if arguments[3] == 1:
             raise KeyboardInterrupt
         train_epoch(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(masks.pretrain, "_train_epoch", interrupted)
+    monkeypatch.setattr(masks.pretrain.training, "_train_epoch", interrupted)
 
 
 def pixels(seed: int, images: int = 4) -> Tensor:
@@ -55,7 +55,7 @@ def pixels(seed: int, images: int = 4) -> Tensor:
 
 
 def run(folder: Path, out: Path, settings: Settings = TINY, workers: int = 0) -> dict[str, Tensor]:
-    pretrain(masks.gallery.find_images(folder, None), out, settings, workers=workers)
+    pretrain(masks.pretrain.unlabelled_images.find_images(folder, None), out, settings, workers=workers)
     return safetensors.torch.load_file(out)
 
 
@@ -195,28 +195,30 @@ def test_unreadable_image_is_named_in_one_line(
 ) -> None:
     (folder / "8.png").write_bytes(b"no image")
     if not kept_in_memory:
-        monkeypatch.setattr(masks.gallery, "MEMORY_LIMIT", 0)
+        monkeypatch.setattr(masks.pretrain.unlabelled_images, "MEMORY_LIMIT", 0)
     with pytest.raises(UserError, match=r"^.*8\.png: not a readable image[^\n]*$"):
         run(folder, tmp_path / "weights.safetensors", workers=workers)
 
 
 def test_images_on_disk_give_the_same_weights(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = run(folder, tmp_path / "kept.safetensors")
-    monkeypatch.setattr(masks.gallery, "MEMORY_LIMIT", 0)
+    monkeypatch.setattr(masks.pretrain.unlabelled_images, "MEMORY_LIMIT", 0)
     assert same(kept, run(folder, tmp_path / "read.safetensors"))
 
 
 def test_large_images_are_reduced(folder: Path) -> None:
-    images = masks.gallery.open_images(masks.gallery.find_images(folder, None), shorter_side=25)
+    images = masks.pretrain.unlabelled_images.open_images(
+        masks.pretrain.unlabelled_images.find_images(folder, None), shorter_side=25
+    )
     assert {image.shape for image in images} == {(25, 30, 3)}
 
 
 def test_list_file_names_the_images(folder: Path, tmp_path: Path) -> None:
     listed = tmp_path / "train.txt"
     listed.write_text("0.png\ndeeper/1.png labels/1.png\n")
-    assert masks.gallery.find_images(listed, folder) == [folder / "0.png", folder / "deeper/1.png"]
+    assert masks.pretrain.unlabelled_images.find_images(listed, folder) == [folder / "0.png", folder / "deeper/1.png"]
     with pytest.raises(UserError, match=r"train\.txt: a list file needs --root"):
-        masks.gallery.find_images(listed, None)
+        masks.pretrain.unlabelled_images.find_images(listed, None)
 
 
 @pytest.mark.parametrize(
@@ -232,20 +234,20 @@ def test_list_file_names_the_images(folder: Path, tmp_path: Path) -> None:
 )
 def test_impossible_settings_are_refused(folder: Path, tmp_path: Path, words: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        masks.pretrain.main([str(folder), str(tmp_path / "weights.safetensors"), *words])
+        masks.pretrain.training.main([str(folder), str(tmp_path / "weights.safetensors"), *words])
 
 
 def test_missing_images_are_refused(tmp_path: Path) -> None:
     out = str(tmp_path / "weights.safetensors")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="empty: no image in it"):
-        masks.pretrain.main([str(tmp_path / "empty"), out])
+        masks.pretrain.training.main([str(tmp_path / "empty"), out])
     with pytest.raises(UserError, match="absent: no such folder or list file"):
-        masks.pretrain.main([str(tmp_path / "absent"), out])
+        masks.pretrain.training.main([str(tmp_path / "absent"), out])
 
 
 def test_loss_that_is_not_finite_stops_the_run(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(masks.pretrain, "_TEMPERATURE", 0.0)
+    monkeypatch.setattr(masks.pretrain.training, "_TEMPERATURE", 0.0)
     with pytest.raises(UserError, match="the loss is nan"):
         run(folder, tmp_path / "weights.safetensors")
 
@@ -266,7 +268,7 @@ def test_old_results_count_as_those_of_one_process_in_float32(folder: Path, tmp_
 
 def test_bfloat16_is_finite_and_close(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses: dict[str, list[float]] = {"fp32": [], "bf16": []}
-    train_step = masks.pretrain._train_step
+    train_step = masks.pretrain.training._train_step
 
     def recorded(moco: MoCo, optimizer: torch.optim.Optimizer, views: Tensor, precision: str) -> tuple[float, float]:
         loss, hit = train_step(moco, optimizer, views, precision)
@@ -274,8 +276,10 @@ def test_bfloat16_is_finite_and_close(folder: Path, tmp_path: Path, monkeypatch:
         losses[precision].append(loss)
         return loss, hit
 
-    monkeypatch.setattr(masks.pretrain, "_train_step", recorded)
-    monkeypatch.setattr(masks.pretrain, "_build", build_without_batch_norm)  # of four images it would amplify rounding
+    monkeypatch.setattr(masks.pretrain.training, "_train_step", recorded)
+    monkeypatch.setattr(
+        masks.pretrain.training, "_build", build_without_batch_norm
+    )  # of four images it would amplify rounding
     exact = run(folder, tmp_path / "fp32.safetensors", replace(TINY, precision="fp32"))
     short = run(folder, tmp_path / "bf16.safetensors", replace(TINY, precision="bf16"))
     assert losses["bf16"] != losses["fp32"]
@@ -298,10 +302,10 @@ def test_shares_of_the_processes_are_the_batches_of_one(monkeypatch: pytest.Monk
     images = [np.random.default_rng(index).integers(256, size=(40, 70, 3), dtype=np.uint8) for index in range(15)]
     views = TwoViews(images, size=32, seed=3)
     whole = list(ViewLoader(views, epoch=1, batch=6, workers=0))
-    monkeypatch.setattr(masks.views, "world_size", lambda: processes)
+    monkeypatch.setattr(masks.pretrain.views, "world_size", lambda: processes)
     shares = []
     for own_rank in range(processes):
-        monkeypatch.setattr(masks.views, "rank", lambda own_rank=own_rank: own_rank)
+        monkeypatch.setattr(masks.pretrain.views, "rank", lambda own_rank=own_rank: own_rank)
         shares.append(list(ViewLoader(views, epoch=1, batch=6, workers=0)))
     assert len(whole) == 2
     assert all(torch.equal(batch, torch.cat(parts)) for batch, *parts in zip(whole, *shares, strict=True))
@@ -311,6 +315,6 @@ def test_shares_of_the_processes_are_the_batches_of_one(monkeypatch: pytest.Monk
 def test_batch_that_processes_cannot_share_is_refused(
     monkeypatch: pytest.MonkeyPatch, batch: int, processes: int
 ) -> None:
-    monkeypatch.setattr(masks.pretrain, "world_size", lambda: processes)
+    monkeypatch.setattr(masks.pretrain.training, "world_size", lambda: processes)
     with pytest.raises(UserError, match=f"--batch {batch}: {processes} processes need a multiple of {processes}, at"):
         replace(TINY, batch=batch).check()

@@ -10,10 +10,10 @@ import safetensors
 import torch
 from safetensors.torch import load_file as load
 
-import masks.pretrain
-from masks.gallery import find_images
-from masks.pretrain import pretrain
-from tests.masks.pretraining import TINY, build_without_batch_norm, draw_images, same, start
+import masks.pretrain.training
+from masks.pretrain.training import pretrain
+from masks.pretrain.unlabelled_images import find_images
+from tests.masks.pretrain.pretraining import TINY, build_without_batch_norm, draw_images, same, start
 from util.errors import UserError
 
 
@@ -43,7 +43,7 @@ def test_two_processes_equal_one_without_batch_norm(
     folder: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then their gradients are averages and their keys in order: nothing else tells the halves of a batch apart."""
-    monkeypatch.setattr(masks.pretrain, "_build", build_without_batch_norm)
+    monkeypatch.setattr(masks.pretrain.training, "_build", build_without_batch_norm)
     pretrain(find_images(folder, None), tmp_path / "one.safetensors", TINY, workers=0)
     start_weights = build_without_batch_norm(TINY, images=9).query_encoder.backbone.state_dict()
     one, two = load(tmp_path / "one.safetensors"), load(whole.with_name("plain.safetensors"))

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from episodes.lists import ImageList
-from masks.gallery import open_images
-from masks.moco import STAGES
+from masks.pretrain.moco import STAGES
+from masks.pretrain.unlabelled_images import open_images
 from masks.regions import mask_pool
 from util.distributed import gathered, rank, world_size
 from util.errors import UserError

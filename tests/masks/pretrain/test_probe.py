@@ -13,13 +13,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-import masks.pretrain
-import masks.probe
+import masks.pretrain.probe
+import masks.pretrain.training
 from episodes.lists import ImageList, read_list, write_list
-from masks.gallery import find_images
-from masks.pretrain import pretrain
-from masks.probe import Probe, Regions, comparable, neighbour_accuracy, replace_line
-from tests.masks.pretraining import TINY, draw_images, same
+from masks.pretrain.probe import Probe, Regions, comparable, neighbour_accuracy, replace_line
+from masks.pretrain.training import pretrain
+from masks.pretrain.unlabelled_images import find_images
+from tests.masks.pretrain.pretraining import TINY, draw_images, same
 from util.errors import UserError
 from util.images import write_image, write_label
 
@@ -115,19 +115,19 @@ def test_classes_of_a_single_photograph_are_left_out(tmp_path: Path) -> None:
 def test_processes_share_the_photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     probe = make_probe(draw_labelled(tmp_path, [[1, 2], [2, 3], [3, 1]]))
     whole = probe._regions(Colours())
-    monkeypatch.setattr(masks.probe, "world_size", lambda: 2)
+    monkeypatch.setattr(masks.pretrain.probe, "world_size", lambda: 2)
     shares: list[list[tuple[int, int, np.ndarray]]] = []
 
     def gathered(own: list[tuple[int, int, np.ndarray]]) -> list[list[tuple[int, int, np.ndarray]]]:
         shares.append(own)
         return [own]
 
-    monkeypatch.setattr(masks.probe, "gathered", gathered)
+    monkeypatch.setattr(masks.pretrain.probe, "gathered", gathered)
     for own_rank in (0, 1):
-        monkeypatch.setattr(masks.probe, "rank", lambda own_rank=own_rank: own_rank)
+        monkeypatch.setattr(masks.pretrain.probe, "rank", lambda own_rank=own_rank: own_rank)
         probe._regions(Colours())
     assert [sorted({row for row, _, _ in share}) for share in shares] == [[0, 2], [1]]
-    monkeypatch.setattr(masks.probe, "gathered", lambda own: shares)
+    monkeypatch.setattr(masks.pretrain.probe, "gathered", lambda own: shares)
     assert all(np.array_equal(*columns) for columns in zip(whole, probe._regions(Colours()), strict=True))
 
 
@@ -167,14 +167,14 @@ def test_probe_changes_no_weight_and_a_resumed_run_repeats_no_line(
     labelled = draw_labelled(tmp_path / "labelled", [[1, 2], [2, 3], [3, 1]])
     paths, plain, probed = find_images(folder, None), tmp_path / "plain.safetensors", tmp_path / "probed.safetensors"
     pretrain(paths, plain, TINY, workers=0)
-    save_state = masks.pretrain.PretrainFiles.save_state
+    save_state = masks.pretrain.training.PretrainFiles.save_state
 
     def interrupted(*arguments: object, epochs: int) -> None:
         if epochs == TINY.epochs:
             raise KeyboardInterrupt
         save_state(*arguments, epochs=epochs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(masks.pretrain.PretrainFiles, "save_state", interrupted)
+    monkeypatch.setattr(masks.pretrain.training.PretrainFiles, "save_state", interrupted)
     probe = make_probe(labelled)
     with pytest.raises(KeyboardInterrupt):  # after the last line was written, before its epoch was saved
         pretrain(paths, probed, TINY, workers=0, probe=probe)
@@ -201,7 +201,7 @@ def test_probe_that_cannot_be_is_refused(
     (tmp_path / "list.txt").write_text("0.png\n")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=message):
-        masks.pretrain.main([".", "weights.safetensors", *words])
+        masks.pretrain.training.main([".", "weights.safetensors", *words])
 
 
 def test_how_often_to_probe(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import timm
 import torch
 from torch import nn
 
-from masks.moco import MoCo
+from masks.pretrain.moco import MoCo
 from util.distributed import from_first, rank
 from util.errors import UserError
 from util.files import atomic_write

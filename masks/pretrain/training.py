@@ -7,7 +7,7 @@ The result opens with ``timm.create_model(MODEL, features_only=True, output_stri
 ``TRAIN.backbone_weights`` or ``Cluster.extractor_weights``; its images were normalised with ImageNet's mean and
 deviation. An interrupted run continues when the same command is typed again.
 
-``--probe LIST`` reads labels, where there are some, to tell how good the features become (``masks.probe``); the
+``--probe LIST`` reads labels, where there are some, to tell how good the features become (``masks.pretrain.probe``); the
 weights are the same without it.
 """
 
@@ -28,11 +28,11 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from episodes.lists import read_list
-from masks.gallery import find_images, open_images
-from masks.moco import Encoder, MoCo
-from masks.pretrain_files import PretrainFiles
-from masks.probe import Probe
-from masks.views import TwoViews, ViewLoader
+from masks.pretrain.moco import Encoder, MoCo
+from masks.pretrain.probe import Probe
+from masks.pretrain.run_state import PretrainFiles
+from masks.pretrain.unlabelled_images import find_images, open_images
+from masks.pretrain.views import TwoViews, ViewLoader
 from util.distributed import (
     average_gradients,
     average_statistics,
