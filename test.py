@@ -17,7 +17,7 @@ from episodes.build import Evaluation, evaluation
 from episodes.class_names import dataset_names
 from model import FSSModel
 from model.baselines import METHODS, Baseline
-from model.feature_cache import FeatureCache
+from model.frozen.feature_cache import FeatureCache
 from model.fss_network import configured_backbone
 from model.loading import load_model, provenance
 from util.config import Config, load_config
@@ -82,7 +82,7 @@ def run_test(
     """Score ``model`` on the experiment's test, write its sheets and scores into ``folder``, return the results."""
     settings = config.TRAIN
     device = choose_device(settings.train_gpu)
-    model.backbone = FeatureCache(model.backbone)
+    model.frozen.backbone = FeatureCache(model.frozen.backbone)
     images = test.episodes.images
     seed_everything(settings.manual_seed, "test")  # the published clustering draws in tests too
     gallery = Gallery(config.VIS.pictures, test.total, lambda row: read_image(images.image_path(row)))

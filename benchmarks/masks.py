@@ -56,7 +56,7 @@ from masks import superpixels
 from masks.assign import label_map, vote
 from masks.build import choose_config, output_stride, region_filter
 from masks.regions import mask_pool
-from model.timm_networks import normalization
+from model.frozen.timm_networks import normalization
 from model.weights import load_tensors, read_tensors
 from util.errors import run_command
 from util.files import PROJECT

@@ -43,7 +43,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.published_network import PublishedNetwork
 from model import FSSModel
-from model.backbone import build_backbone
+from model.frozen.backbone import build_backbone
 from model.loss import dice_loss
 
 SIZE = 473

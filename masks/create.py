@@ -31,7 +31,7 @@ from masks.pseudo_masks import MadeMasks
 from masks.recipes import Segmenter, build_recipe
 from masks.regions import region_rows
 from masks.report import report, report_table
-from model.extractors import Extractor, build_extractor
+from model.frozen.extractors import Extractor, build_extractor
 from util.device import available_cores
 from util.distributed import from_first, own_device, process_group, rank, wait_for_all, world_size
 from util.errors import run_command

@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 import numpy as np
 import torch
 
-from model.extractors import Extractor
+from model.frozen.extractors import Extractor
 
 # Images that go through a GPU at once. A batch is always full: the fastest kernels for another number may round
 # otherwise, and a mask must not depend on which photographs were left when a run was continued.

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.backbone import Backbone
 from model.contrast import episode_contrast
-from model.feature_cache import FeatureCache
 from model.features import EpisodeFeatures, EpisodeMasks, episode_features, masked_average
+from model.frozen.backbone import Backbone
+from model.frozen.feature_cache import FeatureCache
 
 METHODS = ("foreground", "prototype", "nearest")
 

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.backbone import Backbone
-from model.feature_cache import FeatureCache
+from model.frozen.backbone import Backbone
+from model.frozen.feature_cache import FeatureCache
 
 
 class EpisodeMasks(NamedTuple):

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.backbone import Backbone, build_backbone
 from model.contrast import episode_contrast
-from model.feature_cache import FeatureCache
 from model.features import EpisodeFeatures, EpisodeMasks, episode_features, masked_average
+from model.frozen.backbone import Backbone, build_backbone
+from model.frozen.feature_cache import FeatureCache
 from model.hamming_clustering import Assign, HammingClustering, PublishedHammingClustering, one_by_one
 from model.layers import Merge
 from model.pointwise import PointwiseConvolution

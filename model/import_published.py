@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from model.backbone import build_backbone
+from model.frozen.backbone import build_backbone
 from model.fss_network import FSSModel
 from model.layouts import PUBLISHED_MARK, describe, named_tensors, timm_name, to_timm
 from model.loading import CHECKPOINT_VERSION

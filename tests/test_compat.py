@@ -30,7 +30,7 @@ from masks.features import FeatureMaps
 from masks.photographs import Photograph
 from masks.recipes import GlobalRecipe
 from model import FSSModel
-from model.extractors import Extractor
+from model.frozen.extractors import Extractor
 from model.loss import dice_loss
 from tests.masks.photographs import write_photographs
 from tests.model.networks import random_episode

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from util.files import PROJECT
 
-# What values an image has before a network sees it (model.timm_networks.normalization).
+# What values an image has before a network sees it (model.frozen.timm_networks.normalization).
 Normalize = Literal["imagenet", "inception", "timm", "none"]
 # 1 more than a multiple of the backbone's stride, which the backbone checks.
 Side = Annotated[int, Field(ge=33)]

@@ -12,7 +12,7 @@ import torch
 from masks.assign import GlobalClusters, centroid_scores, label_map, vote
 from masks.features import FeatureMaps
 from masks.photographs import Photograph
-from model.extractors import Extractor
+from model.frozen.extractors import Extractor
 
 
 def test_vote_equals_naive_counting() -> None:

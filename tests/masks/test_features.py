@@ -10,7 +10,7 @@ import torch
 
 from masks.features import FeatureMaps, _of_one_shape, squares, unit_length
 from masks.photographs import thread_pool
-from model.extractors import Extractor
+from model.frozen.extractors import Extractor
 
 _EXTRACTOR = Extractor(torch.nn.AvgPool2d(16), channels=3, stride=16, mean=(0.0,) * 3, std=(1.0,) * 3)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from model import FSSModel
-from model.backbone import Backbone, build_backbone
+from model.frozen.backbone import Backbone, build_backbone
 
 # timm's names of the deep stem -> the published ones.
 DEEP_STEM = {"conv1.0": "conv1", "conv1.1": "bn1", "conv1.3": "conv2", "conv1.4": "bn2", "conv1.6": "conv3"}

@@ -10,7 +10,7 @@ import torch
 import torchvision
 from torch import Tensor
 
-from model.backbone import build_backbone
+from model.frozen.backbone import build_backbone
 from model.import_published import main as import_published
 from model.layouts import describe, named_tensors, timm_name, to_timm
 from tests.model.networks import semseg_resnet50

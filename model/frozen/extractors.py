@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.folding import fold_batch_norm
+from model.frozen.folding import fold_batch_norm
+from model.frozen.timm_networks import FROM_TIMM, find_layout, normalization
 from model.pointwise import use_pointwise_convolutions
-from model.timm_networks import FROM_TIMM, find_layout, normalization
 from model.weights import load_tensors, read_tensors
 from util.errors import UserError
 
@@ -129,7 +129,7 @@ def build_extractor(
     ``moco`` and ``simclr``: ResNet-50; ``dino``: ViT-B/8; ``timm:NAME``: a timm model. Features are those after
     ``stage``, of a vision transformer its normalised block; negative ones count from the last. Files may be in the
     layouts of their authors (``model.layouts``), ``weights`` may be ``Path("timm")`` for timm's own download.
-    ``normalize`` is a word of ``model.timm_networks.normalization``; None what the name's own weights expect.
+    ``normalize`` is a word of ``model.frozen.timm_networks.normalization``; None what the name's own weights expect.
 
     ``stride`` is the distance of two features in pixels. None: ``output_stride`` for a convolutional network, of a
     transformer the patch; for another stride a transformer sees the image enlarged or reduced. ``flip`` averages over

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from model.folding import fold_batch_norm
+from model.frozen.folding import fold_batch_norm
 from tests import golden
 
 

@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from model import FSSModel
-from model.backbone import build_backbone
+from model.frozen.backbone import build_backbone
+from model.frozen.timm_networks import PatchGrid
 from model.loss import dice_loss
-from model.timm_networks import PatchGrid
 from model.weights import Weights
 from tests.model.networks import random_episode, semseg_resnet50, tiny_backbone
 from util.errors import UserError

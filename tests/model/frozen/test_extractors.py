@@ -11,7 +11,7 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from model.extractors import Extractor, build_extractor
+from model.frozen.extractors import Extractor, build_extractor
 from tests import golden
 from util.errors import UserError
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from model.feature_cache import FeatureCache
+from model.frozen.feature_cache import FeatureCache
 from tests.model.networks import tiny_backbone
 
 

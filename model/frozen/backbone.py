@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.folding import fold_batch_norm
+from model.frozen.folding import fold_batch_norm
+from model.frozen.timm_networks import FROM_TIMM, find_layout, normalization
 from model.pointwise import use_pointwise_convolutions
-from model.timm_networks import FROM_TIMM, find_layout, normalization
 from model.weights import Weights, load_tensors, read_tensors
 from util.errors import UserError
 from util.images import IMAGENET_MEAN, IMAGENET_STD
@@ -105,7 +105,7 @@ def build_backbone(
 
     ``name`` is ``resnet50_v2``, ``resnet101_v2`` or a timm model; ``weights`` a file or what was read from one,
     ``Path("timm")`` for timm's own download, or None for random weights; ``normalize`` what the weights expect: a
-    word of ``model.timm_networks.normalization``. ``mid_stages`` and ``high_stage`` index timm's feature stages, of a
+    word of ``model.frozen.timm_networks.normalization``. ``mid_stages`` and ``high_stage`` index timm's feature stages, of a
     transformer its blocks; negative ones count from the last. Raises ``UserError``.
     """
     layout = find_layout(name, called=f"TRAIN.backbone={name}", output_stride=OUTPUT_STRIDE)
