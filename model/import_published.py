@@ -18,9 +18,9 @@ from torch import Tensor
 
 from model.frozen.backbone import build_backbone
 from model.fss_network import FSSModel
-from model.layouts import PUBLISHED_MARK, describe, named_tensors, timm_name, to_timm
 from model.loading import CHECKPOINT_VERSION
 from model.weights import Weights, named_weights, read_weights
+from model.weights.tensor_names import PUBLISHED_MARK, describe, named_tensors, timm_name, to_timm
 from util.environment import describe as describe_environment
 from util.errors import UserError, run_command
 from util.files import atomic_write

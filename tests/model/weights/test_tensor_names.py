@@ -12,7 +12,7 @@ from torch import Tensor
 
 from model.frozen.backbone import build_backbone
 from model.import_published import main as import_published
-from model.layouts import describe, named_tensors, timm_name, to_timm
+from model.weights.tensor_names import describe, named_tensors, timm_name, to_timm
 from tests.model.networks import semseg_resnet50
 from util.errors import UserError
 

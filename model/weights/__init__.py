@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from model.layouts import describe, named_tensors, to_timm
+from model.weights.tensor_names import describe, named_tensors, to_timm
 from util.errors import UserError
 
 
@@ -49,7 +49,7 @@ def read_weights(path: Path) -> dict[str, Any]:
 
 
 def read_tensors(path: Path) -> Weights:
-    """The named tensors of a weights file in any of the layouts that ``model.layouts`` knows. Raises ``UserError``."""
+    """The named tensors of a weights file in any of the layouts that ``model.weights.tensor_names`` knows. Raises ``UserError``."""
     return named_weights(read_weights(path), path)
 
 
