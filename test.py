@@ -17,9 +17,9 @@ from episodes.build import Evaluation, evaluation
 from episodes.class_names import dataset_names
 from model import FSSModel
 from model.baselines import METHODS, Baseline
+from model.checkpoints import load_model, provenance
 from model.frozen.feature_cache import FeatureCache
 from model.fss_network import configured_backbone
-from model.loading import load_model, provenance
 from util.config import Config, load_config
 from util.device import choose_device
 from util.environment import describe

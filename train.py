@@ -15,7 +15,7 @@ from episodes.build import TrainingEpisodes, evaluation, training_episodes
 from episodes.loaders import make_loader
 from episodes.pseudo import REPORT_FILE
 from model import FSSModel
-from model.loading import read_checkpoint
+from model.checkpoints import read_checkpoint
 from util.config import Config, load_config
 from util.device import choose_device
 from util.errors import UserError, run_command

@@ -15,7 +15,7 @@ from engine.epoch import Batches, train_one_epoch
 from engine.optimizers import Optimizers
 from engine.run_folder import BEST, LATEST, append_epoch, checkpoint_origin, save_checkpoint
 from engine.schedule import sgd_lr
-from model.loading import CHECKPOINT_VERSION
+from model.checkpoints import CHECKPOINT_VERSION
 from model.loss import dice_loss
 from util.config import Config
 from util.logging import logger

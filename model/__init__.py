@@ -4,7 +4,7 @@ features -> prior, support_prototypes -> query_transformer -> classifier; ``loss
 ``clusterutils`` hold the two operations that have native versions, ``baselines`` the methods without training.
 """
 
+from model.checkpoints import load_model
 from model.fss_network import FSSModel
-from model.loading import load_model
 
 __all__ = ["FSSModel", "load_model"]

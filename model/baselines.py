@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.contrast import episode_contrast
-from model.features import EpisodeFeatures, EpisodeMasks, episode_features, masked_average
+from model.episode_features import EpisodeFeatures, EpisodeMasks, episode_features, masked_average
 from model.frozen.backbone import Backbone
 from model.frozen.feature_cache import FeatureCache
 

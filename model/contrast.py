@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.features import EpisodeFeatures, EpisodeMasks
+from model.episode_features import EpisodeFeatures, EpisodeMasks
 from model.precision import at_least_float32
 
 NEIGHBOURS = 5

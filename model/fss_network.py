@@ -11,16 +11,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.contrast import episode_contrast
-from model.features import EpisodeFeatures, EpisodeMasks, episode_features, masked_average
+from model.episode_features import EpisodeFeatures, EpisodeMasks, episode_features, masked_average
 from model.frozen.backbone import Backbone, build_backbone
 from model.frozen.feature_cache import FeatureCache
 from model.hamming_clustering import Assign, HammingClustering, PublishedHammingClustering, one_by_one
+from model.hub import SharedModel
 from model.layers import Merge
 from model.pointwise import PointwiseConvolution
 from model.precision import widened
 from model.prior import prior
 from model.query_transformer import QueryTransformer
-from model.sharing import SharedModel
 from model.support_prototypes import SupportPrototypes
 from model.weights import Weights
 

@@ -16,9 +16,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from model.checkpoints import CHECKPOINT_VERSION
 from model.frozen.backbone import build_backbone
 from model.fss_network import FSSModel
-from model.loading import CHECKPOINT_VERSION
 from model.weights import Weights, named_weights, read_weights
 from model.weights.tensor_names import PUBLISHED_MARK, describe, named_tensors, timm_name, to_timm
 from util.environment import describe as describe_environment

@@ -21,7 +21,7 @@ import train as train_command
 from engine.scores import read_scores
 from masks import create
 from model import load_model
-from model.loading import provenance
+from model.checkpoints import provenance
 from prepare.__main__ import main as prepare
 from util.errors import run_command
 from util.files import PROJECT

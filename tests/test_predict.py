@@ -7,7 +7,7 @@ import pytest
 
 import predict as predict_command
 from engine.run_folder import save_checkpoint
-from model.loading import CHECKPOINT_VERSION
+from model.checkpoints import CHECKPOINT_VERSION
 from tests.model.networks import tiny_model
 from util.config import load_config
 from util.errors import UserError

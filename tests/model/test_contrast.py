@@ -5,7 +5,7 @@ import torch.nn.functional as F
 
 from model.baselines import Baseline
 from model.contrast import nearest_contrast
-from model.features import masked_average
+from model.episode_features import masked_average
 from tests import golden
 from tests.model.networks import random_episode, tiny_backbone
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from model.fss_network import FSSModel
-from model.sharing import WEIGHTS_FILE
+from model.hub import WEIGHTS_FILE
 from model.weights import read_weights
 from model.weights.tensor_names import describe, named_tensors
 from util.errors import UserError
