@@ -82,7 +82,7 @@ def test_a_killed_worker_is_a_line_and_no_verdict(
     # Forked processes have the function in place of the real one.
     fork = partial(ProcessPoolExecutor, mp_context=multiprocessing.get_context("fork"))
     monkeypatch.setattr("prepare.workers.ProcessPoolExecutor", fork)
-    monkeypatch.setattr("prepare.check_files.read_image", be_killed)
+    monkeypatch.setattr("prepare.check.inspection.read_image", be_killed)
     with pytest.raises(SystemExit) as end:
         run_command(main, words(data, "--workers", 2))
     assert end.value.code == 2

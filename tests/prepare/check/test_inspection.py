@@ -142,6 +142,6 @@ def test_a_disk_that_fails_is_a_problem_of_the_file(
             raise OSError(errno.EIO, "Input/output error", str(path))
         return read_image(path)
 
-    monkeypatch.setattr("prepare.check_files.read_image", fail)
+    monkeypatch.setattr("prepare.check.inspection.read_image", fail)
     outcome = check()
     assert outcome.errors == [f"{data / names('train', 7)[0]}: Input/output error; allow reading it, or copy it again"]

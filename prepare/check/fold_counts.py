@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from episodes.folds import fold_classes
-from prepare.check_lists import Part
-from prepare.problems import Problem
+from prepare.check.parts import Part
+from prepare.check.problems import Problem
 from util.config import Config
 from util.errors import UserError
 from util.schema import DataSection

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from episodes.episode import check_same_size
-from prepare.problems import Problem
+from prepare.check.problems import Problem
 from util.errors import UserError
 from util.images import IGNORE, read_image, read_label
 

@@ -16,10 +16,10 @@ import numpy as np
 from tqdm import tqdm
 
 from episodes.folds import fold_classes
-from prepare.check_files import Example, inspect
-from prepare.check_folds import Counts, find_folds, fold_tables, rare_classes
-from prepare.check_lists import Part, describe, read_parts
-from prepare.problems import Problem, print_problems, write_report
+from prepare.check.fold_counts import Counts, find_folds, fold_tables, rare_classes
+from prepare.check.inspection import Example, inspect
+from prepare.check.parts import Part, describe, read_parts
+from prepare.check.problems import Problem, print_problems, write_report
 from prepare.workers import process_map
 from util.arguments import whole_number
 from util.config import Config, experiments, load_config

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from episodes.lists import ListLine, scan_list
 from prepare import coco, voc_lists
-from prepare.problems import Problem
+from prepare.check.problems import Problem
 from util.errors import UserError
 from util.schema import DataSection
 
