@@ -60,8 +60,8 @@ from episodes.pseudo import PseudoEpisodes
 from episodes.region_table import EMBEDDINGS_FILE, NEIGHBOURS_FILE, REGIONS_FILE
 from episodes.supervised import SupervisedEpisodes
 from episodes.transforms import TrainTransform
-from prepare.coco_annotations import AnnotatedImage, Annotation
-from prepare.coco_masks import draw_label
+from prepare.coco.annotations import AnnotatedImage, Annotation
+from prepare.coco.drawing import draw_label
 from prepare.sbd import decode_sbd_label
 from tests.prepare.voc_downloads import write_sbd_label
 from util.files import write_array, write_json

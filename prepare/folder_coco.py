@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from episodes.class_names import checked_names
-from prepare.coco_annotations import AnnotatedImage, read_own_instances
-from prepare.coco_masks import draw_label
+from prepare.coco.annotations import AnnotatedImage, read_own_instances
+from prepare.coco.drawing import draw_label
 from util.errors import UserError
 from util.logging import logger
 

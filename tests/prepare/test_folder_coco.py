@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from prepare.folder_coco import CocoMask, read_coco
-from tests.prepare.small_coco import (
+from tests.prepare.coco.small_coco import (
     HEIGHT,
     WIDTH,
     annotation,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from prepare.coco_annotations import Instances
-from prepare.coco_classes import number_classes
+from prepare.coco.annotations import Instances
+from prepare.coco.classes import number_classes
 from util.errors import UserError
 
 # From the published list: class 12 is the stop sign (13), 80 the toothbrush (90).

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from pycocotools import mask as coco_masks
 
-from prepare.coco_annotations import AnnotatedImage, Annotation, RunLengths
+from prepare.coco.annotations import AnnotatedImage, Annotation, RunLengths
 from util.images import IGNORE
 
 

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 
 from episodes.lists import read_list, write_list
 from prepare.benchmark import Benchmark
-from prepare.coco_annotations import AnnotatedImage, Instances, read_instances
-from prepare.coco_classes import number_classes
-from prepare.coco_masks import draw_label
+from prepare.coco.annotations import AnnotatedImage, Instances, read_instances
+from prepare.coco.classes import number_classes
+from prepare.coco.drawing import draw_label
 from prepare.links import is_made, link_all
 from prepare.subset import write_shares
 from prepare.workers import for_each

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from prepare.coco_annotations import RunLengths, read_instances
-from tests.prepare.small_coco import (
+from prepare.coco.annotations import RunLengths, read_instances
+from tests.prepare.coco.small_coco import (
     annotation,
     box,
     compressed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prepare.coco_annotations import Instances
+from prepare.coco.annotations import Instances
 from util.errors import UserError
 from util.logging import logger
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from prepare.coco_annotations import AnnotatedImage, read_instances
-from prepare.coco_masks import draw_label
-from tests.prepare.small_coco import (
+from prepare.coco.annotations import AnnotatedImage, read_instances
+from prepare.coco.drawing import draw_label
+from tests.prepare.coco.small_coco import (
     CATEGORIES,
     HEIGHT,
     WIDTH,

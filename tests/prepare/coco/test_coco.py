@@ -24,7 +24,7 @@ from episodes.lists import read_list
 from prepare.__main__ import main
 from prepare.benchmark import Benchmark
 from prepare.coco import BENCHMARK
-from tests.prepare.small_coco import (
+from tests.prepare.coco.small_coco import (
     CATEGORIES,
     HEIGHT,
     WIDTH,
