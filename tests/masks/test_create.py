@@ -235,7 +235,7 @@ def test_published_layouts(root: Path, tmp_path: Path, dataset: str, folder: str
 
 def test_a_dataset_of_ones_own(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_photographs(tmp_path / "drawn", 3)
-    for module in ("prepare.folder", "prepare.folder_config", "util.config"):
+    for module in ("prepare.folder", "prepare.folder.dataset_config", "util.config"):
         monkeypatch.setattr(f"{module}.PROJECT", tmp_path)
     (tmp_path / "config").mkdir()
     for name in ("base.yaml", "mobilenetv2.yaml", "resnet50.yaml", "resnet101.yaml"):

@@ -25,7 +25,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("base.yaml", "mobilenetv2.yaml"):
         shutil.copy(PROJECT / "config" / name, folder / "config" / name)
     monkeypatch.setattr("prepare.folder.PROJECT", folder)
-    monkeypatch.setattr("prepare.folder_config.PROJECT", folder)
+    monkeypatch.setattr("prepare.folder.dataset_config.PROJECT", folder)
     monkeypatch.setattr(config_module, "PROJECT", folder)
     return folder
 

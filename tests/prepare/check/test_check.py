@@ -33,7 +33,7 @@ def test_a_folder_made_by_prepare_is_ready(
 ) -> None:
     project = tmp_path / "project"
     shutil.copytree(PROJECT / "config", project / "config")
-    for module in ("prepare.folder", "prepare.folder_config", "util.config"):
+    for module in ("prepare.folder", "prepare.folder.dataset_config", "util.config"):
         monkeypatch.setattr(f"{module}.PROJECT", project)
     main(
         [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from prepare.folder_folds import Fold, describe_folds, draw_test_part, possible_folds
+from prepare.folder.test_part import Fold, describe_folds, draw_test_part, possible_folds
 from util.logging import start_logging
 
 

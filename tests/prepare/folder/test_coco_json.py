@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from prepare.folder_coco import CocoMask, read_coco
+from prepare.folder.coco_json import CocoMask, read_coco
 from tests.prepare.coco.small_coco import (
     HEIGHT,
     WIDTH,

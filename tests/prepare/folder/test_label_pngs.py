@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from prepare.made_masks import check_made_masks, make_masks
+from prepare.folder.label_pngs import check_made_masks, make_masks
 from util.errors import UserError
 from util.images import read_label, write_label
 

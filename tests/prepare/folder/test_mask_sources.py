@@ -200,7 +200,7 @@ def test_an_interrupted_run_goes_on(project: Path, images: Path, kind: Kind, mon
         write_label(path, label)
 
     with monkeypatch.context() as patch:
-        patch.setattr("prepare.made_masks.write_label", interrupt)
+        patch.setattr("prepare.folder.label_pngs.write_label", interrupt)
         with pytest.raises(KeyboardInterrupt):
             prepare(images, *options)
     assert not (project / "lists").exists() and not (project / "config" / "mine").exists()

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from prepare.folder_folds import Fold
+from prepare.folder.test_part import Fold
 from util.config import load_config
 from util.errors import UserError
 from util.files import PROJECT, write_text

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prepare.labelme import read_labelme
+from prepare.folder.labelme import read_labelme
 from util.errors import UserError
 
 HEIGHT, WIDTH = 40, 60

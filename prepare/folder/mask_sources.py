@@ -9,10 +9,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from episodes.class_names import read_class_names
-from prepare.colour_masks import ColourMask, read_colours
-from prepare.folder_coco import read_coco
-from prepare.folder_images import files_below
-from prepare.labelme import read_labelme
+from prepare.folder.coco_json import read_coco
+from prepare.folder.colour_masks import ColourMask, read_colours
+from prepare.folder.labelme import read_labelme
+from prepare.folder.naming import files_below
 from util.errors import UserError
 from util.images import image_size, read_label
 from util.logging import logger

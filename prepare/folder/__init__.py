@@ -17,12 +17,12 @@ from tqdm import tqdm
 
 from episodes.class_names import read_class_names, write_dataset_names
 from episodes.lists import write_list
-from prepare.folder_config import DatasetFacts, check_config, check_name, write_config
-from prepare.folder_folds import describe_folds, draw_test_part, possible_folds
-from prepare.folder_images import find_images, unique_names
-from prepare.folder_masks import Mask, Masks, find_masks
+from prepare.folder.dataset_config import DatasetFacts, check_config, check_name, write_config
+from prepare.folder.label_pngs import check_made_masks, make_masks
+from prepare.folder.mask_sources import Mask, Masks, find_masks
+from prepare.folder.naming import find_images, unique_names
+from prepare.folder.test_part import describe_folds, draw_test_part, possible_folds
 from prepare.links import link_all
-from prepare.made_masks import check_made_masks, make_masks
 from util.arguments import number_between, whole_number
 from util.device import available_cores
 from util.errors import UserError

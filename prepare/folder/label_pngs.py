@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from prepare.folder_masks import Mask
+from prepare.folder.mask_sources import Mask
 from prepare.links import is_made
 from prepare.workers import for_each
 from util.device import available_cores

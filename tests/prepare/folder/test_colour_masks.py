@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prepare.colour_masks import ColourMask, read_colours
+from prepare.folder.colour_masks import ColourMask, read_colours
 from util.errors import UserError
 from util.logging import start_logging
 
