@@ -62,8 +62,8 @@ from episodes.supervised import SupervisedEpisodes
 from episodes.transforms import TrainTransform
 from prepare.coco.annotations import AnnotatedImage, Annotation
 from prepare.coco.drawing import draw_label
-from prepare.sbd import decode_sbd_label
-from tests.prepare.voc_downloads import write_sbd_label
+from prepare.pascal.sbd import decode_sbd_label
+from tests.prepare.pascal.voc_downloads import write_sbd_label
 from util.files import write_array, write_json
 from util.images import write_image, write_label
 

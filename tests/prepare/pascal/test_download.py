@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from prepare.download import PublicFile, fetch, fetch_all
-from tests.prepare.http_server import Server, serve
+from prepare.pascal.download import PublicFile, fetch, fetch_all
+from tests.prepare.pascal.http_server import Server, serve
 from util.errors import UserError
 
 DATA = bytes(range(256)) * 40

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from prepare.archives import Layout, open_download
+from prepare.pascal.archives import Layout, open_download
 from util.errors import UserError
 
 LAYOUT = Layout(

@@ -23,10 +23,10 @@ from episodes.lists import read_list
 from prepare import pascal
 from prepare.__main__ import main
 from prepare.benchmark import Benchmark
-from prepare.download import PublicFile
-from prepare.voc_lists import BENCHMARK
-from tests.prepare.http_server import serve
-from tests.prepare.voc_downloads import (
+from prepare.pascal.download import PublicFile
+from prepare.pascal.voc_lists import BENCHMARK
+from tests.prepare.pascal.http_server import serve
+from tests.prepare.pascal.voc_downloads import (
     NOT_IN_VOC,
     SBD_ONLY,
     SBD_TRAIN,

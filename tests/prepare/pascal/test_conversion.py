@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prepare.archives import Entry
 from prepare.links import is_made
-from prepare.pascal_files import Example, make_files
-from tests.prepare.voc_downloads import write_sbd_label
+from prepare.pascal.archives import Entry
+from prepare.pascal.conversion import Example, make_files
+from tests.prepare.pascal.voc_downloads import write_sbd_label
 from util.errors import UserError
 from util.images import read_image, read_label, write_image, write_label
 

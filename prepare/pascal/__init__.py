@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from episodes.lists import read_list, write_list
-from prepare.archives import Download, Entry, Layout, open_download
-from prepare.download import PublicFile, fetch, fetch_all
 from prepare.links import is_made
-from prepare.pascal_files import Example, make_files
-from prepare.subset import SHARES, write_shares
-from prepare.voc_lists import (
+from prepare.pascal.archives import Download, Entry, Layout, open_download
+from prepare.pascal.conversion import Example, make_files
+from prepare.pascal.download import PublicFile, fetch, fetch_all
+from prepare.pascal.voc_lists import (
     BENCHMARK,
     SBD_TRAIN_NOVAL,
     VocLists,
@@ -26,6 +25,7 @@ from prepare.voc_lists import (
     read_listed_ids,
     read_voc_lists,
 )
+from prepare.subset import SHARES, write_shares
 from util.device import available_cores
 from util.errors import UserError
 from util.files import PROJECT

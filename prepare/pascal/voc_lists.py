@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from prepare.archives import Download, Entry
 from prepare.benchmark import Benchmark
+from prepare.pascal.archives import Download, Entry
 from util.errors import UserError
 
 VOC_TRAIN, VOC_VAL = "ImageSets/Segmentation/train.txt", "ImageSets/Segmentation/val.txt"

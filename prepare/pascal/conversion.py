@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from prepare.archives import Entry
 from prepare.links import is_made
-from prepare.sbd import decode_sbd_label
-from prepare.voc_lists import image_name, label_name
+from prepare.pascal.archives import Entry
+from prepare.pascal.sbd import decode_sbd_label
+from prepare.pascal.voc_lists import image_name, label_name
 from prepare.workers import process_map
 from util.errors import UserError
 from util.files import link_or_copy, write_bytes

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from prepare.sbd import decode_sbd_label
-from tests.prepare.voc_downloads import write_sbd_label
+from prepare.pascal.sbd import decode_sbd_label
+from tests.prepare.pascal.voc_downloads import write_sbd_label
 from util.errors import UserError
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from prepare.archives import Download, Entry
-from prepare.voc_lists import (
+from prepare.pascal.archives import Download, Entry
+from prepare.pascal.voc_lists import (
     BENCHMARK,
     VocLists,
     first_few,
