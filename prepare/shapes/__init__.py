@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from episodes.lists import write_list
-from prepare.shapes_scene import CLASSES, draw_scene
+from prepare.shapes.scene import CLASSES, draw_scene
 from prepare.workers import for_each
 from util.arguments import whole_number
 from util.device import available_cores

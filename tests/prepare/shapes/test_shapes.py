@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from prepare.__main__ import main
-from prepare.shapes_scene import CLASSES, draw_scene
+from prepare.shapes.scene import CLASSES, draw_scene
 from util.errors import UserError
 from util.files import read_json
 from util.images import read_image, read_label

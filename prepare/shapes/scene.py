@@ -8,8 +8,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from prepare import shapes_outlines as outlines
-from prepare import shapes_textures as textures
+from prepare.shapes import outlines as outlines
+from prepare.shapes import textures as textures
 
 OutlineFamily = Callable[[np.random.Generator], outlines.Outline]
 
