@@ -82,7 +82,7 @@ def run_test(
     """Score ``model`` on the experiment's test, write its sheets and scores into ``folder``, return the results."""
     settings = config.TRAIN
     device = choose_device(settings.train_gpu)
-    model.frozen.backbone = FeatureCache(model.frozen.backbone)
+    model.backbone = FeatureCache(model.backbone)
     images = test.episodes.images
     seed_everything(settings.manual_seed, "test")  # the published clustering draws in tests too
     gallery = Gallery(config.VIS.pictures, test.total, lambda row: read_image(images.image_path(row)))

@@ -1,24 +1,12 @@
-"""Self-supervised pretraining of a backbone on a folder of unlabelled images (MoCo-v2).
-
-    python -m masks.pretrain IMAGES OUT.safetensors [--model mobilenetv2_050] [--epochs 200] ...
-    torchrun --nproc_per_node 4 -m masks.pretrain IMAGES OUT.safetensors --batch 256 ...
-
-The result opens with ``timm.create_model(MODEL, features_only=True, output_stride=8)``, for use as
-``TRAIN.backbone_weights`` or ``Cluster.extractor_weights``; its images were normalised with ImageNet's mean and
-deviation. An interrupted run continues when the same command is typed again.
-
-``--probe LIST`` reads labels, where there are some, to tell how good the features become (``masks.pretrain.probe``); the
-weights are the same without it.
-"""
+"""MoCo-v2 training of a backbone on unlabelled images; an interrupted run continues to the same weights."""
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import timm
@@ -27,24 +15,22 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-from episodes.lists import read_list
 from masks.pretrain.moco import Encoder, MoCo
 from masks.pretrain.probe import Probe
 from masks.pretrain.run_state import PretrainFiles
-from masks.pretrain.unlabelled_images import find_images, open_images
+from masks.pretrain.unlabelled_images import open_images
 from masks.pretrain.views import TwoViews, ViewLoader
 from util.distributed import (
     average_gradients,
     average_statistics,
     own_device,
     own_workers,
-    process_group,
     rank,
     world_size,
 )
-from util.errors import UserError, run_command
+from util.errors import UserError
 from util.files import digest_lines
-from util.logging import logger, start_logging
+from util.logging import logger
 from util.seed import seed_everything
 
 Precision = Literal["auto", "bf16", "fp32"]
@@ -52,7 +38,6 @@ Precision = Literal["auto", "bf16", "fp32"]
 _MOMENTUM = 0.99
 _TEMPERATURE = 0.2
 _WEIGHT_DECAY = 1e-4
-_PROBES = 10  # in a run, unless it is said how often
 
 
 @dataclass(frozen=True)
@@ -86,17 +71,6 @@ class Settings:
             raise UserError(
                 f"--batch {self.batch}: {processes} processes need a multiple of {processes}, at least {2 * processes}"
             )
-
-
-def main(arguments: list[str]) -> None:
-    """The command ``python -m masks.pretrain``."""
-    parsed = _parse(arguments)
-    start_logging()
-    with process_group():
-        settings = Settings(**{name: getattr(parsed, name) for name in asdict(Settings())})
-        settings.check()
-        paths = find_images(parsed.images, parsed.root)
-        pretrain(paths, parsed.out, settings, workers=parsed.workers, probe=_probe(parsed, settings))
 
 
 def pretrain(paths: Sequence[Path], out: Path, settings: Settings, *, workers: int, probe: Probe | None = None) -> None:
@@ -136,37 +110,6 @@ def pretrain(paths: Sequence[Path], out: Path, settings: Settings, *, workers: i
 def cosine_lr(base_lr: float, step: int, steps: int) -> float:
     """Learning rate of ``step`` (from 0) among ``steps``: half a cosine from ``base_lr`` towards 0."""
     return base_lr * 0.5 * (1 + math.cos(math.pi * step / steps))
-
-
-def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m masks.pretrain", description=__doc__.splitlines()[0])
-    parser.add_argument("images", type=Path, help="folder of images (searched to any depth) or list file")
-    parser.add_argument("out", type=Path, help="the weights, OUT.safetensors")
-    parser.add_argument("--root", type=Path, help="where the paths of a list file start")
-    parser.add_argument("--workers", type=int, default=2, help="processes that draw views; default: %(default)s")
-    parser.add_argument("--probe", type=Path, metavar="LIST", help="labels to tell from how good the features become")
-    parser.add_argument("--probe_every", type=int, metavar="EPOCHS", help="default: a tenth of all")
-    for name, default in asdict(Settings()).items():
-        choices = get_args(Precision) if name == "precision" else None
-        parser.add_argument(
-            f"--{name}", type=type(default), default=default, choices=choices, help="default: %(default)s"
-        )
-    return parser.parse_args(arguments)
-
-
-def _probe(parsed: argparse.Namespace, settings: Settings) -> Probe | None:
-    if parsed.probe is None:
-        return None
-    if parsed.root is None:
-        raise UserError(f"--probe {parsed.probe}: needs --root, the folder where the list's paths start")
-    if parsed.probe_every is not None and parsed.probe_every < 1:
-        raise UserError(f"--probe_every {parsed.probe_every}: must be at least 1")
-    return Probe(
-        read_list(parsed.probe, parsed.root, need_labels=True),
-        shorter_side=2 * settings.size,
-        every=parsed.probe_every or max(1, round(settings.epochs / _PROBES)),
-        log=parsed.out.with_suffix(".probe.jsonl"),
-    )
 
 
 def _record(paths: Sequence[Path], settings: Settings, device: torch.device) -> dict[str, Any]:
@@ -220,7 +163,3 @@ def _train_step(moco: MoCo, optimizer: torch.optim.Optimizer, views: Tensor, pre
     average_gradients(moco.query_encoder.parameters())
     optimizer.step()
     return loss.item(), (logits.argmax(dim=1) == 0).float().mean().item()
-
-
-if __name__ == "__main__":
-    run_command(main)

@@ -105,8 +105,8 @@ def build_backbone(
 
     ``name`` is ``resnet50_v2``, ``resnet101_v2`` or a timm model; ``weights`` a file or what was read from one,
     ``Path("timm")`` for timm's own download, or None for random weights; ``normalize`` what the weights expect: a
-    word of ``model.frozen.timm_networks.normalization``. ``mid_stages`` and ``high_stage`` index timm's feature stages, of a
-    transformer its blocks; negative ones count from the last. Raises ``UserError``.
+    word of ``model.frozen.timm_networks.normalization``. ``mid_stages`` and ``high_stage`` index timm's feature
+    stages, of a transformer its blocks; negative ones count from the last. Raises ``UserError``.
     """
     layout = find_layout(name, called=f"TRAIN.backbone={name}", output_stride=OUTPUT_STRIDE)
     *mid, high = _indices(name, [*mid_stages, high_stage], len(layout.channels))

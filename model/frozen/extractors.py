@@ -128,7 +128,7 @@ def build_extractor(
 
     ``moco`` and ``simclr``: ResNet-50; ``dino``: ViT-B/8; ``timm:NAME``: a timm model. Features are those after
     ``stage``, of a vision transformer its normalised block; negative ones count from the last. Files may be in the
-    layouts of their authors (``model.weights.tensor_names``), ``weights`` may be ``Path("timm")`` for timm's own download.
+    layouts of their authors (``model.weights.tensor_names``), ``weights`` may be ``Path("timm")`` for timm's download.
     ``normalize`` is a word of ``model.frozen.timm_networks.normalization``; None what the name's own weights expect.
 
     ``stride`` is the distance of two features in pixels. None: ``output_stride`` for a convolutional network, of a

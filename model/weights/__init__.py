@@ -49,7 +49,7 @@ def read_weights(path: Path) -> dict[str, Any]:
 
 
 def read_tensors(path: Path) -> Weights:
-    """The named tensors of a weights file in any of the layouts that ``model.weights.tensor_names`` knows. Raises ``UserError``."""
+    """The named tensors of a weights file in any of the layouts that ``tensor_names`` knows. Raises ``UserError``."""
     return named_weights(read_weights(path), path)
 
 

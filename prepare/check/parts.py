@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from episodes.lists import ListLine, scan_list
-from prepare import coco, voc_lists
+from prepare import coco
 from prepare.check.problems import Problem
+from prepare.pascal import voc_lists
 from util.errors import UserError
 from util.schema import DataSection
 

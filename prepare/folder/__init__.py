@@ -111,7 +111,7 @@ def run(arguments: argparse.Namespace) -> None:
     classes = _count_classes(contents.labels, arguments.masks, arguments.classes, masks.names)
     dataset = DatasetFacts(name=arguments.name, root=root, lists=lists, min_area=contents.min_area, classes=classes)
     check_config(dataset)
-    check_made_masks(root / _MASK_FOLDER, masks.build)
+    check_made_masks(root / _MASK_FOLDER, masks.settings)
     write_json(root / _SOURCE_FILE, _source(arguments))
     _write_files(photographs, masks, root, arguments.workers)
     if masks.names is not None:
@@ -236,12 +236,12 @@ def _count_classes(
 def _write_files(photographs: Sequence[_Photograph], masks: Masks, root: Path, workers: int) -> None:
     """Link the photographs, and link or make their masks."""
     links = [(item.image, root / item.image_entry) for item in photographs]
-    if masks.build is None:
+    if masks.settings is None:
         links += [(item.mask.path, root / item.mask_entry) for item in photographs if item.mask and item.mask_entry]
     link_all(links)
-    if masks.build is not None:
+    if masks.settings is not None:
         made = {f"{item.name}.png": item.mask for item in photographs if item.mask is not None}
-        make_masks(root / _MASK_FOLDER, made, masks.build, workers)
+        make_masks(root / _MASK_FOLDER, made, masks.settings, workers)
 
 
 def _write_list(path: Path, photographs: Sequence[_Photograph]) -> None:

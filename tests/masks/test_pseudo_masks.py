@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import masks.create
-from masks.report import main
+from masks.report.__main__ import main
 from tests.masks.photographs import COUNT, arguments
 from util.errors import UserError
 from util.files import read_json, write_json

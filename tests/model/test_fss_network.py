@@ -98,7 +98,7 @@ def test_every_trainable_parameter_gets_a_gradient(options: dict[str, bool]) -> 
         optimizer.step()
     without = [name for name, p in model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
     assert without == []
-    assert all(not p.requires_grad for p in model.frozen.backbone.parameters())
+    assert all(not p.requires_grad for p in model.backbone.parameters())
 
 
 def test_evaluation_is_a_function_of_its_inputs() -> None:

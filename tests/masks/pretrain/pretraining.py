@@ -1,6 +1,6 @@
 """Small pretraining runs for the tests, in this process or in processes of their own.
 
-python -m tests.masks.pretraining IMAGES OUT [--kill RANK:STEP] [--without_batch_norm OUT]
+python -m tests.masks.pretrain.pretraining IMAGES OUT [--kill RANK:STEP] [--without_batch_norm OUT]
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+import masks.pretrain.__main__
 import masks.pretrain.training
 from masks.pretrain.moco import Encoder, MoCo
 from masks.pretrain.run_state import PretrainFiles

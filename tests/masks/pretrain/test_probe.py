@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+import masks.pretrain.__main__
 import masks.pretrain.probe
 import masks.pretrain.training
 from episodes.lists import ImageList, read_list, write_list
@@ -201,7 +202,7 @@ def test_probe_that_cannot_be_is_refused(
     (tmp_path / "list.txt").write_text("0.png\n")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=message):
-        masks.pretrain.training.main([".", "weights.safetensors", *words])
+        masks.pretrain.__main__.main([".", "weights.safetensors", *words])
 
 
 def test_how_often_to_probe(tmp_path: Path) -> None:

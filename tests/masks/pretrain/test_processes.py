@@ -10,6 +10,7 @@ import safetensors
 import torch
 from safetensors.torch import load_file as load
 
+import masks.pretrain.__main__
 import masks.pretrain.training
 from masks.pretrain.training import pretrain
 from masks.pretrain.unlabelled_images import find_images

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+import masks.pretrain.__main__
 import masks.pretrain.training
 import masks.pretrain.unlabelled_images
 from masks.pretrain.moco import Encoder, MoCo, contrast_logits
@@ -234,16 +235,16 @@ def test_list_file_names_the_images(folder: Path, tmp_path: Path) -> None:
 )
 def test_impossible_settings_are_refused(folder: Path, tmp_path: Path, words: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        masks.pretrain.training.main([str(folder), str(tmp_path / "weights.safetensors"), *words])
+        masks.pretrain.__main__.main([str(folder), str(tmp_path / "weights.safetensors"), *words])
 
 
 def test_missing_images_are_refused(tmp_path: Path) -> None:
     out = str(tmp_path / "weights.safetensors")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="empty: no image in it"):
-        masks.pretrain.training.main([str(tmp_path / "empty"), out])
+        masks.pretrain.__main__.main([str(tmp_path / "empty"), out])
     with pytest.raises(UserError, match="absent: no such folder or list file"):
-        masks.pretrain.training.main([str(tmp_path / "absent"), out])
+        masks.pretrain.__main__.main([str(tmp_path / "absent"), out])
 
 
 def test_loss_that_is_not_finite_stops_the_run(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,8 @@ from safetensors.numpy import load_file, save_file
 import masks.create
 from episodes.lists import read_list, write_list
 from masks.pseudo_masks import MadeMasks
-from masks.report import TrueLabels, existing_labels, main, report
+from masks.report import TrueLabels, report
+from masks.report.__main__ import existing_labels, main
 from masks.report.figures import object_figures
 from masks.report.quality import Overlap, overlap
 from masks.report.sheet import save_sheets

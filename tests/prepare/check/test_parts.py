@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from episodes.lists import write_list
-from prepare import coco, voc_lists
+from prepare import coco
 from prepare.benchmark import Benchmark
+from prepare.pascal import voc_lists
 from tests.prepare.small_dataset import COUNTS, Outcome, add_line, cut, names
 from util.files import digest_lines
 

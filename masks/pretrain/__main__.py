@@ -1,0 +1,75 @@
+"""Self-supervised pretraining of a backbone on a folder of unlabelled images (MoCo-v2).
+
+    python -m masks.pretrain IMAGES OUT.safetensors [--model mobilenetv2_050] [--epochs 200] ...
+    torchrun --nproc_per_node 4 -m masks.pretrain IMAGES OUT.safetensors --batch 256 ...
+
+The result opens with ``timm.create_model(MODEL, features_only=True, output_stride=8)``, for use as
+``TRAIN.backbone_weights`` or ``Cluster.extractor_weights``; its images were normalised with ImageNet's mean and
+standard deviation. An interrupted run continues when the same command is run again.
+
+``--probe LIST`` reads labels, where there are some, to measure how good the features become (``masks.pretrain.probe``);
+the weights are the same without it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import get_args
+
+from episodes.lists import read_list
+from masks.pretrain.probe import Probe
+from masks.pretrain.training import Precision, Settings, pretrain
+from masks.pretrain.unlabelled_images import find_images
+from util.distributed import process_group
+from util.errors import UserError, run_command
+from util.logging import start_logging
+
+_PROBES = 10  # in a run, unless it is said how often
+
+
+def main(arguments: list[str]) -> None:
+    """The command ``python -m masks.pretrain``."""
+    parsed = _parse(arguments)
+    start_logging()
+    with process_group():
+        settings = Settings(**{name: getattr(parsed, name) for name in asdict(Settings())})
+        settings.check()
+        paths = find_images(parsed.images, parsed.root)
+        pretrain(paths, parsed.out, settings, workers=parsed.workers, probe=_probe(parsed, settings))
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m masks.pretrain", description=__doc__.splitlines()[0])
+    parser.add_argument("images", type=Path, help="folder of images (searched to any depth) or list file")
+    parser.add_argument("out", type=Path, help="the weights, OUT.safetensors")
+    parser.add_argument("--root", type=Path, help="where the paths of a list file start")
+    parser.add_argument("--workers", type=int, default=2, help="processes that draw views; default: %(default)s")
+    parser.add_argument("--probe", type=Path, metavar="LIST", help="labels to tell from how good the features become")
+    parser.add_argument("--probe_every", type=int, metavar="EPOCHS", help="default: a tenth of all")
+    for name, default in asdict(Settings()).items():
+        choices = get_args(Precision) if name == "precision" else None
+        parser.add_argument(
+            f"--{name}", type=type(default), default=default, choices=choices, help="default: %(default)s"
+        )
+    return parser.parse_args(arguments)
+
+
+def _probe(parsed: argparse.Namespace, settings: Settings) -> Probe | None:
+    if parsed.probe is None:
+        return None
+    if parsed.root is None:
+        raise UserError(f"--probe {parsed.probe}: needs --root, the folder where the list's paths start")
+    if parsed.probe_every is not None and parsed.probe_every < 1:
+        raise UserError(f"--probe_every {parsed.probe_every}: must be at least 1")
+    return Probe(
+        read_list(parsed.probe, parsed.root, need_labels=True),
+        shorter_side=2 * settings.size,
+        every=parsed.probe_every or max(1, round(settings.epochs / _PROBES)),
+        log=parsed.out.with_suffix(".probe.jsonl"),
+    )
+
+
+if __name__ == "__main__":
+    run_command(main)
