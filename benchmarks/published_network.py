@@ -1,4 +1,4 @@
-"""The published few-shot segmentation network, written plainly from its equations (SPEC sections 1 to 8)."""
+"""The published few-shot segmentation network, written plainly from its equations (docs/method.md, sections 1 to 8)."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def group_pixels(features: Tensor, objects: Tensor, ignored: Tensor, cluster: Cl
 
 
 def hamming_clusters(features: Tensor, k: int, updates: int = 9) -> tuple[Tensor, Tensor]:
-    """Features (N, C) -> assignment (N,) and counts (k,) of k-means on fresh hash codes (SPEC section 6)."""
+    """Features (N, C) -> assignment (N,) and counts (k,) of k-means on fresh hash codes (docs/method.md, section 6)."""
     planes = torch.randn(32, features.shape[1] + 1).to(features)
     bits = (features @ planes[:, :-1].T > planes[:, -1]).to(features)
     centroids = bits[np.random.choice(len(bits), k, replace=False)]

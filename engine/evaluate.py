@@ -1,4 +1,4 @@
-"""Evaluation: predictions at the original size, scored over episodes (SPEC section 12)."""
+"""Evaluation: predictions at the original size, scored over episodes (docs/method.md, section 12)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Intersection and union of masks, added up over episodes (SPEC section 12)."""
+"""Intersection and union of masks, added up over episodes (docs/method.md, section 12)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two optimizers: SGD for the convolutions, AdamW for the transformer (SPEC section 9)."""
+"""The two optimizers: SGD for the convolutions, AdamW for the transformer (docs/method.md, section 9)."""
 
 from __future__ import annotations
 

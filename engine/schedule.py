@@ -1,4 +1,4 @@
-"""The learning rate of the SGD part, as a pure function of the step (SPEC section 9)."""
+"""The learning rate of the SGD part, as a pure function of the step (docs/method.md, section 9)."""
 
 from __future__ import annotations
 

@@ -65,10 +65,10 @@ class Evaluation:
 
 
 def evaluation(config: Config) -> Evaluation:
-    """The test of the experiment's fold (SPEC section 12): 1,000 episodes, for COCO 5,000, or ``TRAIN.episodes``.
+    """The test of the experiment's fold: 1,000 episodes, for COCO 5,000, or ``TRAIN.episodes``.
 
     In the published protocol there is one more, split 5 folds the classes into the slots of one fold, and the
-    content's size is not known.
+    content's size is not known (docs/method.md, section 12).
     """
     train = config.TRAIN
     _, test_classes = _folds(config)

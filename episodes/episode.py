@@ -1,4 +1,7 @@
-"""One few-shot task: what it holds, how it is put together from files, how tasks become a batch (DESIGN section 6)."""
+"""One few-shot task: what it holds, how it is put together from files, how tasks become a batch.
+
+The contract is in docs/architecture.md, "An episode".
+"""
 
 from __future__ import annotations
 

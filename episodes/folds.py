@@ -1,4 +1,4 @@
-"""Which classes are trained on and which are held back (SPEC section 10)."""
+"""Which classes are trained on and which are held back (docs/method.md, section 10)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Image lists: text files with "IMAGE LABEL" a line, both relative to the data root (DESIGN section 4)."""
+"""Image lists: text files with one "IMAGE LABEL" per line, both relative to the data root.
+
+The format is in docs/architecture.md, "Image lists".
+"""
 
 from __future__ import annotations
 

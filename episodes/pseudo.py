@@ -1,4 +1,4 @@
-"""Episodes from pseudo masks: training that opens no label of any image (SPEC sections 10 and 11)."""
+"""Episodes from pseudo masks: training that opens no label of any image (docs/method.md, sections 10 and 11)."""
 
 from __future__ import annotations
 

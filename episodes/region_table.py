@@ -1,4 +1,4 @@
-"""The objects of the pseudo masks and their embeddings: which regions resemble each other (SPEC section 11.9)."""
+"""The regions of the pseudo masks, and which of them resemble each other (docs/method.md, section 11.9)."""
 
 from __future__ import annotations
 

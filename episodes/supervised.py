@@ -26,7 +26,7 @@ class SupervisedEpisodes(Dataset[Episode]):
     ``original_mask`` is kept. Images that hold a pixel of ``drop_classes`` are left out altogether.
     ``void_is_padding`` marks the supports' 255 pixels as padded, as the published code does for PASCAL.
 
-    ``dataset[(epoch, index)]`` is a function of the list, ``seed``, epoch and index alone (SPEC sections 10, 12).
+    ``dataset[(epoch, index)]`` depends on list, ``seed``, epoch and index alone (docs/method.md, sections 10 and 12).
     A class with too few images for ``shots`` is left out with a warning; raises ``UserError`` when none is left.
     """
 

@@ -1,4 +1,4 @@
-"""Augmentation for training and the fixed resize for tests (SPEC section 10).
+"""Augmentation for training and the fixed resize for tests (docs/method.md, section 10).
 
 The parts work on a sample: image float32 (H, W, 3) RGB in 0..255, label uint8 (H, W) with 1 = object, 255 = ignore,
 padding uint8 (H, W) with 255 = padded. Every random number comes from the ``random.Random`` that is passed, in the

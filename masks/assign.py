@@ -1,4 +1,4 @@
-"""From clusters to pseudo masks: scores, vote of the superpixels, the recipe ``global`` (SPEC sections 11.4, 11.5)."""
+"""From clusters to pseudo masks: scores and the vote of the superpixels (docs/method.md, sections 11.4 and 11.5)."""
 
 from __future__ import annotations
 

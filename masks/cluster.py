@@ -1,4 +1,4 @@
-"""K-means over the features of a whole dataset, by any number of processes (SPEC section 11.3).
+"""K-means over the features of a whole dataset, by any number of processes (docs/method.md, section 11.3).
 
 Features are kept as float16, whose sums are exact in float64: neither the order of the photographs nor the number of
 threads or processes changes a centroid.

@@ -1,4 +1,7 @@
-"""The nearest neighbours of every region, found once so that no episode has to search (SPEC section 11.9)."""
+"""The nearest neighbours of every region, computed once so that no episode has to search.
+
+docs/method.md, section 11.9.
+"""
 
 from __future__ import annotations
 

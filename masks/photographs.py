@@ -83,8 +83,8 @@ def read_photographs(
 ) -> Iterator[list[Photograph]]:
     """Yield the photographs of ``rows`` in order, ``CHUNK`` at a time, the next chunk being read meanwhile.
 
-    ``resized`` has ``size`` as its longer side, both sides floored to a multiple of 8 (SPEC section 10); with
-    ``on_corners`` both are one pixel longer, so that the outermost features at stride 8 are the corners'. Raises
+    ``resized`` has ``size`` as its longer side, both sides floored to a multiple of 8 (docs/method.md, section 10);
+    with ``on_corners`` both are one pixel longer, so that the outermost features at stride 8 are the corners'. Raises
     ``UserError`` for a photograph that cannot be read.
     """
     read = partial(read_photograph, images, size=size, superpixels=superpixels, on_corners=on_corners)

@@ -1,4 +1,7 @@
-"""Regions of pseudo masks that may be objects of episodes, and their embeddings (SPEC sections 11.7 and 11.8)."""
+"""Regions of pseudo masks that may be objects of episodes, and their embeddings.
+
+docs/method.md, sections 11.7 and 11.8.
+"""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def episode_features(
     query_padding: Tensor | None,
     support_padding: Tensor | None,
 ) -> tuple[EpisodeFeatures, EpisodeMasks]:
-    """Features without gradients, and masks (SPEC section 2); the arguments are those of ``FSSModel.forward``."""
+    """Features without gradients, and masks (docs/method.md, section 2); arguments as in ``FSSModel.forward``."""
     query_mid, query_high = backbone(query_image)
     support_mid, support_high = backbone(support_images.flatten(0, 1))
     query_size, support_size = query_high.shape[-2:], support_high.shape[-2:]
@@ -54,7 +54,10 @@ def episode_features(
 
 
 def masked_average(features: Tensor, mask: Tensor) -> Tensor:
-    """Masked average pooling (SPEC section 2): features (..., C, h, w), mask (..., h, w) in 0..1 -> (..., C)."""
+    """Masked average pooling: features (..., C, h, w), mask (..., h, w) in 0..1 -> (..., C).
+
+    docs/method.md, section 2.
+    """
     total = (features * mask.unsqueeze(-3)).sum(dim=(-2, -1))
     return total / (mask.sum(dim=(-2, -1)) + 0.0005).unsqueeze(-1)
 

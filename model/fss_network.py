@@ -130,7 +130,7 @@ class FSSModel(nn.Module, SharedModel):
         return torch.cat([-contrast, contrast], dim=1)
 
     def _merged(self, features: EpisodeFeatures, share: Tensor) -> tuple[Tensor, Tensor]:
-        """Query (B, C, h, w) and supports (B, K, C, h', w'), each told the prototype (SPEC sections 2 to 4).
+        """Query (B, C, h, w) and supports (B, K, C, h', w'), each told the prototype (docs/method.md, sections 2 to 4).
 
         share (B, K, h', w') in 0..1, that of the object.
         """

@@ -1,4 +1,4 @@
-"""Which pixels belong together: k-means of the features' hash codes (SPEC section 6)."""
+"""Which pixels belong together: k-means of the features' hash codes (docs/method.md, section 6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Layers of the network: merging, deformable self-attention, prototype cross-attention, FFN (SPEC sections 4, 7)."""
+"""Layers of the network: merging, deformable self-attention, prototype cross-attention, FFN.
+
+The equations are in docs/method.md, sections 4 and 7.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ def recomputed(layer: nn.Module, *inputs: Any) -> Tensor:
 
 
 class Merge(nn.Module):
-    """Features, prototype and further maps side by side through a 1x1 convolution and a ReLU (SPEC section 4).
+    """Features, prototype and further maps concatenated, through a 1x1 convolution, ReLU (docs/method.md, section 4).
 
     The prototype is the same at every position, so its part of the convolution is computed once, not at each.
     """

@@ -1,4 +1,4 @@
-"""The training loss (SPEC section 8)."""
+"""The training loss (docs/method.md, section 8)."""
 
 from __future__ import annotations
 

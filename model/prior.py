@@ -1,4 +1,4 @@
-"""The prior: how much each query position looks like some position of the support object (SPEC section 3)."""
+"""The prior: how similar each query position is to the support object (docs/method.md, section 3)."""
 
 from __future__ import annotations
 

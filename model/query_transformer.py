@@ -1,4 +1,4 @@
-"""The query transformer: positions look around themselves, then at the prototypes (SPEC section 7)."""
+"""The query transformer: positions look around themselves, then at the prototypes (docs/method.md, section 7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The support side: attend within each shot, then cluster object and background into prototypes (SPEC section 5)."""
+"""The support side: attend within each shot, then cluster into prototypes (docs/method.md, section 5)."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class DataSection(_Section):
 
 
 class ClusterSection(_Section):
-    """``Cluster``: pseudo masks (SPEC section 11)."""
+    """``Cluster``: pseudo masks (docs/method.md, section 11)."""
 
     recipe: Literal["global", "objects"] = Field(
         "global",

@@ -1,4 +1,6 @@
-"""Superpixels, small regions of even colour that pseudo masks follow (SPEC section 11.5): checks, and who finds them.
+"""Superpixels, small regions of even colour that pseudo masks follow: checks and dispatch.
+
+The method is in docs/method.md, section 11.5.
 
 scikit-image, in ``reference.py``, is the meaning of the operation and serves wherever nothing is built; ``make.sh``
 builds ``superpixels_cpu.cpp``. The two differ where edges have equal costs: scikit-image takes them in any order, the

@@ -1,4 +1,4 @@
-// Felzenszwalb's superpixels on a CPU (SPEC section 11.5): the schema and the function. One thread does all, for the
+// Felzenszwalb's superpixels on a CPU (docs/method.md, section 11.5): the schema and the function. One thread does all,
 // workers that read photographs run side by side.
 //
 // Every edge between two neighbouring pixels is one word: its cost, a whole number, above where it lies. Rows are smoothed

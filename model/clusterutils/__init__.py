@@ -1,4 +1,6 @@
-"""Clustering by locality-sensitive hashing and k-means in Hamming space (SPEC section 6): checks, and who computes it.
+"""Clustering by locality-sensitive hashing and k-means in Hamming space: checks and dispatch.
+
+The method is in docs/method.md, section 6.
 
 The plain PyTorch formulation in ``reference.py`` is the meaning of the operations and serves wherever nothing is built;
 ``make.sh`` builds ``clusterutils_cpu.cpp`` and ``clusterutils_cuda.cu``. The results have the same bits everywhere.

@@ -1,4 +1,4 @@
-// LSH hashing and Hamming k-means on a CPU (SPEC section 6): the schemas and the functions, sets side by side.
+// LSH hashing and Hamming k-means on a CPU (docs/method.md, section 6): schemas and functions, sets in parallel.
 
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>

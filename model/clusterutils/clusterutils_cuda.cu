@@ -1,4 +1,4 @@
-// Hashing and Hamming k-means on a GPU (SPEC section 6). clusterutils_cpu.cpp has the schema.
+// Hashing and Hamming k-means on a GPU (docs/method.md, section 6). clusterutils_cpu.cpp has the schema.
 
 #include "clusterutils_kernels.cuh"
 

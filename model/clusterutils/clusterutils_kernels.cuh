@@ -1,4 +1,4 @@
-// Hashing and Hamming k-means on a GPU (SPEC section 6): the kernels, and how they are launched.
+// Hashing and Hamming k-means on a GPU (docs/method.md, section 6): the kernels, and how they are launched.
 //
 // Hashing packs a matrix product's signs into words, a warp for 32 rows. k-means runs all its iterations in one launch,
 // a block for each set, with codes, centroids and counters in shared memory. Only integers are added up, so that the

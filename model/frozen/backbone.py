@@ -1,4 +1,4 @@
-"""The frozen backbone (SPEC section 1): any timm network, or the published deep-stem ResNet.
+"""The frozen backbone (docs/method.md, section 1): any timm network, or the published deep-stem ResNet.
 
 Convolutional networks run at output stride 8, vision transformers on their patch grid. Either way input sides are 1
 more than a multiple of the stride, and feature i stands for the pixel i * stride: corners lie on corners.

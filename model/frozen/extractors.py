@@ -1,4 +1,4 @@
-"""Frozen networks whose feature maps pseudo masks are made of (SPEC section 11.1)."""
+"""Frozen networks whose feature maps pseudo masks are made of (docs/method.md, section 11.1)."""
 
 from __future__ import annotations
 

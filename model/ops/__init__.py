@@ -1,4 +1,4 @@
-"""Deformable attention (SPEC section 7): the public function, its checks, and who computes it.
+"""Deformable attention (docs/method.md, section 7): the public function, its checks, and who computes it.
 
 The plain PyTorch formulation in ``reference.py`` is the meaning of the operation and serves wherever nothing is built;
 ``make.sh`` builds ``deform_attn_cpu.cpp`` and ``deform_attn_cuda.cu``.

@@ -1,4 +1,4 @@
-// Deformable attention on a CPU (SPEC section 7): the schema, forward and backward.
+// Deformable attention on a CPU (docs/method.md, section 7): the schema, forward and backward.
 //
 // One task is one head of one image. It copies its values into a dense table of the accumulation type, small enough for
 // the cache, which all queries then read; backward adds its gradients up in a second one. No two tasks write to the same

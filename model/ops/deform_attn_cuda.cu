@@ -1,4 +1,4 @@
-// Deformable attention on a GPU (SPEC section 7): forward and backward. deform_attn_cpu.cpp has the schema.
+// Deformable attention on a GPU (docs/method.md, section 7): forward and backward. deform_attn_cpu.cpp has the schema.
 
 #include "deform_attn_kernels.cuh"
 

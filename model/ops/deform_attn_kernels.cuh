@@ -1,4 +1,4 @@
-// Deformable attention on a GPU (SPEC section 7): the kernels, and how they are launched.
+// Deformable attention on a GPU (docs/method.md, section 7): the kernels, and how they are launched.
 //
 // A bag is one head of one query: the weighted sum of four rows of `value` for each of its sampling points. A block
 // takes a run of bags of one image. All its threads first find the rows and their shares, a chunk of points at a time,

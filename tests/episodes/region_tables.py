@@ -28,7 +28,7 @@ def make_table(folder: Path, regions: int, photographs: int, groups: int) -> Reg
 
 
 def naive_neighbours(table: RegionTable, row: int, limit: int) -> list[int]:
-    """SPEC section 11.9, one region at a time."""
+    """docs/method.md, section 11.9, one region at a time."""
     members = [other for other in range(len(table)) if table.group[other] == table.group[row]]
     if limit == 0:
         limit = len(members) if len(members) < 20 else min(len(members) // 2, 5000)

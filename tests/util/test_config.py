@@ -40,7 +40,7 @@ def test_every_experiment_loads(dataset: str, experiment: str) -> None:
 def test_published_values(
     dataset: str, experiment: str, batch: int, epochs: int, rate: float, scales: tuple[float, float], seed: int
 ) -> None:
-    """The table of SPEC section 9."""
+    """The table of docs/method.md, section 9."""
     train = load_config(dataset, experiment).TRAIN
     assert (train.batch_size, train.epochs, train.base_lr) == (batch, epochs, rate)
     assert (train.scale_min, train.scale_max) == scales
