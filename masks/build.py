@@ -8,8 +8,8 @@ from typing import Any
 
 from episodes.lists import ImageList
 from masks.cluster import ClusterSettings
-from masks.objectness import BACKGROUND
 from masks.photographs import SuperpixelSettings
+from masks.recipes.objects import BACKGROUND
 from masks.regions import RegionFilter
 from util.config import experiments, load_config
 from util.errors import UserError

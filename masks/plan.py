@@ -14,8 +14,8 @@ import numpy as np
 from episodes.lists import ImageList
 from masks.assign import Segmentation
 from masks.cluster import ITERATIONS, nearest_centroids
-from masks.objectness import SuperpixelTable
 from masks.photographs import CHUNK
+from masks.recipes.objects import SuperpixelTable
 from util.distributed import world_size
 from util.logging import logger
 from util.schema import Config

@@ -87,7 +87,7 @@ _STAGES = {
     "reading": ("masks.photographs", "read_photograph", 14),
     "extracting": ("masks.cluster", "write_tensors", 6),
     "clustering": ("masks.cluster", "_statistics", 2),
-    "learning": ("masks.objectness", "write_tensors", 6),
+    "learning": ("masks.recipes.objects", "write_tensors", 6),
     "segmenting": ("masks.pseudo_folder", "write_label", 6),
     "finishing": ("masks.pseudo_folder", "write_text", 1),
 }

@@ -10,14 +10,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from masks.objectness import (
+from masks.photographs import Photograph
+from masks.recipes.objects import (
     SuperpixelTable,
     fit_objectness,
     learn_objectness,
     superpixel_means,
     superpixel_table,
 )
-from masks.photographs import Photograph
 from util.errors import UserError
 
 DIMENSIONS = 6

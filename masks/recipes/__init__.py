@@ -15,9 +15,9 @@ from masks.assign import GlobalClusters, Maps, Segmentation, comparable_maps
 from masks.build import cluster_settings, superpixel_settings
 from masks.cluster import cluster_dataset, groups_of, sampled_rows
 from masks.features import FeatureMaps
-from masks.objectness import Objectness, ObjectRegions, SuperpixelTable, learn_objectness, superpixel_table
 from masks.photographs import Photograph, read_photographs
 from masks.plan import Learning, cost_of_clustering, cost_of_tables
+from masks.recipes.objects import Objectness, ObjectRegions, SuperpixelTable, learn_objectness, superpixel_table
 from util.distributed import rank
 from util.schema import Config
 from util.seed import numpy_random
@@ -121,7 +121,7 @@ class GlobalRecipe(_Photographs):
 
 
 class ObjectRecipe(_Photographs):
-    """``objects``: what the middle of photographs has and the rest of them has not (``masks.objectness``)."""
+    """``objects``: what the middle of photographs has and the rest of them has not (``masks.recipes.objects``)."""
 
     on_corners = True
 
