@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from masks.features import FeatureMaps, interpolation, squares, unit_length
-from masks.photographs import Photograph
+from masks.prepared_images import Photograph
 
 # Feature maps of one photograph, (D, h, w) float32 each.
 Maps = tuple[np.ndarray, ...]

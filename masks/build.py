@@ -8,7 +8,7 @@ from typing import Any
 
 from episodes.lists import ImageList
 from masks.cluster import ClusterSettings
-from masks.photographs import SuperpixelSettings
+from masks.prepared_images import SuperpixelSettings
 from masks.recipes.objects import BACKGROUND
 from masks.regions import RegionFilter
 from util.config import experiments, load_config

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file
 
-from masks.photographs import CHUNK
+from masks.prepared_images import CHUNK
 from util.distributed import gathered, rank, summed, wait_for_all, world_size
 from util.errors import UserError
 from util.files import write_tensors

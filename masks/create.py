@@ -24,8 +24,8 @@ from episodes.pseudo import REPORT_FILE
 from masks.assign import Maps, Segmentation
 from masks.build import choose_config, extractor_stage, manifest_settings, output_stride, region_filter
 from masks.features import FeatureMaps
-from masks.photographs import Photograph, thread_pool
 from masks.plan import log_plan
+from masks.prepared_images import Photograph, thread_pool
 from masks.pseudo_folder import PseudoFolder
 from masks.pseudo_masks import MadeMasks
 from masks.recipes import Segmenter, build_recipe

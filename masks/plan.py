@@ -14,7 +14,7 @@ import numpy as np
 from episodes.lists import ImageList
 from masks.assign import Segmentation
 from masks.cluster import ITERATIONS, nearest_centroids
-from masks.photographs import CHUNK
+from masks.prepared_images import CHUNK
 from masks.recipes.objects import SuperpixelTable
 from util.distributed import world_size
 from util.logging import logger

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from masks.photographs import thread_pool
+from masks.prepared_images import thread_pool
 from util.logging import logger
 
 

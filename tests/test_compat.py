@@ -27,12 +27,12 @@ from masks import cluster
 from masks.assign import GlobalClusters
 from masks.build import cluster_settings, manifest_settings
 from masks.features import FeatureMaps
-from masks.photographs import Photograph
+from masks.prepared_images import Photograph
 from masks.recipes import GlobalRecipe
 from model import FSSModel
 from model.frozen.extractors import Extractor
 from model.loss import dice_loss
-from tests.masks.photographs import write_photographs
+from tests.masks.small_images import write_photographs
 from tests.model.networks import random_episode
 from train import build_trainer
 from util.config import Config, load_config

@@ -15,8 +15,8 @@ from masks.assign import GlobalClusters, Maps, Segmentation, comparable_maps
 from masks.build import cluster_settings, superpixel_settings
 from masks.cluster import cluster_dataset, groups_of, sampled_rows
 from masks.features import FeatureMaps
-from masks.photographs import Photograph, read_photographs
 from masks.plan import Learning, cost_of_clustering, cost_of_tables
+from masks.prepared_images import Photograph, read_photographs
 from masks.recipes.objects import Objectness, ObjectRegions, SuperpixelTable, learn_objectness, superpixel_table
 from util.distributed import rank
 from util.schema import Config

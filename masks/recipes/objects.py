@@ -20,7 +20,7 @@ from scipy.sparse import csr_array, kron
 
 from masks.assign import Maps, Segmentation
 from masks.features import FeatureMaps, interpolation, unit_length
-from masks.photographs import Photograph
+from masks.prepared_images import Photograph
 from util.distributed import rank, wait_for_all, world_size
 from util.errors import UserError
 from util.files import write_tensors

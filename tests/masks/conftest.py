@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.masks.photographs import COUNT, write_extractor, write_photographs
+from tests.masks.small_images import COUNT, write_extractor, write_photographs
 
 
 @pytest.fixture(scope="package")

@@ -11,7 +11,7 @@ import torch
 
 from masks.assign import GlobalClusters, centroid_scores, label_map, vote
 from masks.features import FeatureMaps
-from masks.photographs import Photograph
+from masks.prepared_images import Photograph
 from model.frozen.extractors import Extractor
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from masks import cluster
 from masks.cluster import ClusterSettings, cluster_dataset, groups_of, kmeans, minibatch_update, nearest_centroids
-from masks.photographs import thread_pool
+from masks.prepared_images import thread_pool
 from tests import golden
 from util.errors import UserError
 

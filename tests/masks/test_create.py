@@ -27,7 +27,7 @@ from masks.create import main
 from masks.pseudo_folder import PseudoFolder
 from masks.regions import RegionFilter, kept_regions
 from prepare.__main__ import main as prepare
-from tests.masks.photographs import COUNT, arguments, write_extractor, write_photographs
+from tests.masks.small_images import COUNT, arguments, write_extractor, write_photographs
 from util.errors import UserError, run_command
 from util.files import PROJECT, read_json
 from util.images import read_image, read_label
@@ -84,7 +84,7 @@ def test_a_complete_folder_is_left_alone(
 
 # What of the run is told to die, and at which of its calls.
 _STAGES = {
-    "reading": ("masks.photographs", "read_photograph", 14),
+    "reading": ("masks.prepared_images", "read_photograph", 14),
     "extracting": ("masks.cluster", "write_tensors", 6),
     "clustering": ("masks.cluster", "_statistics", 2),
     "learning": ("masks.recipes.objects", "write_tensors", 6),

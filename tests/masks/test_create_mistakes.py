@@ -10,7 +10,7 @@ from PIL import Image
 
 from episodes.lists import write_list
 from masks.create import main
-from tests.masks.photographs import arguments, draw_photograph, write_photographs
+from tests.masks.small_images import arguments, draw_photograph, write_photographs
 from util.errors import UserError
 
 
@@ -66,7 +66,7 @@ def test_a_photograph_that_disappears_meanwhile_is_named_and_the_rest_is_kept(
     last = images.image_path(2)
     content = last.read_bytes()
     monkeypatch.setattr("masks.create.PseudoFolder.save_learnt", lambda *_: last.unlink())
-    monkeypatch.setattr("masks.photographs.CHUNK", 2)
+    monkeypatch.setattr("masks.prepared_images.CHUNK", 2)
     with pytest.raises(UserError, match=r"^[^\n]*photo_02\.jpg: image not found$"):
         main(words)
     assert (tmp_path / "pseudo" / "photo_01.png").is_file()

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from masks.features import FeatureMaps, _of_one_shape, squares, unit_length
-from masks.photographs import thread_pool
+from masks.prepared_images import thread_pool
 from model.frozen.extractors import Extractor
 
 _EXTRACTOR = Extractor(torch.nn.AvgPool2d(16), channels=3, stride=16, mean=(0.0,) * 3, std=(1.0,) * 3)

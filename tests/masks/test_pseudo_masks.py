@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 import masks.create
 from masks.report.__main__ import main
-from tests.masks.photographs import COUNT, arguments
+from tests.masks.small_images import COUNT, arguments
 from util.errors import UserError
 from util.files import read_json, write_json
 from util.images import read_label, write_label

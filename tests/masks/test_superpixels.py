@@ -14,7 +14,7 @@ from skimage import data
 from sklearn.metrics import adjusted_rand_score
 
 from masks.superpixels import _DEVICES, backend, felzenszwalb, reference
-from tests.masks.photographs import draw_photograph
+from tests.masks.small_images import draw_photograph
 
 needs_native = pytest.mark.skipif(not _DEVICES, reason="the native operator is not built")
 # Native costs are whole multiples of this.

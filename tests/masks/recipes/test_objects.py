@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from masks.photographs import Photograph
+from masks.prepared_images import Photograph
 from masks.recipes.objects import (
     SuperpixelTable,
     fit_objectness,

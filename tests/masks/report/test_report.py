@@ -19,7 +19,7 @@ from masks.report.__main__ import existing_labels, main
 from masks.report.figures import object_figures
 from masks.report.quality import Overlap, overlap
 from masks.report.sheet import save_sheets
-from tests.masks.photographs import COUNT, arguments, write_extractor, write_photographs
+from tests.masks.small_images import COUNT, arguments, write_extractor, write_photographs
 from util.errors import UserError, run_command
 from util.files import read_json
 from util.images import read_image, read_label, write_label
