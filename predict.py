@@ -91,7 +91,7 @@ def predict(model: FSSModel, photograph: np.ndarray, supports: list[View], size:
     inputs: list[Tensor] = [
         query.image,
         torch.stack([view.image for view in supports]),
-        torch.stack([view.label for view in supports]),
+        torch.stack([view.mask for view in supports]),
         query.padding,
         torch.stack([view.padding for view in supports]),
     ]

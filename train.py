@@ -11,9 +11,10 @@ from engine.evaluate import evaluate
 from engine.optimizers import build_optimizers
 from engine.run_folder import LATEST, open_run_folder
 from engine.trainer import Trainer
-from episodes.build import TrainingEpisodes, evaluation, training_episodes
+from episodes.build import TrainingEpisodes, evaluation, training_episodes, training_images
 from episodes.loaders import make_loader
-from episodes.pseudo import REPORT_FILE
+from episodes.pseudo_files import PseudoFiles
+from masks.build import check_pseudo_masks
 from model import FSSModel
 from model.checkpoints import read_checkpoint
 from util.config import Config, load_config
@@ -32,8 +33,11 @@ def main(arguments: list[str]) -> None:
     words = parser.parse_args(arguments)
     start_logging()
     config = load_config(words.dataset, words.experiment, words.overrides)
-    episodes = training_episodes(config)
-    open_run_folder(config, copies={"pseudo_masks.json": config.pseudo_folder / REPORT_FILE})
+    images = training_images(config)
+    if config.unsupervised:
+        check_pseudo_masks(config, images)
+    episodes = training_episodes(config, images)
+    open_run_folder(config, copies={"pseudo_masks.json": PseudoFiles(config.pseudo_folder).report})
     start_logging(config.run_folder / "log.txt")
     trainer = build_trainer(config, episodes)
     if trainer.finished_epochs < config.TRAIN.epochs:

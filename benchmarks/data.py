@@ -57,7 +57,7 @@ from episodes.episode import Example, build_episode, read_example
 from episodes.label_index import label_areas
 from episodes.lists import read_list
 from episodes.pseudo import PseudoEpisodes
-from episodes.region_table import EMBEDDINGS_FILE, NEIGHBOURS_FILE, REGIONS_FILE
+from episodes.pseudo_files import PseudoFiles
 from episodes.supervised import SupervisedEpisodes
 from episodes.transforms import TrainTransform
 from prepare.coco.annotations import AnnotatedImage, Annotation
@@ -272,16 +272,16 @@ def write_pseudo_folder(folder: Path, list_file: Path) -> None:
 
 def write_regions(folder: Path, images: int, neighbours: int) -> None:
     """The index of all regions; the embeddings are a hole in a file, which is mapped and read like numbers."""
-    count = REGIONS * images
+    files, count = PseudoFiles(folder), REGIONS * images
     rows = np.arange(count, dtype=np.int32)
     groups = rows % (1 if neighbours else GROUPS)
     columns = {"image": rows // REGIONS, "region": rows % REGIONS, "group": groups}
-    save_file({**columns, "area": np.full_like(rows, 3000)}, folder / REGIONS_FILE)
-    write_array(folder / EMBEDDINGS_FILE, [], dtype=np.float16, shape=(count, CHANNELS))
-    with (folder / EMBEDDINGS_FILE).open("r+b") as stream:
+    save_file({**columns, "area": np.full_like(rows, 3000)}, files.regions)
+    write_array(files.embeddings, [], dtype=np.float16, shape=(count, CHANNELS))
+    with files.embeddings.open("r+b") as stream:
         stream.truncate(stream.seek(0, os.SEEK_END) + 2 * count * CHANNELS)
     nearest = np.random.default_rng(0).integers(count, size=(count, neighbours), dtype=np.int32)
-    np.save(folder / NEIGHBOURS_FILE, nearest)
+    np.save(files.neighbours, nearest)
 
 
 def timed(work: Callable[[], Result]) -> tuple[float, Result]:

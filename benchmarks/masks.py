@@ -54,7 +54,8 @@ from episodes.lists import ImageList, read_list, write_list
 from episodes.transforms import content_size
 from masks import superpixels
 from masks.assign import label_map, vote
-from masks.build import choose_config, output_stride, region_filter
+from masks.build import choose_config, region_filter
+from masks.recipes.clusters import ClusterRecipe
 from masks.regions import mask_pool
 from model.frozen.timm_networks import normalization
 from model.weights import load_tensors, read_tensors
@@ -170,7 +171,7 @@ class _Plain:
         cluster = config.Cluster
         assert cluster.extractor_weights is not None
         name = cluster.extractor.removeprefix("timm:")
-        stride = cluster.stride or output_stride(config)
+        stride = cluster.stride or ClusterRecipe.stride(config.Cluster)
         self.network: nn.Module = timm.create_model(name, features_only=True, output_stride=stride).eval()
         load_tensors(self.network, read_tensors(cluster.extractor_weights), name=name)
         mean, std = normalization(cluster.extractor_normalize or "timm", name)

@@ -1,16 +1,15 @@
-"""From a configuration to its episodes: the one place that knows which keys mean what to this room."""
+"""From a configuration to its episodes: the only file here that knows the keys of the configuration."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from episodes.folds import fold_classes
 from episodes.lists import ImageList, read_list
 from episodes.loaders import EpisodeLoader, make_loader
-from episodes.pseudo import PseudoEpisodes, check_manifest
+from episodes.pseudo import PseudoEpisodes
 from episodes.supervised import SupervisedEpisodes
 from episodes.transforms import TrainTransform, ValTransform, content_size
 from util.config import Config
@@ -18,20 +17,27 @@ from util.config import Config
 TrainingEpisodes = PseudoEpisodes | SupervisedEpisodes
 
 
-def training_episodes(config: Config) -> TrainingEpisodes:
-    """Pseudo episodes for ``ssl_*`` experiments, which open no label; else episodes of the fold's classes."""
+def training_images(config: Config) -> ImageList:
+    """The training list; labels are looked at only where training reads them."""
+    return read_list(config.DATA.train_list, config.DATA.data_root, need_labels=not config.unsupervised)
+
+
+def training_episodes(config: Config, images: ImageList) -> TrainingEpisodes:
+    """Pseudo episodes for ``ssl_*`` experiments, which open no label; else episodes of the fold's classes.
+
+    ``images`` are the ``training_images``. That the pseudo masks fit the configuration is checked by
+    ``masks.build.check_pseudo_masks``.
+    """
     train = config.TRAIN
     transform = TrainTransform(
         height=train.train_h,
         width=train.train_w,
         scale_range=(train.scale_min, train.scale_max),
         rotate_range=(train.rotate_min, train.rotate_max),
-        # Objects as large in training as in the test; the published code scales the file as it comes.
+        # Objects as large in training as in the test; the published code scales the file as it is.
         longer_side=None if config.published else train.val_size,
     )
     if config.unsupervised:
-        images = read_list(config.DATA.train_list, config.DATA.data_root, need_labels=False)
-        check_manifest(config.pseudo_folder, pseudo_settings(config, images))
         return PseudoEpisodes(
             images,
             config.pseudo_folder,
@@ -42,7 +48,7 @@ def training_episodes(config: Config) -> TrainingEpisodes:
         )
     train_classes, test_classes = _folds(config)
     return SupervisedEpisodes(
-        read_list(config.DATA.train_list, config.DATA.data_root, need_labels=True),
+        images,
         train_classes,
         shots=train.shot,
         seed=train.manual_seed,
@@ -55,7 +61,7 @@ def training_episodes(config: Config) -> TrainingEpisodes:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A test: its episodes, how many of them, and what ``engine.evaluate.evaluate`` has to know."""
+    """A test: its episodes, their number, and what ``engine.evaluate.evaluate`` needs to know."""
 
     episodes: SupervisedEpisodes
     batches: EpisodeLoader
@@ -95,31 +101,6 @@ def evaluation(config: Config) -> Evaluation:
         content_size=None if config.published else partial(content_size, size=train.val_size),
         slot=(lambda class_id: test_classes.index(class_id) % fold_size) if config.published else int,
     )
-
-
-def pseudo_settings(config: Config, images: ImageList) -> dict[str, Any]:
-    """What a pseudo folder's manifest must say to fit ``config``."""
-    cluster = config.Cluster
-    settings: dict[str, Any] = {
-        "recipe": cluster.recipe,
-        "extractor": cluster.extractor,
-        "stage": cluster.stage,
-        "stride": cluster.stride,
-        "flip": cluster.flip,
-        "scales": cluster.scales,
-        "region_rule": cluster.region_rule,
-        "empty_share": cluster.empty_share,
-        "border_share": cluster.border_share,
-        "image_share": cluster.image_share,
-        "min_area": config.DATA.min_area,
-        "list_digest": images.digest,
-        "file_sizes_digest": images.file_sizes_digest(),
-    }
-    if cluster.recipe == "global":
-        settings |= {"cluster_num": cluster.cluster_num, "algorithm": cluster.algorithm}
-    if cluster.recipe == "objects":
-        settings |= {"object_share": cluster.object_share}
-    return settings
 
 
 def _folds(config: Config) -> tuple[list[int], list[int]]:

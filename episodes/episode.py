@@ -36,7 +36,7 @@ class Episode(TypedDict):
     support_padding: torch.Tensor  # (K, H, W) bool
     class_id: int
     query_index: int  # row in the image list
-    original_mask: NotRequired[torch.Tensor]  # (H0, W0) int64 at the photograph's size; evaluation only
+    original_mask: NotRequired[torch.Tensor]  # (H0, W0) int64 at the image's own size; evaluation only
 
 
 class Batch(TypedDict):
@@ -54,7 +54,7 @@ class Batch(TypedDict):
 
 
 class Example(NamedTuple):
-    """A photograph, its label map and the label value that is the object."""
+    """An image, its label map and the label value that is the object."""
 
     image: Path
     label: Path
@@ -82,10 +82,10 @@ def build_episode(
     views = [_support_view(example, transform, rng, void_is_padding) for example in supports]
     episode = Episode(
         query_image=query_view.image,
-        query_mask=query_view.label,
+        query_mask=query_view.mask,
         query_padding=query_view.padding,
         support_images=torch.stack([view.image for view in views]),
-        support_masks=torch.stack([view.label for view in views]),
+        support_masks=torch.stack([view.mask for view in views]),
         support_padding=torch.stack([view.padding for view in views]),
         class_id=class_id,
         query_index=query_index,

@@ -10,13 +10,11 @@ import numpy as np
 import torch
 
 from episodes.groups import Groups
+from episodes.pseudo_files import CREATE_COMMAND, PseudoFiles
 from util.errors import UserError
 from util.files import read_arrays
 
-REGIONS_FILE = "regions.safetensors"
-EMBEDDINGS_FILE = "embeddings.npy"
-NEIGHBOURS_FILE = "neighbours.npy"
-_REMEDY = "make the pseudo masks again with `bash masks/create.sh ROOT DATASET`"
+_REMEDY = f"make the pseudo masks again with `{CREATE_COMMAND}`"
 _BLOCK = 1024
 _SMALL_GROUP = 20
 _MOST_NEIGHBOURS = 5000
@@ -24,14 +22,14 @@ _MOST_NEIGHBOURS = 5000
 
 @dataclass(frozen=True)
 class RegionTable:
-    """R regions, row by row, of the pseudo masks in ``folder``.
+    """R regions of the pseudo masks in a folder, one per row.
 
-    ``image``, ``region``, ``group``, ``area``: int32 (R,), the row in ``images.txt``, the id in the image's PNG, the
-    group that supports are drawn from (regions of one id), the pixels. Embeddings and the nearest neighbours stay on
-    the disk: a loader's worker reads what an episode takes, and keeps nothing of it.
+    ``image``, ``region``, ``group``, ``area``: int32 (R,), the row in ``images.txt``, the id in the image's mask, the
+    group that supports are drawn from (regions of one id), the area in pixels. Embeddings and nearest neighbours stay
+    on disk: a loader's worker reads what an episode needs and keeps none of it.
     """
 
-    folder: Path
+    files: PseudoFiles
     image: np.ndarray
     region: np.ndarray
     group: np.ndarray
@@ -45,36 +43,37 @@ class RegionTable:
 
     @classmethod
     def load(cls, folder: Path) -> RegionTable:
-        """Read ``folder/regions.safetensors``.
+        """Read the table of ``folder``.
 
-        Raises ``UserError`` when it or one of its companions is missing, damaged or of other regions.
+        Raises ``UserError`` when one of its three files is missing, damaged or of other regions.
         """
+        files = PseudoFiles(folder)
         names = ("image", "region", "group", "area")
-        table = cls(folder, **read_arrays(folder / REGIONS_FILE, names, remedy=_REMEDY))
-        for name in (EMBEDDINGS_FILE, NEIGHBOURS_FILE):
-            rows = len(table._map(name))
+        table = cls(files, **read_arrays(files.regions, names, remedy=_REMEDY))
+        for path in (files.embeddings, files.neighbours):
+            rows = len(_map(path))
             if rows != len(table):
-                raise UserError(f"{folder / name}: {rows} rows, {REGIONS_FILE} has {len(table)}; {_REMEDY}")
+                raise UserError(f"{path}: {rows} rows, {files.regions.name} has {len(table)}; {_REMEDY}")
         return table
 
     def __len__(self) -> int:
         return len(self.image)
 
     def neighbours(self, row: int, limit: int = 0) -> np.ndarray:
-        """Rows of the group's regions in other photographs, highest cosine first, one for each photograph.
+        """Rows of the group's regions in other images, highest cosine first, one per image.
 
-        At most ``limit``; 0 means half of the n members of the group, at most 5,000, all of them below n = 20.
-        Up to the limit that the masks were made for they are read, beyond it they are searched for.
+        At most ``limit``; 0 means half of the n members of the group, at most 5,000, and all of them below n = 20.
+        Neighbours are read up to the limit that the masks were made with, and searched for beyond it.
         """
         limit = limit or _default_limit(len(self.members[int(self.group[row])]))
-        nearest = self._map(NEIGHBOURS_FILE)
-        if limit > nearest.shape[1]:
+        stored = _map(self.files.neighbours)
+        if limit > stored.shape[1]:
             return self._search(row, limit)
-        found = np.array(nearest[row, :limit])
-        return found[found >= 0]
+        nearest = np.array(stored[row, :limit])
+        return nearest[nearest >= 0]
 
     def neighbour_counts(self, limit: int = 0) -> np.ndarray:
-        """How many neighbours each region has, (R,) int64, without looking for them."""
+        """Number of neighbours of each region, (R,) int64, without searching for them."""
         counts = np.zeros(len(self), dtype=np.int64)
         for members in self.members.values():
             others = len(np.unique(self.image[members])) - 1
@@ -83,31 +82,31 @@ class RegionTable:
 
     def _search(self, row: int, limit: int) -> np.ndarray:
         members = self.members[int(self.group[row])]
-        most_in_photograph = int(np.bincount(self.image[members]).max())
-        # As many rows as `limit` other photographs and the query's own can take up.
-        ranked = members[_highest(self._cosine(members, row), (limit + 1) * most_in_photograph)]
+        most_in_image = int(np.bincount(self.image[members]).max())
+        # As many rows as `limit` other images and the query's own can take up.
+        ranked = members[_highest(self._cosine(members, row), (limit + 1) * most_in_image)]
         ranked = ranked[self.image[ranked] != self.image[row]]
-        best_of_photograph = np.sort(np.unique(self.image[ranked], return_index=True)[1])
-        nearest: np.ndarray = ranked[best_of_photograph[:limit]]
+        best_of_image = np.sort(np.unique(self.image[ranked], return_index=True)[1])
+        nearest: np.ndarray = ranked[best_of_image[:limit]]
         return nearest
 
     def _cosine(self, members: np.ndarray, row: int) -> np.ndarray:
-        """Of each member's embedding with the row's, float32; half precision is widened a block at a time."""
-        embedding = self._map(EMBEDDINGS_FILE)
+        """Cosine of each member's embedding with the row's, float32; half precision is widened block by block."""
+        embedding = _map(self.files.embeddings)
         query = embedding[row].astype(np.float32)
         blocks = (members[start : start + _BLOCK] for start in range(0, len(members), _BLOCK))
         # Torch widens half precision six times as fast as numpy.
         return np.concatenate([torch.from_numpy(embedding[block]).float().numpy() @ query for block in blocks])
 
-    def _map(self, name: str) -> np.ndarray:
-        """A file of the folder as a memory-mapped array: embeddings float16 (R, D), or neighbours int32 (R, N)."""
-        path = self.folder / name
-        try:
-            return np.load(path, mmap_mode="r", allow_pickle=False)
-        except FileNotFoundError:
-            raise UserError(f"{path}: file not found; {_REMEDY}") from None
-        except (ValueError, EOFError) as error:
-            raise UserError(f"{path}: not a readable array ({error}); {_REMEDY}") from None
+
+def _map(path: Path) -> np.ndarray:
+    """A file as a memory-mapped array: embeddings float16 (R, D), or neighbours int32 (R, N)."""
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise UserError(f"{path}: file not found; {_REMEDY}") from None
+    except (ValueError, EOFError) as error:
+        raise UserError(f"{path}: not a readable array ({error}); {_REMEDY}") from None
 
 
 def _default_limit(members: int) -> int:

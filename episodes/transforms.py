@@ -1,6 +1,6 @@
 """Augmentation for training and the fixed resize for tests (docs/method.md, section 10).
 
-The parts work on a sample: image float32 (H, W, 3) RGB in 0..255, label uint8 (H, W) with 1 = object, 255 = ignore,
+The parts work on a sample: image float32 (H, W, 3) RGB in 0..255, mask uint8 (H, W) with 1 = object, 255 = ignore,
 padding uint8 (H, W) with 255 = padded. Every random number comes from the ``random.Random`` that is passed, in the
 published order.
 """
@@ -30,19 +30,19 @@ class Sample(NamedTuple):
     """An image on its way through the chain; the module's docstring gives shapes and values."""
 
     image: np.ndarray
-    label: np.ndarray
+    mask: np.ndarray
     padding: np.ndarray
 
 
 class View(NamedTuple):
     """What the network sees of one image.
 
-    ``image`` (3, H, W) float32, ImageNet-normalised; ``label`` (H, W) int64 0/1/255; ``padding`` (H, W) bool,
+    ``image`` (3, H, W) float32, ImageNet-normalised; ``mask`` (H, W) int64 0/1/255; ``padding`` (H, W) bool,
     True where padded.
     """
 
     image: torch.Tensor
-    label: torch.Tensor
+    mask: torch.Tensor
     padding: torch.Tensor
 
 
@@ -55,7 +55,7 @@ class Transform(Protocol):
     useful_side: int | None
 
     def __call__(
-        self, image: np.ndarray, label: np.ndarray, *, rng: random.Random, padding: np.ndarray | None = None
+        self, image: np.ndarray, mask: np.ndarray, *, rng: random.Random, padding: np.ndarray | None = None
     ) -> View: ...
 
 
@@ -83,10 +83,10 @@ class TrainTransform:
         self.useful_side = None if longer_side is None else math.ceil(longer_side * scale_range[1])
 
     def __call__(
-        self, image: np.ndarray, label: np.ndarray, rng: random.Random, padding: np.ndarray | None = None
+        self, image: np.ndarray, mask: np.ndarray, rng: random.Random, padding: np.ndarray | None = None
     ) -> View:
-        """``image`` (H, W, 3) uint8 RGB; ``label`` (H, W) uint8 0/1/255; ``padding`` (H, W) uint8, 255 = padded."""
-        sample = _start(image, label, padding)
+        """``image`` (H, W, 3) uint8 RGB; ``mask`` (H, W) uint8 0/1/255; ``padding`` (H, W) uint8, 255 = padded."""
+        sample = _start(image, mask, padding)
         sample = scale(sample, rng, self.scale_range, self.longer_side)
         sample = rotate(sample, rng, self.rotate_range)
         sample = blur(sample, rng)
@@ -109,12 +109,12 @@ class ValTransform:
     def __call__(
         self,
         image: np.ndarray,
-        label: np.ndarray,
+        mask: np.ndarray,
         padding: np.ndarray | None = None,
         rng: random.Random | None = None,
     ) -> View:
         """As ``TrainTransform``; ``rng`` is there so that both are called alike, nothing is drawn from it."""
-        return _finish(fit(_start(image, label, padding), self.size, self.colour))
+        return _finish(fit(_start(image, mask, padding), self.size, self.colour))
 
 
 def content_size(height: int, width: int, size: int) -> tuple[int, int]:
@@ -125,16 +125,16 @@ def content_size(height: int, width: int, size: int) -> tuple[int, int]:
 
 
 def fit(sample: Sample, size: int, colour: np.ndarray) -> Sample:
-    """Resize to ``content_size`` and pad to a square: image ``colour`` (3,), label 255, padding 255."""
-    height, width = content_size(sample.label.shape[0], sample.label.shape[1], size)
+    """Resize to ``content_size`` and pad to a square: image ``colour`` (3,), mask 255, padding 255."""
+    height, width = content_size(sample.mask.shape[0], sample.mask.shape[1], size)
     image = np.empty((size, size, 3), dtype=np.float32)
     image[:] = colour
-    label = np.full((size, size), IGNORE, dtype=np.uint8)
+    mask = np.full((size, size), IGNORE, dtype=np.uint8)
     padding = np.full((size, size), PADDED, dtype=np.uint8)
     image[:height, :width] = cv2.resize(sample.image, (width, height), interpolation=cv2.INTER_LINEAR)
-    label[:height, :width] = cv2.resize(sample.label, (width, height), interpolation=cv2.INTER_NEAREST)
+    mask[:height, :width] = cv2.resize(sample.mask, (width, height), interpolation=cv2.INTER_NEAREST)
     padding[:height, :width] = cv2.resize(sample.padding, (width, height), interpolation=cv2.INTER_NEAREST)
-    return Sample(image, label, padding)
+    return Sample(image, mask, padding)
 
 
 def scale(
@@ -145,15 +145,15 @@ def scale(
     No side becomes shorter than one pixel.
     """
     low, high = scale_range
-    unit = longer_side / max(sample.label.shape) if longer_side else 1.0
-    factor = max((low + (high - low) * rng.random()) * unit, 1 / min(sample.label.shape))
+    unit = longer_side / max(sample.mask.shape) if longer_side else 1.0
+    factor = max((low + (high - low) * rng.random()) * unit, 1 / min(sample.mask.shape))
 
     def resize(array: np.ndarray, how: int) -> np.ndarray:
         return cv2.resize(array, None, fx=factor, fy=factor, interpolation=how)
 
     return Sample(
         resize(sample.image, cv2.INTER_LINEAR),
-        resize(sample.label, cv2.INTER_NEAREST),
+        resize(sample.mask, cv2.INTER_NEAREST),
         resize(sample.padding, cv2.INTER_NEAREST),
     )
 
@@ -163,7 +163,7 @@ def rotate(sample: Sample, rng: random.Random, rotate_range: tuple[float, float]
     if rng.random() >= probability:
         return sample
     low, high = rotate_range
-    height, width = sample.label.shape
+    height, width = sample.mask.shape
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), low + (high - low) * rng.random(), 1)
 
     def warp(array: np.ndarray, how: int, border: float | list[float]) -> np.ndarray:
@@ -171,7 +171,7 @@ def rotate(sample: Sample, rng: random.Random, rotate_range: tuple[float, float]
 
     return Sample(
         warp(sample.image, cv2.INTER_LINEAR, _MEAN_COLOUR),
-        warp(sample.label, cv2.INTER_NEAREST, IGNORE),
+        warp(sample.mask, cv2.INTER_NEAREST, IGNORE),
         warp(sample.padding, cv2.INTER_NEAREST, PADDED),
     )
 
@@ -197,7 +197,7 @@ def crop(sample: Sample, rng: random.Random, height: int, width: int) -> Sample:
     Windows are drawn until one keeps 85 % of the object's pixels, 31 times more at most; the last one stays.
     """
     sample = _pad(sample, height, width)
-    objects = sample.label == 1
+    objects = sample.mask == 1
     wanted = _CROP_KEEPS * np.count_nonzero(objects)
     for _ in range(1 + _CROP_REDRAWS):
         top = rng.randint(0, objects.shape[0] - height)
@@ -210,31 +210,31 @@ def crop(sample: Sample, rng: random.Random, height: int, width: int) -> Sample:
 
 def _pad(sample: Sample, height: int, width: int) -> Sample:
     """Pad evenly up to (height, width) with mean colour, 255, 255; an odd pixel goes to the bottom or right."""
-    missing_rows = max(height - sample.label.shape[0], 0)
-    missing_columns = max(width - sample.label.shape[1], 0)
+    missing_rows = max(height - sample.mask.shape[0], 0)
+    missing_columns = max(width - sample.mask.shape[1], 0)
     if missing_rows == 0 and missing_columns == 0:
         return sample
     top, left = missing_rows // 2, missing_columns // 2
     border = (top, missing_rows - top, left, missing_columns - left, cv2.BORDER_CONSTANT)
     return Sample(
         cv2.copyMakeBorder(sample.image, *border, value=_MEAN_COLOUR),
-        cv2.copyMakeBorder(sample.label, *border, value=IGNORE),
+        cv2.copyMakeBorder(sample.mask, *border, value=IGNORE),
         cv2.copyMakeBorder(sample.padding, *border, value=PADDED),
     )
 
 
-def _start(image: np.ndarray, label: np.ndarray, padding: np.ndarray | None) -> Sample:
-    return Sample(image.astype(np.float32), label, np.zeros_like(label) if padding is None else padding)
+def _start(image: np.ndarray, mask: np.ndarray, padding: np.ndarray | None) -> Sample:
+    return Sample(image.astype(np.float32), mask, np.zeros_like(mask) if padding is None else padding)
 
 
 def _finish(sample: Sample) -> View:
-    image = np.empty((3, *sample.label.shape), dtype=np.float32)
+    image = np.empty((3, *sample.mask.shape), dtype=np.float32)
     # Plane by plane: ten times faster than normalising pixels and transposing.
     for channel, plane in enumerate(image):
         np.subtract(sample.image[..., channel], _MEAN[channel], out=plane)
         plane /= _STD[channel]
     return View(
         torch.from_numpy(image),
-        torch.from_numpy(sample.label.astype(np.int64)),
+        torch.from_numpy(sample.mask.astype(np.int64)),
         torch.from_numpy(sample.padding == PADDED),
     )

@@ -1,1 +1,1 @@
-"""Pseudo masks from unlabelled photographs: features, clusters, superpixels, regions (docs/method.md, section 11)."""
+"""Pseudo masks from unlabelled images: features, clusters, superpixels, regions (docs/method.md, section 11)."""

@@ -1,124 +1,66 @@
-"""What the pseudo masks of a command line are made with: its configuration, and what of that the masks depend on."""
+"""From a configuration to pseudo masks: apart from the recipes the only file here that knows its keys.
+
+Which configuration a command line selects, the extractor and filter that it describes, and every setting that the masks
+depend on.
+"""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
 from episodes.lists import ImageList
-from masks.cluster import ClusterSettings
-from masks.prepared_images import SuperpixelSettings
-from masks.recipes.objects import BACKGROUND
+from episodes.pseudo_files import VERSION, PseudoFiles
+from masks.recipes import find_recipe
 from masks.regions import RegionFilter
+from model.frozen.extractors import Extractor, build_extractor
 from util.config import experiments, load_config
 from util.errors import UserError
 from util.files import digest_file
+from util.logging import logger
 from util.schema import Config
 
 _FOLDERS = {"coco": "COCO2014"}
 _DEFAULT_EXPERIMENT = "ssl_resnet50"
-_RESNETS = ("moco", "simclr")
-_PUBLISHED_STRIDE = 32
-_FINE_STRIDE = 8
-# Positions that the longer side must have for clusters over all images: what 473 pixels have at stride 32.
-_POSITIONS = 15
+_FROM_TIMM = Path("timm")
+# Keys of Cluster that the masks of every recipe depend on; a recipe names its own.
+_COMMON_KEYS = (
+    *("recipe", "extractor", "extractor_normalize", "stage", "stride", "flip", "scales", "seed", "assign_size"),
+    *("region_rule", "empty_share", "border_share", "image_share"),
+)
 
 
 def choose_config(root: Path, dataset: str, settings: list[str]) -> Config:
-    """The configuration that the words of the command line ask for. Raises ``UserError``."""
-    given = dict(word.split("=", 1) for word in settings if "=" in word)
-    overrides = [word for word in settings if not word.startswith("experiment=")]
+    """The configuration that the arguments of a command line select. Raises ``UserError``."""
+    values = dict(setting.split("=", 1) for setting in settings if "=" in setting)
+    overrides = [setting for setting in settings if not setting.startswith("experiment=")]
     data_root = root / _FOLDERS.get(dataset, dataset)
-    extractor = given.get("extractor", given.get("Cluster.extractor"))
-    experiment = given.get("experiment") or _default_experiment(dataset, extractor)
+    extractor = values.get("extractor", values.get("Cluster.extractor"))
+    experiment = values.get("experiment") or _default_experiment(dataset, extractor)
     config = load_config(dataset, experiment, [f"DATA.data_root={data_root}", *overrides])
     if not config.DATA.data_root.is_dir():
         raise UserError(f"{config.DATA.data_root}: folder not found; ROOT is the folder that holds {data_root.name}/")
     return config
 
 
-def output_stride(config: Config) -> int:
-    """The stride of a convolutional extractor's features, in pixels of the resized image, unless ``Cluster.stride``.
-
-    Objects need many positions: 8. Clusters are taken at 32 as published, unless the images are so small that their
-    longer side would have fewer positions than there.
-    """
-    if config.Cluster.recipe == "objects":
-        return _FINE_STRIDE
-    if config.Cluster.extractor in _RESNETS:
-        return _PUBLISHED_STRIDE
-    fitting = [stride for stride in (32, 16) if math.ceil(config.Cluster.cluster_size / stride) >= _POSITIONS]
-    return fitting[0] if fitting else _FINE_STRIDE
-
-
-def extractor_stage(config: Config) -> int:
-    """The stage of the extractor whose features are used, unless ``Cluster.stage``.
-
-    Clusters are made of the last; the one before tells objects better from what surrounds them (docs/recipe.md).
-    """
-    if config.Cluster.stage is not None:
-        return config.Cluster.stage
-    return -2 if config.Cluster.recipe == "objects" else -1
-
-
-def manifest_settings(config: Config, images: ImageList) -> dict[str, Any]:
-    """Everything the pseudo masks of ``config`` depend on, JSON values only."""
+def configured_extractor(config: Config) -> Extractor:
+    """The extractor with its weights, on the CPU. Raises ``UserError``."""
     cluster = config.Cluster
-    weights = cluster.extractor_weights
-    return {
-        "recipe": cluster.recipe,
-        "extractor": cluster.extractor,
-        "extractor_normalize": cluster.extractor_normalize,
-        "stage": cluster.stage,
-        "stride": cluster.stride,
-        "flip": cluster.flip,
-        "scales": cluster.scales,
-        "weights_digest": digest_file(weights) if weights is not None and weights.is_file() else str(weights),
-        "object_share": cluster.object_share,
-        "cluster_num": cluster.cluster_num,
-        "algorithm": cluster.algorithm,
-        "memory_gb": cluster.memory_gb,
-        "seed": cluster.seed,
-        "cluster_size": cluster.cluster_size,
-        "assign_size": cluster.assign_size,
-        "cluster_images": cluster.cluster_images,
-        "superpixel": {
-            "scale": cluster.superpixel_scale,
-            "sigma": cluster.superpixel_sigma,
-            "min_size": cluster.superpixel_min_size,
-        },
-        "region_rule": cluster.region_rule,
-        "empty_share": cluster.empty_share,
-        "border_share": cluster.border_share,
-        "image_share": cluster.image_share,
-        "min_area": config.DATA.min_area,
-        "compat": config.TRAIN.compat,
-        "list_digest": images.digest,
-    }
-
-
-def cluster_settings(config: Config) -> ClusterSettings:
-    """How ``Cluster`` asks for the centroids of all images."""
-    cluster = config.Cluster
-    return ClusterSettings(
-        cluster_num=cluster.cluster_num,
-        seed=cluster.seed,
-        algorithm=cluster.algorithm,
-        images=cluster.cluster_images,
-        memory_gb=cluster.memory_gb,
-        drop_incomplete=config.published,
+    recipe = find_recipe(cluster.recipe)
+    return build_extractor(
+        cluster.extractor,
+        weights=cluster.extractor_weights,
+        normalize=cluster.extractor_normalize,
+        stage=recipe.stage if cluster.stage is None else cluster.stage,
+        stride=cluster.stride,
+        output_stride=recipe.stride(cluster),
+        flip=cluster.flip,
+        scales=cluster.scales,
     )
 
 
-def superpixel_settings(config: Config) -> SuperpixelSettings:
-    """The superpixels that ``Cluster`` asks for."""
-    cluster = config.Cluster
-    return SuperpixelSettings(cluster.superpixel_scale, cluster.superpixel_sigma, cluster.superpixel_min_size)
-
-
 def region_filter(config: Config) -> RegionFilter:
-    """What ``DATA`` and ``Cluster`` say may be an object."""
+    """Which regions of a pseudo mask may be objects."""
     cluster = config.Cluster
     return RegionFilter(
         min_area=config.DATA.min_area,
@@ -126,8 +68,49 @@ def region_filter(config: Config) -> RegionFilter:
         empty_share=cluster.empty_share,
         border_share=cluster.border_share,
         image_share=cluster.image_share,
-        background=BACKGROUND if cluster.recipe == "objects" else None,
+        background=find_recipe(cluster.recipe).background,
     )
+
+
+def manifest_settings(config: Config, images: ImageList) -> dict[str, Any]:
+    """Every setting that the pseudo masks of ``config`` depend on, as the manifest holds it: JSON values only.
+
+    ``weights_digest`` is None where the file of the extractor's weights is not there.
+    """
+    cluster = config.Cluster
+    keys = (*_COMMON_KEYS, *find_recipe(cluster.recipe).keys)
+    return {
+        "version": VERSION,
+        **{key: getattr(cluster, key) for key in keys},
+        "weights_digest": _weights_digest(cluster.extractor_weights),
+        "superpixel": {
+            "scale": cluster.superpixel_scale,
+            "sigma": cluster.superpixel_sigma,
+            "min_size": cluster.superpixel_min_size,
+        },
+        "min_area": config.DATA.min_area,
+        "compat": config.TRAIN.compat,
+        "list_digest": images.digest,
+    }
+
+
+def check_pseudo_masks(config: Config, images: ImageList) -> None:
+    """Refuse to train on pseudo masks that ``config`` would not make from ``images``.
+
+    Extractor weights are compared where their file is there: masks may be made on another machine. Raises ``UserError``
+    that names every key that differs, or says that the masks are not complete.
+    """
+    settings = {**manifest_settings(config, images), "file_sizes_digest": images.file_sizes_digest()}
+    if settings["weights_digest"] is None:
+        del settings["weights_digest"]
+        logger.info("%s is not here: whether it made the pseudo masks is not checked", config.Cluster.extractor_weights)
+    PseudoFiles(config.pseudo_folder).check_manifest(settings)
+
+
+def _weights_digest(weights: Path | None) -> str | None:
+    if weights == _FROM_TIMM:
+        return str(weights)
+    return digest_file(weights) if weights is not None and weights.is_file() else None
 
 
 def _default_experiment(dataset: str, extractor: str | None) -> str:

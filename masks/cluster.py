@@ -1,7 +1,7 @@
 """K-means over the features of a whole dataset, by any number of processes (docs/method.md, section 11.3).
 
-Features are kept as float16, whose sums are exact in float64: neither the order of the photographs nor the number of
-threads or processes changes a centroid.
+Features are kept as float16, whose sums are exact in float64: neither the order of the images nor the number of threads
+or processes changes a centroid.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from util.errors import UserError
 from util.files import write_tensors
 from util.seed import numpy_random, python_random
 
-# Photographs whose features make one group: 100 batches of 32 in the published code.
+# Images whose features make one group: 100 batches of 32 in the published code.
 GROUP_IMAGES = 3200
 ITERATIONS = 30
 # An empty cluster takes half of the largest one: its centroid moves aside by this share.
@@ -32,18 +32,19 @@ _SPLIT = 1 / 1024
 _SMALLEST = 1e-12
 
 Algorithm = Literal["minibatch", "spherical"]
-# Features of the photographs on these rows, (D, h, w) float32 of unit length at every position.
+# Features of the images on these rows, (D, h, w) float32 of unit length at every position.
 Extract = Callable[[Sequence[int]], Iterable[np.ndarray]]
 
 
 @dataclass(frozen=True)
 class ClusterSettings:
-    """What the centroids are a function of, beside the features.
+    """Everything except the features that determines the centroids.
 
-    ``minibatch``: k-means on the first ``GROUP_IMAGES`` photographs, then one step of mini-batch k-means for each
-    further group. ``spherical``: k-means on all photographs at once, centroids of unit length. ``images`` limits the
-    photographs (0: all); where their features would take more than ``memory_gb`` in all processes together, each
-    gives so many random positions. ``drop_incomplete`` leaves out an incomplete last group, as the published code.
+    ``minibatch``: k-means on the first ``GROUP_IMAGES`` images, then one step of mini-batch k-means for each further
+    group. ``spherical``: k-means on all images at once, centroids of unit length. ``images`` limits the number of
+    images (0: all); where their features would take more than ``memory_gb`` in all processes together, each image
+    contributes a random subset of its positions. ``drop_incomplete`` leaves out an incomplete last group, as the
+    published code does.
     """
 
     cluster_num: int
@@ -55,7 +56,7 @@ class ClusterSettings:
 
 
 class State(NamedTuple):
-    """Centroids (K, D) float32, the features (K,) float64 that each has seen, and how many groups they are of."""
+    """Centroids (K, D) float32, the features (K,) float64 that each has seen, and the number of groups seen."""
 
     centroids: np.ndarray
     counts: np.ndarray
@@ -65,9 +66,9 @@ class State(NamedTuple):
 def cluster_dataset(
     extract: Extract, count: int, settings: ClusterSettings, *, folder: Path, pool: ThreadPoolExecutor
 ) -> np.ndarray:
-    """Centroids (K, D) float32 of the features of ``count`` photographs.
+    """Centroids (K, D) float32 of the features of ``count`` images.
 
-    ``folder`` keeps features and state until the end, so that an interrupted run goes on from there; the caller
+    ``folder`` keeps features and state until the end, so that an interrupted run continues from there; the caller
     deletes it. Under torchrun each process extracts the features of its share. Raises ``UserError`` when the first
     group has fewer features than clusters.
     """
@@ -90,7 +91,7 @@ def cluster_dataset(
 
 
 def groups_of(count: int, settings: ClusterSettings) -> list[list[int]]:
-    """The rows of ``count`` photographs that are clustered, in groups."""
+    """The rows of ``count`` images that are clustered, in groups."""
     rows = sampled_rows(count, settings.images, settings.seed)
     if settings.algorithm == "spherical":
         return [rows]
@@ -100,7 +101,7 @@ def groups_of(count: int, settings: ClusterSettings) -> list[list[int]]:
 
 
 def sampled_rows(count: int, images: int, seed: int) -> list[int]:
-    """All rows of ``count`` photographs in order, or so many ``images`` drawn from them; 0 draws none."""
+    """All rows of ``count`` images in order, or a random sample of ``images`` of them; 0: all."""
     rows = list(range(count))
     return python_random(seed, "images to cluster").sample(rows, images) if 0 < images < count else rows
 
@@ -110,8 +111,8 @@ def kmeans(
 ) -> tuple[np.ndarray, np.ndarray]:
     """K-means on the features of all processes: centroids (K, D) float32, and (K,) float64 the features of each.
 
-    ``blocks`` holds this process's features, (n, D) float16 for each photograph. 30 iterations from random features;
-    an empty cluster takes half of the largest one, as in faiss. Raises ``UserError`` when features are fewer than K.
+    ``blocks`` holds this process's features, (n, D) float16 for each image. 30 iterations from random features; an
+    empty cluster takes half of the largest one, as in faiss. Raises ``UserError`` for fewer features than K.
     """
     centroids = _random_features(blocks, cluster_num, seed)
     for _ in range(ITERATIONS):
@@ -155,7 +156,7 @@ def _next_state(
 
 
 def _random_features(blocks: Sequence[np.ndarray], cluster_num: int, seed: int) -> np.ndarray:
-    """K different features of all processes, drawn from the photographs in the order of their group: (K, D) float32."""
+    """K different features of all processes, drawn over the images in the order of their group: (K, D) float32."""
     lengths = np.zeros(sum(gathered(len(blocks))), dtype=np.int64)
     lengths[rank() :: world_size()] = [len(block) for block in blocks]
     starts = np.concatenate([[0], np.cumsum(summed(torch.from_numpy(lengths)).numpy())])
@@ -165,13 +166,13 @@ def _random_features(blocks: Sequence[np.ndarray], cluster_num: int, seed: int) 
             "lower it, or raise Cluster.cluster_size"
         )
     drawn = numpy_random(seed, "first centroids").choice(starts[-1], cluster_num, replace=False)
-    photographs = np.searchsorted(starts, drawn, side="right") - 1
-    channels = max(gathered(blocks[0].shape[1] if blocks else 0))  # a process may have no photograph
+    images = np.searchsorted(starts, drawn, side="right") - 1
+    channels = max(gathered(blocks[0].shape[1] if blocks else 0))  # a process may have no image
     centroids = np.zeros((cluster_num, channels))
-    for centroid, (photograph, feature) in enumerate(zip(photographs, drawn, strict=True)):
-        place, remainder = divmod(int(photograph) - rank(), world_size())
+    for centroid, (image, feature) in enumerate(zip(images, drawn, strict=True)):
+        place, remainder = divmod(int(image) - rank(), world_size())
         if remainder == 0:
-            centroids[centroid] = blocks[place][feature - starts[photograph]]
+            centroids[centroid] = blocks[place][feature - starts[image]]
     return summed(torch.from_numpy(centroids)).numpy().astype(np.float32)
 
 
@@ -188,7 +189,7 @@ def _statistics(
 
 
 def _sum_blocks(centroids: np.ndarray, blocks: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """``_statistics`` of some blocks. Each goes alone: products of other shapes may round otherwise."""
+    """``_statistics`` of some blocks, one by one: products of other shapes may round differently."""
     sums, counts = np.zeros(centroids.shape), np.zeros(len(centroids))
     for block in blocks:
         nearest = nearest_centroids(centroids, block.astype(np.float32))
@@ -213,13 +214,13 @@ def _means(sums: np.ndarray, counts: np.ndarray, *, spherical: bool) -> np.ndarr
     return means.astype(np.float32)
 
 
-def _feature_limit(settings: ClusterSettings, photographs: int) -> int:
-    """Numbers that one photograph may keep in memory."""
-    return math.floor(settings.memory_gb * 1e9 / np.dtype(np.float16).itemsize / photographs)
+def _feature_limit(settings: ClusterSettings, images: int) -> int:
+    """Numbers that one image may keep in memory."""
+    return math.floor(settings.memory_gb * 1e9 / np.dtype(np.float16).itemsize / images)
 
 
 def _extract_missing(extract: Extract, rows: Sequence[int], folder: Path, *, numbers: int, seed: int) -> None:
-    """Write the features of those photographs that have no file yet, at most so many ``numbers`` each."""
+    """Write the features of the images that have no file yet, at most ``numbers`` numbers for each."""
     missing = [row for row in rows if not _file(folder, row).is_file()]
     for row, features in zip(missing, extract(missing), strict=True):
         block = features.reshape(len(features), -1).T.astype(np.float16)

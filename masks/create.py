@@ -1,7 +1,7 @@
 """The command ``bash masks/create.sh ROOT DATASET [key=value ...]``: pseudo masks for every image of the train list.
 
 ROOT holds the dataset's folder (``pascal/``, ``COCO2014/``, ``<name>/``). Settings come from an experiment's
-configuration: ``experiment=NAME``, else the unsupervised one that has the ``extractor=`` given, else
+configuration: ``experiment=NAME``, else the unsupervised one with the ``extractor=`` that was given, else
 ``ssl_resnet50``. The same command continues an interrupted run. On several GPUs or machines
 
     torchrun --nproc_per_node 4 -m masks.create ROOT DATASET [key=value ...]
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -20,24 +21,26 @@ from pathlib import Path
 import cv2
 
 from episodes.lists import ImageList, read_list
-from episodes.pseudo import REPORT_FILE
-from masks.assign import Maps, Segmentation
-from masks.build import choose_config, extractor_stage, manifest_settings, output_stride, region_filter
+from masks.build import choose_config, configured_extractor, manifest_settings, region_filter
 from masks.features import FeatureMaps
-from masks.plan import log_plan
-from masks.prepared_images import Photograph, thread_pool
+from masks.prepared_images import PreparedImage, thread_pool
 from masks.pseudo_folder import PseudoFolder
-from masks.pseudo_masks import MadeMasks
-from masks.recipes import Segmenter, build_recipe
+from masks.pseudo_masks import PseudoMasks
+from masks.recipes import find_recipe
+from masks.recipes.recipe import Maps, Segmenter
 from masks.regions import region_rows
 from masks.report import report, report_table
-from model.frozen.extractors import Extractor, build_extractor
 from util.device import available_cores
 from util.distributed import from_first, own_device, process_group, rank, wait_for_all, world_size
 from util.errors import run_command
 from util.files import write_json
 from util.logging import logger, start_logging
 from util.schema import Config
+
+# Estimates for the disk space of an image: its mask, regions that it keeps, a number of their embeddings.
+_MASK_BYTES = 3000
+_REGIONS = 3
+_FLOAT16_BYTES = 2
 
 
 def main(arguments: list[str]) -> None:
@@ -55,8 +58,9 @@ def main(arguments: list[str]) -> None:
 def create(config: Config) -> None:
     """Make the pseudo folder of ``config``, or what is missing of it. Raises ``UserError``."""
     images = read_list(config.DATA.train_list, config.DATA.data_root, need_labels=False)
-    extractor = _extractor(config)
-    folder = PseudoFolder(config.pseudo_folder, images, manifest_settings(config, images))
+    settings = manifest_settings(config, images)
+    extractor = configured_extractor(config).to(own_device())
+    folder = PseudoFolder(config.pseudo_folder, images, settings)
     if from_first(rank() == 0 and folder.open()):
         logger.info("%s is complete: %d masks", config.pseudo_folder, len(images))
     else:
@@ -65,11 +69,10 @@ def create(config: Config) -> None:
         wait_for_all()
         if rank() == 0:
             folder.finish(neighbours=config.Cluster.neighbours, device=own_device())
-    report_file = config.pseudo_folder / REPORT_FILE
-    if rank() == 0 and not report_file.is_file():
-        figures = report(MadeMasks.load(config.pseudo_folder))  # opens no label
-        write_json(report_file, figures)
-        logger.info("%d masks in %s\n%s", len(images), config.pseudo_folder, report_table(figures))
+    if rank() == 0 and not folder.files.report.is_file():
+        metrics = report(PseudoMasks.load(config.pseudo_folder))  # opens no label
+        write_json(folder.files.report, metrics)
+        logger.info("%d masks in %s\n%s", len(images), config.pseudo_folder, report_table(metrics))
 
 
 class Creation:
@@ -78,71 +81,66 @@ class Creation:
     def __init__(self, config: Config, images: ImageList, features: FeatureMaps, folder: PseudoFolder) -> None:
         self.config = config
         self.images = images
-        self.recipe = build_recipe(config, images, features)
-        self.pool = features.pool
+        self.features = features
+        self.recipe = find_recipe(config.Cluster.recipe)(config, images, features)
         self.objects = region_filter(config)
         self.folder = folder
 
     def run(self) -> None:
-        """Say what is to be done, then do it."""
+        """Learn what the recipe needs unless an earlier run has, then make the missing masks."""
         rows = self.folder.missing_rows(part=rank(), parts=world_size())
         learnt = self.folder.load_learnt()
         if rows:
-            learning = self.recipe.learning() if learnt is None else None
-            threads = _thread_count(self.config)
-            log_plan(self.config, self.images, rows, learning, threads=threads, segment=self._segment_unlearnt)
+            self._log_plan(rows, learns=learnt is None)
         if learnt is None:
             learnt = self.recipe.learn(self.folder.learning)
             if rank() == 0:
                 self.folder.save_learnt(learnt)
         self._make_masks(self.recipe.segmenter(learnt), rows)
 
+    def _log_plan(self, rows: Sequence[int], *, learns: bool) -> None:
+        """Log what is to be done and the disk space that it takes; warn when disk space is insufficient."""
+        config, images = self.config, self.images
+        logger.info("pseudo masks for %d images of %s into %s", len(images), images.list_file, config.pseudo_folder)
+        logger.info(
+            "settings of %s: recipe %s, extractor %s; processes: %d with %d threads",
+            *(config.experiment, config.Cluster.recipe, config.Cluster.extractor),
+            *(world_size(), _thread_count(config)),
+        )
+        embedding_bytes = _REGIONS * _FLOAT16_BYTES * self.features.extractor.channels
+        size = float((_MASK_BYTES + embedding_bytes) * len(rows) * world_size())
+        size += self.recipe.learning_bytes() if learns else 0
+        steps = [*([self.recipe.summary()] if learns else []), f"{len(rows)} masks"]
+        logger.info("%s: about %.2f GB of disk space", ", then ".join(steps), size / 1e9)
+        free = shutil.disk_usage(config.pseudo_folder).free
+        if free < size:
+            logger.warning("%.2f GB are free there; if they run out, make room and run the same command", free / 1e9)
+
     def _make_masks(self, segmenter: Segmenter, rows: Sequence[int]) -> None:
-        """Make and write the masks of ``rows``; an accelerator extracts from a chunk while the last one is finished."""
+        """Make and write the masks of ``rows``; features of a chunk are extracted while the one before is finished."""
         finishing: list[Future[None]] = []
         try:
-            for photographs in self.recipe.photographs(rows, title="pseudo masks"):
-                pairs = zip(photographs, segmenter.extract(photographs), strict=True)
+            for images in self.recipe.prepared_images(rows, title="pseudo masks"):
+                pairs = zip(images, segmenter.extract(images), strict=True)
                 _wait_for(finishing)
-                finishing = [self.pool.submit(self._finish, segmenter, photograph, maps) for photograph, maps in pairs]
-        finally:  # also when the next photograph cannot be read
+                finishing = [self.features.pool.submit(self._finish, segmenter, image, maps) for image, maps in pairs]
+        finally:  # also when the next image cannot be read
             _wait_for(finishing)
 
-    def _finish(self, segmenter: Segmenter, photograph: Photograph, maps: Maps) -> None:
+    def _finish(self, segmenter: Segmenter, image: PreparedImage, maps: Maps) -> None:
         """Make one mask and write it."""
-        labels, features = segmenter.segment(photograph, maps)
-        height, width = photograph.size
-        pixel_area = height * width / labels.size
-        regions = region_rows(labels, features, row=photograph.row, objects=self.objects, pixel_area=pixel_area)
-        if labels.shape != photograph.size:
-            labels = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
-        self.folder.add(photograph.row, labels, regions)
-
-    def _segment_unlearnt(self, rows: Sequence[int]) -> list[Segmentation]:
-        """What takes as long as the masks of these rows, before anything is learnt."""
-        segmenter = self.recipe.segmenter(self.recipe.unlearnt())
-        segmentations: list[Segmentation] = []
-        for photographs in self.recipe.photographs(rows):
-            segmentations += self.pool.map(segmenter.segment, photographs, segmenter.extract(photographs))
-        return segmentations
-
-
-def _extractor(config: Config) -> Extractor:
-    cluster = config.Cluster
-    return build_extractor(
-        cluster.extractor,
-        weights=cluster.extractor_weights,
-        normalize=cluster.extractor_normalize,
-        stage=extractor_stage(config),
-        stride=cluster.stride,
-        output_stride=output_stride(config),
-        flip=cluster.flip,
-        scales=cluster.scales,
-    ).to(own_device())
+        mask, features = segmenter.segment(image, maps)
+        height, width = image.size
+        regions = region_rows(
+            mask, features, row=image.row, objects=self.objects, pixel_area=height * width / mask.size
+        )
+        if mask.shape != image.size:
+            mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
+        self.folder.add(image.row, mask, regions)
 
 
 def _thread_count(config: Config) -> int:
-    """Threads of this process: as asked, else its share of the cores that this machine lends us."""
+    """Threads of this process: as configured, else its share of the cores that the process may use."""
     return config.Cluster.threads or max(1, available_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 

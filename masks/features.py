@@ -1,4 +1,4 @@
-"""Feature maps of photographs: on a CPU side by side on single threads, on a GPU in batches of one shape."""
+"""Feature maps of images: on a CPU in parallel on single threads, on a GPU in batches of one shape."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch
 
 from model.frozen.extractors import Extractor
 
-# Images that go through a GPU at once. A batch is always full: the fastest kernels for another number may round
-# otherwise, and a mask must not depend on which photographs were left when a run was continued.
+# Images that go through a GPU at once. A batch is always full: the fastest kernels for another batch size may round
+# differently, and a mask must not depend on which images were left when a run was continued.
 _BATCH = 8
 _SHORTEST = 1e-12
 
@@ -31,12 +31,12 @@ class FeatureMaps:
             return [maps[0] for maps in self.pool.map(extract, ([image] for image in images))]
         features: list[np.ndarray] = [np.empty(0)] * len(images)
         for places in _of_one_shape(images):
-            for place, features_of_one in zip(places, extract([images[place] for place in places]), strict=False):
-                features[place] = features_of_one
+            for place, maps in zip(places, extract([images[place] for place in places]), strict=False):
+                features[place] = maps
         return features
 
     def _extract(self, images: Sequence[np.ndarray], scale: float) -> np.ndarray:
-        """Images of one shape -> (B, D, h, w); on a GPU B is always ``_BATCH``, filled up with the first."""
+        """Images of one shape -> (B, D, h, w); on a GPU B is always ``_BATCH``, padded with the first image."""
         device = self.extractor.mean.device
         filling = [] if device.type == "cpu" else [images[0]] * (_BATCH - len(images))
         pixels = torch.from_numpy(np.stack([*images, *filling])).to(device).permute(0, 3, 1, 2)
@@ -46,10 +46,10 @@ class FeatureMaps:
 
 def _of_one_shape(images: Sequence[np.ndarray]) -> list[list[int]]:
     """Places of images that have the same shape, at most ``_BATCH`` together."""
-    places: dict[tuple[int, ...], list[int]] = {}
+    by_shape: dict[tuple[int, ...], list[int]] = {}
     for place, image in enumerate(images):
-        places.setdefault(image.shape, []).append(place)
-    return [same[start : start + _BATCH] for same in places.values() for start in range(0, len(same), _BATCH)]
+        by_shape.setdefault(image.shape, []).append(place)
+    return [places[start : start + _BATCH] for places in by_shape.values() for start in range(0, len(places), _BATCH)]
 
 
 def unit_length(features: np.ndarray) -> np.ndarray:
@@ -60,7 +60,7 @@ def unit_length(features: np.ndarray) -> np.ndarray:
 
 
 def squares(images: Sequence[np.ndarray], size: int) -> list[np.ndarray]:
-    """Images padded below and right with black to ``size`` pixels each way, as the published code does."""
+    """Images padded with black at the bottom and right to ``size`` pixels a side, as the published code does."""
     padded = [np.zeros((size, size, 3), dtype=np.uint8) for _ in images]
     for square, image in zip(padded, images, strict=True):
         square[: image.shape[0], : image.shape[1]] = image
@@ -69,7 +69,7 @@ def squares(images: Sequence[np.ndarray], size: int) -> list[np.ndarray]:
 
 @lru_cache(maxsize=64)
 def interpolation(source: int, target: int) -> np.ndarray:
-    """(target, source) float32 matrix of linear interpolation with aligned ends; not to be written to."""
+    """(target, source) float32 matrix of linear interpolation with aligned ends; read-only."""
     positions = np.linspace(0, source - 1, target)
     low = np.minimum(positions.astype(int), max(source - 2, 0))
     fraction = positions - low

@@ -1,4 +1,4 @@
-"""Photographs read, reduced, resized and cut into superpixels by threads, ahead of whoever works on them."""
+"""Images read, reduced, resized and cut into superpixels by threads, ahead of the code that works on them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from episodes.transforms import content_size
 from masks.superpixels import felzenszwalb
 from util.images import read_image
 
-# Photographs that are worked on together; the next ones are read meanwhile.
+# Images that are processed together while the next ones are read.
 CHUNK = 32
-# A larger photograph is worked on reduced, and its mask enlarged: time and memory of a 100-megapixel one stay bounded.
+# A larger image is processed at a reduced size and its mask enlarged, which bounds time and memory for one of 100
+# megapixels.
 MOST_PIXELS = 4_000_000
 
 
@@ -34,26 +35,26 @@ class SuperpixelSettings:
 
 
 @dataclass(frozen=True)
-class Photograph:
-    """One photograph, ready to be worked on.
+class PreparedImage:
+    """One image, ready to be cut into regions.
 
-    ``row`` is its place in the list; ``size`` the file's (height, width). ``image`` (H, W, 3), of that size or reduced
-    to ``MOST_PIXELS``, and ``resized`` for the extractor are RGB uint8; ``superpixels`` (H, W) int32 are the image's,
-    (0, 0) where they were not asked for.
+    ``row`` is its place in the list, ``size`` the (height, width) of the file. ``pixels`` (H, W, 3), of that size or
+    reduced to ``MOST_PIXELS``, and ``resized`` for the extractor are RGB uint8; ``superpixels`` (H, W) int32 are those
+    of ``pixels``, (0, 0) where they were not requested.
     """
 
     row: int
     size: tuple[int, int]
-    image: np.ndarray
+    pixels: np.ndarray
     resized: np.ndarray
     superpixels: np.ndarray
 
 
 @contextmanager
 def thread_pool(workers: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that each compute on one core, so that what they compute does not depend on how many there are.
+    """Threads that each compute on one core, so that results do not depend on their number.
 
-    What is still waiting when the block is left, by an error or Ctrl-C, is dropped.
+    Tasks still waiting when the block is left, by an error or Ctrl-C, are dropped.
     """
     torch_threads, cv2_threads = torch.get_num_threads(), cv2.getNumThreads()
     pool = ThreadPoolExecutor(workers, initializer=_use_one_core)
@@ -69,48 +70,48 @@ def thread_pool(workers: int) -> Iterator[ThreadPoolExecutor]:
 
 def _use_one_core() -> None:
     torch.set_num_threads(1)
-    threadpool_limits(1)  # OpenMP counts for each thread on its own
+    threadpool_limits(1)  # OpenMP keeps a limit per thread
 
 
-def read_photographs(
-    images: ImageList,
+def prepare_images(
+    image_list: ImageList,
     rows: Sequence[int],
     *,
     size: int,
     superpixels: SuperpixelSettings | None,
     pool: ThreadPoolExecutor,
     on_corners: bool = False,
-) -> Iterator[list[Photograph]]:
-    """Yield the photographs of ``rows`` in order, ``CHUNK`` at a time, the next chunk being read meanwhile.
+) -> Iterator[list[PreparedImage]]:
+    """Yield the images of ``rows`` in order, ``CHUNK`` at a time, while the next chunk is being read.
 
     ``resized`` has ``size`` as its longer side, both sides floored to a multiple of 8 (docs/method.md, section 10);
-    with ``on_corners`` both are one pixel longer, so that the outermost features at stride 8 are the corners'. Raises
-    ``UserError`` for a photograph that cannot be read.
+    with ``on_corners`` both are one pixel longer, so that the outermost features at stride 8 are those of the corners.
+    Raises ``UserError`` for an image that cannot be read.
     """
-    read = partial(read_photograph, images, size=size, superpixels=superpixels, on_corners=on_corners)
-    chunks = [[pool.submit(read, row) for row in rows[:CHUNK]]]
+    prepare = partial(prepare_image, image_list, size=size, superpixels=superpixels, on_corners=on_corners)
+    chunks = [[pool.submit(prepare, row) for row in rows[:CHUNK]]]
     for start in range(CHUNK, len(rows) + CHUNK, CHUNK):
-        chunks.append([pool.submit(read, row) for row in rows[start : start + CHUNK]])
+        chunks.append([pool.submit(prepare, row) for row in rows[start : start + CHUNK]])
         yield [future.result() for future in chunks.pop(0)]
 
 
-def read_photograph(
-    images: ImageList, row: int, *, size: int, superpixels: SuperpixelSettings | None, on_corners: bool = False
-) -> Photograph:
-    """The photograph on this row of the list. Raises ``UserError`` when it cannot be read."""
-    whole = read_image(images.image_path(row))
-    image = _reduced(whole)
-    height, width = content_size(image.shape[0], image.shape[1], size)
-    resized = cv2.resize(image, (width + on_corners, height + on_corners), interpolation=cv2.INTER_LINEAR)
+def prepare_image(
+    image_list: ImageList, row: int, *, size: int, superpixels: SuperpixelSettings | None, on_corners: bool = False
+) -> PreparedImage:
+    """The image on this row of the list. Raises ``UserError`` when it cannot be read."""
+    whole = read_image(image_list.image_path(row))
+    pixels = _reduced(whole)
+    height, width = content_size(pixels.shape[0], pixels.shape[1], size)
+    resized = cv2.resize(pixels, (width + on_corners, height + on_corners), interpolation=cv2.INTER_LINEAR)
     segments = np.zeros((0, 0), dtype=np.int32)
     if superpixels is not None:
-        segments = felzenszwalb(image, superpixels.scale, superpixels.sigma, superpixels.min_size)
-    return Photograph(row, (whole.shape[0], whole.shape[1]), image, resized, segments)
+        segments = felzenszwalb(pixels, superpixels.scale, superpixels.sigma, superpixels.min_size)
+    return PreparedImage(row, (whole.shape[0], whole.shape[1]), pixels, resized, segments)
 
 
-def _reduced(image: np.ndarray) -> np.ndarray:
-    share = (MOST_PIXELS / (image.shape[0] * image.shape[1])) ** 0.5
+def _reduced(pixels: np.ndarray) -> np.ndarray:
+    share = (MOST_PIXELS / (pixels.shape[0] * pixels.shape[1])) ** 0.5
     if share >= 1:
-        return image
-    width, height = (max(1, int(side * share)) for side in (image.shape[1], image.shape[0]))
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        return pixels
+    width, height = (max(1, int(side * share)) for side in (pixels.shape[1], pixels.shape[0]))
+    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)

@@ -1,88 +1,85 @@
-"""The pseudo folder: masks, region index, manifest; what an interrupted run leaves and how the next goes on.
+"""Writing a pseudo folder, and continuing one that an interrupted run left.
 
-``manifest.json`` is written last: a folder without it is incomplete. Until then ``.partial/`` holds the settings,
-what has been learnt so far, and the region rows of every finished image.
+``episodes.pseudo_files`` describes the files. ``manifest.json`` is written last: a folder without it is incomplete.
+Until then ``.partial/`` holds the settings, what has been learnt so far, and the regions of every finished image.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import skimage
 import timm
 import torch
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from episodes.lists import ImageList
-from episodes.region_table import EMBEDDINGS_FILE, NEIGHBOURS_FILE, REGIONS_FILE
+from episodes.pseudo_files import PseudoFiles
 from masks import superpixels
 from masks.neighbours import nearest_neighbours
 from util.errors import UserError
-from util.files import digest_lines, read_json, remove_left_overs, write_array, write_json, write_tensors, write_text
+from util.files import digest_lines, read_json, remove_left_overs, write_array, write_json, write_tensors
 from util.images import write_label
 from util.settings import require_same
 
-_VERSION = 3
-_PACKAGES = (cv2, skimage, timm, torch)  # what the masks' last bits depend on
 _ADVICE = "delete the folder to make it anew, or give Cluster.pseudo_folder=ANOTHER"
 
 
 class PseudoFolder:
-    """One dataset's pseudo masks while they are being made.
+    """The pseudo masks of one dataset while they are being made.
 
-    ``settings`` is everything the masks depend on, as it will stand in the manifest; ``learning`` the folder that may
-    be used while something is learnt from the photographs. Several threads and processes may add masks.
+    ``settings`` is everything that the masks depend on, as the manifest will hold it (``masks.build``); ``learning`` is
+    a folder for files that are needed while the recipe learns. Several threads and processes may add masks.
     """
 
     def __init__(self, folder: Path, images: ImageList, settings: Mapping[str, Any]) -> None:
-        self.folder = folder
+        self.files = PseudoFiles(folder)
         self.images = images
-        self.settings = {"version": _VERSION, **settings}
+        self.settings = dict(settings)
         self._partial = folder / ".partial"
-        self._learnt = folder / "learnt.safetensors"
         self.learning = self._partial / "learning"
 
     def open(self) -> bool:
-        """Start or continue the folder; True when it is complete already.
+        """Start or continue the folder; True when it is already complete.
 
         Raises ``UserError`` when it was made with other settings or holds masks of unknown origin.
         """
-        manifest, settings = self.folder / "manifest.json", self._partial / "settings.json"
+        unfinished = self._partial / "settings.json"
         # Rows of finished images count in list order, so a run can only be continued in the same order.
         order = {"list_order": digest_lines(self.images.images)}
-        if manifest.is_file():
-            # While masks are made, photographs that cannot be read may be mended; after that they are what they were.
-            self._check(read_json(manifest), {"file_sizes_digest": self.images.file_sizes_digest()})
+        if self.files.manifest.is_file():
+            # Unreadable images may be replaced while masks are being made, but not afterwards.
+            self._check(self.files.read_manifest(), {"file_sizes_digest": self.images.file_sizes_digest()})
             return True
-        if settings.is_file():
-            self._check(read_json(settings), order)
+        if unfinished.is_file():
+            self._check(read_json(unfinished), order)
             return False
-        if any(self.folder.glob("[!.]*")):
-            raise UserError(f"{self.folder}: holds files but neither a manifest nor a run to continue; {_ADVICE}")
-        write_json(settings, {**self.settings, **order})
+        if any(self.files.folder.glob("[!.]*")):
+            raise UserError(f"{self.files.folder}: holds files but neither a manifest nor a run to continue; {_ADVICE}")
+        write_json(unfinished, {**self.settings, **order})
         return False
 
     def missing_rows(self, *, part: int = 0, parts: int = 1) -> list[int]:
-        """Rows of the list that have no mask yet, of every ``parts`` rows the one with number ``part``.
+        """Rows of the list that have no mask yet: of every ``parts`` rows the one with number ``part``.
 
-        Which rows are a part's does not depend on when it asks: others may have made masks meanwhile.
+        Which rows belong to a part does not depend on the time of the call: others may have made masks meanwhile.
         """
         done = {path.stem for path in self._partial.glob("regions/[!.]*")}
         return [row for row in range(part, len(self.images), parts) if f"{row:07d}" not in done]
 
-    def add(self, row: int, labels: np.ndarray, regions: dict[str, np.ndarray]) -> None:
-        """Write the mask of one image and its regions; the image is done when the latter are there."""
-        write_label(self.folder / f"{Path(self.images.images[row]).stem}.png", labels)
+    def add(self, row: int, mask: np.ndarray, regions: dict[str, np.ndarray]) -> None:
+        """Write the mask of one image and its regions; the image is done when the latter exist."""
+        write_label(self.files.mask(self.images.images[row]), mask)
         write_tensors(self._regions_file(row), regions)
 
     def finish(self, *, neighbours: int, device: torch.device) -> None:
-        """Write the region index with ``neighbours`` for each region, then the manifest.
+        """Write the table of regions with ``neighbours`` for each region, then the manifest.
 
         Raises ``UserError`` when there is no region.
         """
@@ -90,37 +87,42 @@ class PseudoFolder:
         count = len(regions["image"])
         if count == 0:
             raise UserError(
-                f"{self.folder}: no pseudo region survives the filter in any image; lower DATA.min_area "
+                f"{self.files.folder}: no pseudo region survives the filter in any image; lower DATA.min_area "
                 f"({self.settings['min_area']}) or change Cluster.region_rule ({self.settings['region_rule']})"
             )
-        write_tensors(self.folder / REGIONS_FILE, regions)
-        embeddings = (load_file(path)["embedding"] for path in self._regions_files())
-        write_array(self.folder / EMBEDDINGS_FILE, embeddings, dtype=np.float16, shape=(count, embedding_size))
-        embedding = np.load(self.folder / EMBEDDINGS_FILE, mmap_mode="r")
-        nearest = nearest_neighbours(regions["image"], regions["group"], embedding, limit=neighbours, device=device)
-        write_array(self.folder / NEIGHBOURS_FILE, [nearest], dtype=nearest.dtype, shape=nearest.shape)
-        write_text(self.folder / "images.txt", "".join(f"{image}\n" for image in self.images.images))
-        software = {package.__name__: package.__version__ for package in _PACKAGES}
-        software["superpixels"] = superpixels.backend()
-        totals = {
+        self._write_table(regions, embedding_size, neighbours, device)
+        self.files.write_images(self.images.images)
+        outcome = {
             "file_sizes_digest": self.images.file_sizes_digest(),
             "images": len(self.images),
             "regions": count,
-            "software": software,
+            "software": _software(),
         }
-        write_json(self.folder / "manifest.json", {**self.settings, **totals})
+        write_json(self.files.manifest, {**self.settings, **outcome})
         shutil.rmtree(self._partial)
-        remove_left_overs(self.folder, ".png")
+        remove_left_overs(self.files.folder, ".png")
 
     def load_learnt(self) -> dict[str, np.ndarray] | None:
-        """What an earlier run of the same settings has learnt from the photographs."""
-        return load_file(self._learnt) if self._learnt.is_file() else None
+        """What an earlier run with the same settings learnt from the images."""
+        return load_file(self.files.learnt) if self.files.learnt.is_file() else None
 
     def save_learnt(self, tensors: Mapping[str, np.ndarray]) -> None:
-        write_tensors(self._learnt, dict(tensors))
+        write_tensors(self.files.learnt, dict(tensors))
 
-    def _check(self, found: Mapping[str, Any], further: Mapping[str, Any]) -> None:
-        require_same(self.folder, found, {**self.settings, **further}, advice=_ADVICE)
+    def _check(self, recorded: Mapping[str, Any], further: Mapping[str, Any]) -> None:
+        require_same(self.files.folder, recorded, {**self.settings, **further}, advice=_ADVICE)
+
+    def _write_table(
+        self, regions: dict[str, np.ndarray], embedding_size: int, neighbours: int, device: torch.device
+    ) -> None:
+        """Write regions, embeddings (not all of them in memory at once) and nearest neighbours."""
+        files, count = self.files, len(regions["image"])
+        write_tensors(files.regions, regions)
+        embeddings = (load_file(path)["embedding"] for path in self._regions_files())
+        write_array(files.embeddings, embeddings, dtype=np.float16, shape=(count, embedding_size))
+        embedding = np.load(files.embeddings, mmap_mode="r")
+        nearest = nearest_neighbours(regions["image"], regions["group"], embedding, limit=neighbours, device=device)
+        write_array(files.neighbours, [nearest], dtype=nearest.dtype, shape=nearest.shape)
 
     def _gather_regions(self) -> tuple[dict[str, np.ndarray], int]:
         """The columns of all images' regions, in list order, and the length of an embedding, which is not read."""
@@ -137,3 +139,14 @@ class PseudoFolder:
 
     def _regions_file(self, row: int) -> Path:
         return self._partial / "regions" / f"{row:07d}.safetensors"
+
+
+def _software() -> dict[str, str]:
+    """Versions that the last bits of the masks depend on."""
+    return {
+        "cv2": cv2.__version__,
+        "skimage": metadata.version("scikit-image"),
+        "timm": timm.__version__,
+        "torch": torch.__version__,
+        "superpixels": superpixels.backend(),
+    }

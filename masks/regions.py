@@ -20,8 +20,8 @@ class RegionFilter:
     """Which regions of a pseudo mask may be objects of episodes: those of ``min_area`` pixels that are not background.
 
     Rule ``span``: background leaves less than ``empty_share`` of the rows, or of the columns, empty. Rule ``border``:
-    it covers more than ``border_share`` of the pixels on the image's border, or than ``image_share`` of the image.
-    The id ``background`` is it anyway, where there is one.
+    background covers more than ``border_share`` of the pixels on the image's border, or more than ``image_share`` of
+    the image. The id ``background`` is always background; None where no id is.
     """
 
     min_area: float = 2048
@@ -32,7 +32,7 @@ class RegionFilter:
     background: int | None = None
 
     def is_background(self, region: np.ndarray) -> bool:
-        """True for a region (H, W) bool, True inside, that is no object."""
+        """True for a region (H, W) bool, True inside, that is not an object."""
         if self.rule == "span":
             empty_rows = (~region.any(axis=1)).mean()
             empty_columns = (~region.any(axis=0)).mean()
@@ -52,41 +52,41 @@ def kept_regions(mask: np.ndarray, objects: RegionFilter = RegionFilter()) -> li
 
 
 def region_rows(
-    labels: np.ndarray,
+    mask: np.ndarray,
     features: np.ndarray,
     *,
     row: int,
     objects: RegionFilter,
     pixel_area: float = 1.0,
 ) -> dict[str, np.ndarray]:
-    """The kept regions of one pseudo mask as columns of the region index, R rows each.
+    """The kept regions of one pseudo mask as columns of the region table, R rows each.
 
-    ``labels`` (H, W) uint8; ``features`` (D, h, w); ``row`` is the photograph's place in the list. A pixel of
-    ``labels`` stands for ``pixel_area`` pixels of the file. Returns image, region, group, area (R,) int32 and embedding
-    (R, D) float16 of unit length; a region's id, which means the same in every photograph, is its group.
+    ``mask`` (H, W) uint8; ``features`` (D, h, w); ``row`` is the image's place in the list. A pixel of ``mask`` stands
+    for ``pixel_area`` pixels of the file. Returns image, region, group, area (R,) int32 and embedding (R, D) float16 of
+    unit length; a region's id, which means the same in every image, is its group.
     """
-    kept = kept_regions(labels, replace(objects, min_area=objects.min_area / pixel_area))
-    embedding = mask_pool(features, [labels == region for region in kept])
+    kept = kept_regions(mask, replace(objects, min_area=objects.min_area / pixel_area))
+    embedding = mask_pool(features, [mask == region for region in kept])
     embedding /= np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), np.finfo(np.float32).tiny)
     return {
         "image": np.full(len(kept), row, dtype=np.int32),
         "region": np.array(kept, dtype=np.int32),
         "group": np.array(kept, dtype=np.int32),
-        "area": np.array([np.count_nonzero(labels == region) * pixel_area for region in kept], dtype=np.int32),
+        "area": np.array([np.count_nonzero(mask == region) * pixel_area for region in kept], dtype=np.int32),
         "embedding": embedding.astype(np.float16),
     }
 
 
-def mask_pool(features: np.ndarray, masks: Sequence[np.ndarray]) -> np.ndarray:
-    """Means over masks of a feature map enlarged to the masks' size (bilinear with corner alignment).
+def mask_pool(features: np.ndarray, regions: Sequence[np.ndarray]) -> np.ndarray:
+    """Means over regions of a feature map enlarged to the regions' size (bilinear with corner alignment).
 
-    ``features`` (D, h, w) float32; ``masks`` R of (H, W) bool, True inside, none empty. Returns (R, D). The map is
-    never enlarged: each mask is brought down to it by the transposed interpolation, Wy^T M Wx.
+    ``features`` (D, h, w) float32; ``regions`` R of (H, W) bool, True inside, none empty. Returns (R, D). The map is
+    never enlarged: each region is reduced to its resolution by the transposed interpolation, Wy^T M Wx.
     """
     channels, height, width = features.shape
-    weights = np.empty((len(masks), height, width), dtype=np.float32)
-    for mask, reduced in zip(masks, weights, strict=True):
-        rows, columns = interpolation(height, mask.shape[0]), interpolation(width, mask.shape[1])
-        reduced[:] = rows.T @ (mask.astype(np.float32) @ columns) / mask.sum()
-    pooled: np.ndarray = weights.reshape(len(masks), height * width) @ features.reshape(channels, -1).T
+    weights = np.empty((len(regions), height, width), dtype=np.float32)
+    for region, reduced in zip(regions, weights, strict=True):
+        rows, columns = interpolation(height, region.shape[0]), interpolation(width, region.shape[1])
+        reduced[:] = rows.T @ (region.astype(np.float32) @ columns) / region.sum()
+    pooled: np.ndarray = weights.reshape(len(regions), height * width) @ features.reshape(channels, -1).T
     return pooled

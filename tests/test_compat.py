@@ -4,7 +4,7 @@ Matters that other tests show:
     LSH planes, first centroids, ties, empty clusters       model/test_hamming_clustering.py
     last superpixel; pseudo masks squeezed by the padding   masks/test_assign.py
     void pixels in the Dice loss; in no metric              model/test_loss.py; engine/test_metrics.py
-    neighbours of a region; how many when published         episodes/test_regions.py; util/test_config_published.py
+    neighbours of a region; how many when published         episodes/test_region_table.py; util/test_config_published.py
     five shots, alike in both                               model/test_published_network.py
     logits stretched; black padding in tests                engine/test_evaluate.py; episodes/test_transforms.py
 """
@@ -21,24 +21,23 @@ import pytest
 import torch
 
 from engine.trainer import Trainer
-from episodes.build import evaluation, pseudo_settings, training_episodes
+from episodes.build import TrainingEpisodes, evaluation, training_episodes, training_images
 from episodes.lists import write_list
 from masks import cluster
-from masks.assign import GlobalClusters
-from masks.build import cluster_settings, manifest_settings
+from masks.build import manifest_settings
 from masks.features import FeatureMaps
-from masks.prepared_images import Photograph
-from masks.recipes import GlobalRecipe
+from masks.prepared_images import PreparedImage
+from masks.recipes.clusters import ClusterRecipe, ClusterSegmenter, cluster_settings
 from model import FSSModel
 from model.frozen.extractors import Extractor
 from model.loss import dice_loss
-from tests.masks.small_images import write_photographs
+from tests.masks.small_images import write_images
 from tests.model.networks import random_episode
 from train import build_trainer
 from util.config import Config, load_config
 from util.images import write_image, write_label
 
-SIDE, SIZE, CONTENT = 80, 65, 64  # pixels: a photograph, the network's input, the content of that in a test
+SIDE, SIZE, CONTENT = 80, 65, 64  # pixels: an image, the network's input, the content of that in a test
 SMALL = ("TRAIN.backbone=mobilenetv2_035", "TRAIN.backbone_weights=", "TRAIN.hidden_dims=16")
 COLOUR = Extractor(torch.nn.AvgPool2d(16), channels=3, stride=16, mean=(0.4, 0.5, 0.6), std=(1, 1, 1))
 BOTH = pytest.mark.parametrize("compat", ["ours", "published"])
@@ -48,9 +47,13 @@ def load(dataset: str, experiment: str, compat: str, *words: str) -> Config:
     return load_config(dataset, f"{experiment}_mobilenetv2", [f"TRAIN.compat={compat}", *words])
 
 
+def supervised_episodes(config: Config) -> TrainingEpisodes:
+    return training_episodes(config, training_images(config))
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Words for a list of three photographs with the classes 1 to 80, a row each, and two with 6 to 20 alone."""
+    """Words for a list of three images with the classes 1 to 80, a row each, and two with 6 to 20 alone."""
     root = tmp_path_factory.mktemp("compat")
     pairs = [(f"photo_{row}.png", f"label_{row}.png") for row in range(5)]
     for row, (image, label) in enumerate(pairs):
@@ -89,7 +92,7 @@ def test_a_class_is_its_own_slot_and_published_one_of_a_fold(data: list[str], co
 @pytest.mark.parametrize("dataset", ["pascal", "coco"])
 def test_void_is_padding_in_supports_of_published_pascal_alone(data: list[str], dataset: str, compat: str) -> None:
     config = load(dataset, "split0", compat, *data)
-    for episode, side in ((training_episodes(config)[(0, 0)], SIZE), (evaluation(config).episodes[(0, 0)], CONTENT)):
+    for episode, side in ((supervised_episodes(config)[(0, 0)], SIZE), (evaluation(config).episodes[(0, 0)], CONTENT)):
         void = episode["support_masks"][:, :side, :side] == 255
         expected = void if (dataset, compat) == ("pascal", "published") else void & False
         assert void.any() and torch.equal(episode["support_padding"][:, :side, :side], expected)
@@ -97,40 +100,40 @@ def test_void_is_padding_in_supports_of_published_pascal_alone(data: list[str], 
 
 
 @BOTH
-def test_training_photographs_have_the_size_of_the_test_and_published_their_own(data: list[str], compat: str) -> None:
+def test_training_images_have_the_size_of_the_test_and_published_their_own(data: list[str], compat: str) -> None:
     square = np.zeros((130, 130), dtype=np.uint8)
     square[60:70, 60:70] = 1
-    transform = training_episodes(load("pascal", "split0", compat, *data)).transform
+    transform = supervised_episodes(load("pascal", "split0", compat, *data)).transform
     view = transform(np.zeros((130, 130, 3), dtype=np.uint8), square, rng=random.Random(0))
-    assert int((view.label == 1).sum()) == (10 * 10 if compat == "published" else 5 * 5)
+    assert int((view.mask == 1).sum()) == (10 * 10 if compat == "published" else 5 * 5)
 
 
 @BOTH
-def test_photographs_with_novel_classes_stay_unless_they_are_dropped(data: list[str], compat: str) -> None:
+def test_images_with_novel_classes_stay_unless_they_are_dropped(data: list[str], compat: str) -> None:
     for words, rows in (([], [0, 1, 2, 3, 4]), (["DATA.drop_novel_images=true"], [3, 4])):
-        episodes = training_episodes(load("pascal", "split0", compat, *data, *words))
+        episodes = supervised_episodes(load("pascal", "split0", compat, *data, *words))
         assert sorted(episodes[(0, index)]["query_index"] for index in range(len(episodes))) == rows
 
 
 @BOTH
 def test_k_is_one_value_for_making_and_for_using_pseudo_masks(tmp_path: Path, compat: str) -> None:
-    images = write_photographs(tmp_path, 1)
+    images = write_images(tmp_path, 1)
     for dataset, k in (("pascal", 30), ("coco", 50)):
         config = load_config(
             dataset, "ssl_resnet50", ["weights=nowhere.pth", "Cluster.recipe=global", f"TRAIN.compat={compat}"]
         )
-        assert manifest_settings(config, images)["cluster_num"] == pseudo_settings(config, images)["cluster_num"] == k
+        assert manifest_settings(config, images)["cluster_num"] == k
 
 
 @pytest.mark.parametrize(("compat", "images", "positions"), [("ours", 10, 3 * 4), ("published", 8, 4 * 4)])
-def test_clusters_see_every_photograph_and_published_whole_groups_with_their_padding(
+def test_clusters_see_every_image_and_published_whole_groups_with_their_padding(
     tmp_path: Path, pool: ThreadPoolExecutor, compat: str, images: int, positions: int
 ) -> None:
-    photographs = write_photographs(tmp_path, 10)
+    image_list = write_images(tmp_path, 10)
     config = load("pascal", "ssl", compat, "Cluster.cluster_size=64")
     with patch.object(cluster, "GROUP_IMAGES", 8):
         rows = [row for group in cluster.groups_of(10, cluster_settings(config)) for row in group]
-    maps = GlobalRecipe(config, photographs, FeatureMaps(COLOUR, pool)).clustered_maps(rows)
+    maps = ClusterRecipe(config, image_list, FeatureMaps(COLOUR, pool))._clustered_maps(rows)
     features = np.concatenate([features.reshape(3, -1).T for features in maps])
     is_padding = np.isclose(features, np.array([-0.4, -0.5, -0.6]) / 0.77**0.5, atol=1e-5).all(axis=1)
     assert (len(features), is_padding.sum()) == (images * positions, images * (positions - 3 * 4))
@@ -141,9 +144,9 @@ def test_embeddings_are_of_values_up_to_1_and_published_up_to_255(
     pool: ThreadPoolExecutor, published: bool, brightest: float
 ) -> None:
     grey = np.full((48, 64, 3), 128, dtype=np.uint8)
-    recipe = GlobalClusters(FeatureMaps(COLOUR, pool), np.eye(2, 3, dtype=np.float32), size=64, published=published)
+    recipe = ClusterSegmenter(FeatureMaps(COLOUR, pool), np.eye(2, 3, dtype=np.float32), size=64, published=published)
     with patch.object(COLOUR, "forward", wraps=COLOUR.forward) as network:
-        recipe.extract([Photograph(0, (48, 64), grey, grey, np.zeros((48, 64), dtype=np.int32))])
+        recipe.extract([PreparedImage(0, (48, 64), grey, grey, np.zeros((48, 64), dtype=np.int32))])
     for_clusters, for_embeddings = (float(call.args[0].max()) for call in network.mock_calls)
     assert [for_clusters, for_embeddings] == pytest.approx([128 / 255, brightest])
 
@@ -163,7 +166,7 @@ def test_prototypes_are_of_attended_features_and_published_of_merged_ones(word: 
 def build(data: list[str], folder: Path, compat: str, *words: str) -> Trainer:
     """Two epochs of two steps of unsupervised training; labelled episodes stand in for pseudo episodes."""
     run = (f"TRAIN.save_path={folder}", "TRAIN.epochs=2", "TRAIN.epoch_episodes=2", "TRAIN.batch_size=1", *SMALL)
-    episodes = training_episodes(load("pascal", "split0", compat, *data))
+    episodes = supervised_episodes(load("pascal", "split0", compat, *data))
     return build_trainer(load("pascal", "ssl", compat, *data, *run, *words), episodes)
 
 

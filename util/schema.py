@@ -44,9 +44,9 @@ class DataSection(_Section):
 class ClusterSection(_Section):
     """``Cluster``: pseudo masks (docs/method.md, section 11)."""
 
-    recipe: Literal["global", "objects"] = Field(
+    recipe: str = Field(
         "global",
-        description="global: k-means over all images; objects: what the middle of images has and the rest has not",
+        description="global: k-means over all images; objects: what distinguishes the middle of images from the rest",
     )
     object_share: float = Field(0.3, gt=0, lt=1, description="objects: their share of the pixels of all images")
     cluster_num: int = Field(50, ge=2, le=255, description="K of the global k-means")

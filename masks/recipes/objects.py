@@ -1,15 +1,15 @@
-"""Recipe ``objects``: what the middle of photographs has and the rest of them has not, learnt from all of them.
+"""Recipe ``objects``: what distinguishes the middle of images from the rest of them, learnt from all images.
 
-An object tends to lie in the middle of its photograph, in front of what surrounds it. One photograph says little about
-which of its features are the object's, but the mean over hundreds of photographs, of the middle's features minus the
-whole photograph's, is a direction in feature space that points from grass, sky and walls to animals and vehicles. The
-superpixels that lie furthest along it are the objects; taken in place of the middle, they give a better direction, and
+An object tends to lie in the middle of its image, in front of what surrounds it. A single image says little about
+which of its features belong to the object, but averaged over hundreds of images the features of the middle minus those
+of the whole image give a direction in feature space that points from grass, sky and walls to animals and vehicles. The
+superpixels that lie furthest along it are the objects. Taken in place of the middle they give a better direction, and
 after a few rounds the same superpixels come out again. No label is read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -18,20 +18,64 @@ import numpy as np
 from safetensors.numpy import load_file
 from scipy.sparse import csr_array, kron
 
-from masks.assign import Maps, Segmentation
+from masks.cluster import sampled_rows
 from masks.features import FeatureMaps, interpolation, unit_length
-from masks.prepared_images import Photograph
+from masks.prepared_images import PreparedImage
+from masks.recipes.recipe import Learnt, Maps, Recipe, Segmentation
 from util.distributed import rank, wait_for_all, world_size
 from util.errors import UserError
 from util.files import write_tensors
+from util.schema import ClusterSection
 
 BACKGROUND, OBJECT = 0, 1
 _ROUNDS = 8
+_STRIDE = 8  # objects need many positions
+# Images that objects are learnt from, unless Cluster.cluster_images gives a number: 400 serve as well.
+_LEARNT_FROM = 1000
+# Estimated number of superpixels in an image.
+_SUPERPIXELS = 100
+
+
+class ObjectRecipe(Recipe):
+    """One object per image at most, in any number of pieces."""
+
+    stage = -2  # distinguishes objects from their surroundings better than the last (docs/recipe.md)
+    keys = ("object_share", "cluster_images")
+    background = BACKGROUND
+    on_corners = True
+
+    @staticmethod
+    def stride(cluster: ClusterSection) -> int:
+        return _STRIDE
+
+    def summary(self) -> str:
+        return f"objects of {len(self._learnt_from())} images"
+
+    def learning_bytes(self) -> float:
+        """The tables of all images."""
+        feature_bytes = self.features.extractor.channels * np.dtype(np.float32).itemsize
+        return len(self._learnt_from()) * _SUPERPIXELS * feature_bytes
+
+    def learn(self, folder: Path) -> dict[str, np.ndarray]:
+        share = self.config.Cluster.object_share
+        return learn_objectness(self._tables, self._learnt_from(), share=share, folder=folder)._asdict()
+
+    def segmenter(self, learnt: Learnt) -> ObjectSegmenter:
+        return ObjectSegmenter(self.features, Objectness(**learnt))
+
+    def _tables(self, rows: Sequence[int]) -> Iterator[SuperpixelTable]:
+        for images in self.prepared_images(rows, title="learning objects"):
+            maps = self.features([image.resized for image in images])
+            yield from self.features.pool.map(superpixel_table, images, maps)
+
+    def _learnt_from(self) -> list[int]:
+        cluster = self.config.Cluster
+        return sampled_rows(len(self.image_list), cluster.cluster_images or _LEARNT_FROM, cluster.seed)
 
 
 class SuperpixelTable(NamedTuple):
-    """The n superpixels of one photograph: ``features`` (n, D) means of unit-length features, ``areas`` (n,) pixels,
-    ``middle`` (n,) the share of each that lies in the middle half of the photograph's width and height."""
+    """The n superpixels of one image: ``features`` (n, D) means of unit-length features, ``areas`` (n,) pixels,
+    ``middle`` (n,) the share of each that lies in the middle half of the image's width and height."""
 
     features: np.ndarray
     areas: np.ndarray
@@ -45,15 +89,15 @@ class Objectness(NamedTuple):
     threshold: np.ndarray
 
 
-# Tables of the photographs on these rows.
+# Tables of the images on these rows.
 Tables = Callable[[Sequence[int]], Iterable[SuperpixelTable]]
 
 
 def learn_objectness(tables: Tables, rows: Sequence[int], *, share: float, folder: Path) -> Objectness:
-    """What objects look like in the photographs on these rows; ``share`` of all their pixels shall be objects'.
+    """Learn from the images on these rows what objects look like; ``share`` of all their pixels become object.
 
-    ``folder`` keeps the tables, so that an interrupted run goes on from there; the caller deletes it. Under torchrun
-    each process makes those of its share.
+    ``folder`` keeps the tables, so that an interrupted run continues from there; the caller deletes it. Under torchrun
+    each process makes its share of them.
     """
     own = [row for row in rows[rank() :: world_size()] if not _file(folder, row).is_file()]
     for row, table in zip(own, tables(own), strict=True):
@@ -63,17 +107,18 @@ def learn_objectness(tables: Tables, rows: Sequence[int], *, share: float, folde
 
 
 def fit_objectness(tables: Sequence[SuperpixelTable], *, share: float) -> Objectness:
-    """The direction from photographs to their objects, and the threshold that leaves ``share`` of all pixels above it.
+    """The direction from images to their objects, and the threshold that leaves ``share`` of all pixels above it.
 
-    Every photograph has the same say, however large its object is; photographs without any have none. Raises
+    Every image counts equally, however large its object is; images without an object do not count. Raises
     ``UserError`` when all superpixels have the same features.
     """
     features = np.concatenate([table.features for table in tables])
     areas = np.concatenate([table.areas for table in tables])
     ends = np.cumsum([len(table.areas) for table in tables])[:-1]
     whole = np.stack([_mean(table.features, table.areas) for table in tables])
-    inside = [table.middle for table in tables]
+    inside = [table.middle for table in tables]  # the first guess of where objects are
     for _ in range(_ROUNDS):
+        # The direction: objects minus whole images, averaged over the images that have an object.
         weights = [table.areas * chosen for table, chosen in zip(tables, inside, strict=True)]
         differences = [
             _mean(table.features, weight) - mean
@@ -83,17 +128,18 @@ def fit_objectness(tables: Sequence[SuperpixelTable], *, share: float) -> Object
         direction = np.mean(differences, axis=0) if differences else np.zeros(features.shape[1])
         length = np.linalg.norm(direction)
         if length == 0:
-            raise UserError("Cluster.recipe=objects: nothing in the middle of the photographs differs from the rest")
+            raise UserError("Cluster.recipe=objects: nothing distinguishes the middle of the images from the rest")
         direction /= length
+        # The threshold, and with it the next guess.
         scores = features @ direction
         threshold = _weighted_quantile(scores, areas, 1 - share)
         inside = np.split((scores > threshold).astype(np.float64), ends)
     return Objectness(direction, np.array([threshold]))
 
 
-def superpixel_table(photograph: Photograph, features: np.ndarray) -> SuperpixelTable:
-    """``features`` (D, h, w) are the photograph's, of any length; its superpixels must be there."""
-    superpixels = photograph.superpixels
+def superpixel_table(image: PreparedImage, features: np.ndarray) -> SuperpixelTable:
+    """The table of an image that has superpixels, from its ``features`` (D, h, w) of any length."""
+    superpixels = image.superpixels
     height, width = superpixels.shape
     middle = np.zeros(superpixels.shape, dtype=bool)
     middle[height // 4 : height - height // 4, width // 4 : width - width // 4] = True
@@ -106,7 +152,7 @@ def superpixel_means(features: np.ndarray, superpixels: np.ndarray) -> np.ndarra
     """Means over superpixels of a map enlarged to their size (bilinear, aligned corners).
 
     ``features`` (D, h, w); ``superpixels`` (H, W) integer 0..n-1, none empty. Returns (n, D) float32. The map is never
-    enlarged: each superpixel is brought down to it by the transposed interpolation.
+    enlarged: each superpixel is reduced to its resolution by the transposed interpolation.
     """
     labels = superpixels.ravel()
     areas = np.bincount(labels)
@@ -116,23 +162,23 @@ def superpixel_means(features: np.ndarray, superpixels: np.ndarray) -> np.ndarra
     return means.astype(np.float32)
 
 
-class ObjectRegions:
-    """Cut each photograph into background (id 0) and at most one object (id 1), which may be in several pieces."""
+class ObjectSegmenter:
+    """Cuts each image into background (id 0) and at most one object (id 1), which may be in several pieces."""
 
     def __init__(self, features: FeatureMaps, objectness: Objectness) -> None:
         self.features = features
         self.objectness = objectness
 
-    def extract(self, photographs: Sequence[Photograph]) -> list[Maps]:
+    def extract(self, images: Sequence[PreparedImage]) -> list[Maps]:
         """The map that is scored."""
-        return [(features,) for features in self.features([photograph.resized for photograph in photographs])]
+        return [(features,) for features in self.features([image.resized for image in images])]
 
-    def segment(self, photograph: Photograph, maps: Maps) -> Segmentation:
-        """Segment a photograph whose superpixels are there."""
+    def segment(self, image: PreparedImage, maps: Maps) -> Segmentation:
+        """Segment an image that has superpixels."""
         features = unit_length(maps[0])
-        scores = superpixel_means(features, photograph.superpixels) @ self.objectness.direction
-        labels = np.where(scores > self.objectness.threshold, OBJECT, BACKGROUND).astype(np.uint8)
-        return Segmentation(labels[photograph.superpixels], features)
+        scores = superpixel_means(features, image.superpixels) @ self.objectness.direction
+        ids = np.where(scores > self.objectness.threshold, OBJECT, BACKGROUND).astype(np.uint8)
+        return Segmentation(ids[image.superpixels], features)
 
 
 def _mean(features: np.ndarray, weights: np.ndarray) -> np.ndarray:

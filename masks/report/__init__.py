@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from masks.pseudo_masks import MadeMasks
-from masks.report.figures import cluster_figures, clustering_figures, object_figures, region_figures
+from masks.pseudo_masks import PseudoMasks
+from masks.report.metric_groups import cluster_metrics, clustering_metrics, object_metrics, region_metrics
 from masks.report.quality import IDS, Overlap, contingency, overlap
 from util.device import available_cores
 from util.errors import UserError
@@ -42,20 +42,20 @@ class TrueLabels:
         return len(self.paths) - self.paths.count(None)
 
 
-def report(made: MadeMasks, labels: TrueLabels | None = None) -> dict[str, Any]:
-    """Measure pseudo masks; without ``labels`` by themselves alone.
+def report(masks: PseudoMasks, labels: TrueLabels | None = None) -> dict[str, Any]:
+    """Measure pseudo masks; without ``labels`` only by themselves.
 
     The result holds JSON values only: what the masks were made with, the use of labels, and a group for each thing
     that is measured, which says in ``protocol`` how, or in ``left_out`` why not. Each mask is read once. Raises
     ``UserError`` for a damaged mask and for a label that does not fit its mask.
     """
-    labels = labels or TrueLabels((None,) * len(made), classes=0, min_area=0)
+    labels = labels or TrueLabels((None,) * len(masks), classes=0, min_area=0)
     totals = _Totals(np.zeros((IDS, labels.classes + 1), dtype=np.int64))
     with ThreadPoolExecutor(available_cores()) as pool:
-        counted = pool.map(partial(_count, made, labels), range(len(made)))
-        for row, counts in enumerate(tqdm(counted, total=len(made), desc="report", unit="image")):
-            totals.add(counts, made.kept[row], labels.min_area)
-    return _figures(made, labels, totals)
+        counted = pool.map(partial(_count, masks, labels), range(len(masks)))
+        for row, counts in enumerate(tqdm(counted, total=len(masks), desc="report", unit="image")):
+            totals.add(counts, masks.kept[row], labels.min_area)
+    return _metrics(masks, labels, totals)
 
 
 class _Counts(NamedTuple):
@@ -65,11 +65,11 @@ class _Counts(NamedTuple):
 
 @dataclass
 class _Totals:
-    """What is kept of the photographs that were counted."""
+    """Sums over the images counted so far."""
 
     table: np.ndarray  # (256, classes + 1)
     pixels: np.ndarray = field(default_factory=lambda: np.zeros(IDS, dtype=np.int64))
-    region_shares: list[np.ndarray] = field(default_factory=list)  # of the photograph, (R,) for each
+    region_shares: list[np.ndarray] = field(default_factory=list)  # of the image, (R,) for each
     overlaps: list[Overlap] = field(default_factory=list)
 
     def add(self, counts: _Counts, kept: np.ndarray, min_area: int) -> None:
@@ -80,14 +80,14 @@ class _Totals:
             self.overlaps.append(overlap(counts.table, kept, min_area))
 
 
-def _count(made: MadeMasks, labels: TrueLabels, row: int) -> _Counts:
-    mask = made.read(row)
+def _count(masks: PseudoMasks, labels: TrueLabels, row: int) -> _Counts:
+    mask = masks.read(row)
     pixels = np.bincount(mask.ravel(), minlength=IDS)
     path = labels.paths[row]
     if path is None:
         return _Counts(pixels, None)
     label = read_label(path)
-    _check_label(path, label, mask_path=made.mask_path(row), size=mask.shape, classes=labels.classes)
+    _check_label(path, label, mask_path=masks.mask_path(row), size=mask.shape, classes=labels.classes)
     return _Counts(pixels, contingency(mask, label, labels.classes))
 
 
@@ -102,30 +102,30 @@ def _check_label(path: Path, label: np.ndarray, *, mask_path: Path, size: tuple[
         )
 
 
-def _figures(made: MadeMasks, labels: TrueLabels, totals: _Totals) -> dict[str, Any]:
-    figures = {
-        "made_with": made.manifest,
+def _metrics(masks: PseudoMasks, labels: TrueLabels, totals: _Totals) -> dict[str, Any]:
+    metrics = {
+        "made_with": masks.manifest,
         "labels": _label_use(labels),
-        "regions": region_figures(totals.region_shares),
-        "clusters": cluster_figures(totals.pixels, made.groups, made.cluster_num),
+        "regions": region_metrics(totals.region_shares),
+        "clusters": cluster_metrics(totals.pixels, masks.groups, masks.cluster_num),
     }
     if labels.count:
-        figures["clustering"] = clustering_figures(totals.table, made.cluster_num)
-        figures.update(object_figures(totals.overlaps, labels.min_area))
-    return figures
+        metrics["clustering"] = clustering_metrics(totals.table, masks.cluster_num)
+        metrics.update(object_metrics(totals.overlaps, labels.min_area))
+    return metrics
 
 
 def _label_use(labels: TrueLabels) -> dict[str, Any]:
     use = "true labels were read, for measuring only" if labels.count else "no label was read"
-    return {"labels_used": labels.count > 0, "labelled_photographs": labels.count, "use": use}
+    return {"labels_used": labels.count > 0, "labelled_images": labels.count, "use": use}
 
 
-def report_table(figures: dict[str, Any]) -> str:
-    """A line for each of the figures of ``report``, group by group; their protocols are in ``report.json``."""
-    made_with = {key: figures["made_with"][key] for key in _MADE_WITH}
+def report_table(metrics: dict[str, Any]) -> str:
+    """A line for each metric of ``report``, group by group; their protocols are in ``report.json``."""
+    made_with = {key: metrics["made_with"][key] for key in _MADE_WITH}
     made_with["weights_digest"] = made_with["weights_digest"][:_DIGEST]
-    lines = [line for name, group in {**figures, "made_with": made_with}.items() for line in _group(name, group)]
-    return "\n".join([*lines, "", "shares and IoUs in percent; how each figure is measured: report.json"])
+    lines = [line for name, group in {**metrics, "made_with": made_with}.items() for line in _group(name, group)]
+    return "\n".join([*lines, "", "shares and IoUs in percent; how each metric is measured: report.json"])
 
 
 def _group(name: str, group: dict[str, Any]) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """The command ``python -m masks.report ROOT DATASET [key=value ...]``: the measured quality of pseudo masks.
 
-The words are those that made the masks with ``masks/create.sh``. Without labels it counts regions and clusters; where
-the list names labels that exist it compares the masks with them, for measuring only. The pseudo folder gets
-``report.json``, a sheet of examples ``report.png`` and ``report_masks.png``, the sheet without the photographs.
+The arguments are those that made the masks with ``masks/create.sh``. Without labels it counts regions and clusters;
+where the list names labels that exist, the masks are compared with them, for measuring only. The pseudo folder gets
+``report.json``, a sheet of examples ``report.png``, and ``report_masks.png``, the same sheet without the images.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import sys
 from pathlib import Path
 
 from episodes.lists import ImageList, read_list
-from episodes.pseudo import REPORT_FILE
 from masks.build import choose_config
-from masks.pseudo_masks import MadeMasks
+from masks.pseudo_masks import PseudoMasks
 from masks.report import TrueLabels, report, report_table
 from masks.report.sheet import save_sheets
 from util.arguments import whole_number
@@ -31,20 +30,20 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("settings", nargs="*", metavar="key=value", help="as for masks/create.sh")
     parser.add_argument("--images", type=whole_number(1), default=8, help="rows of the sheets (%(default)s)")
     parser.add_argument("--without-labels", action="store_true", help="open no label")
-    words = parser.parse_intermixed_args(arguments)
+    parsed = parser.parse_intermixed_args(arguments)
     start_logging()
-    config = choose_config(words.root, words.dataset, words.settings)
-    made = MadeMasks.load(config.pseudo_folder)
-    images = made.in_this_order(read_list(config.DATA.train_list, config.DATA.data_root, need_labels=False))
+    config = choose_config(parsed.root, parsed.dataset, parsed.settings)
+    masks = PseudoMasks.load(config.pseudo_folder)
+    images = masks.in_this_order(read_list(config.DATA.train_list, config.DATA.data_root, need_labels=False))
     labels = TrueLabels(
-        (None,) * len(images) if words.without_labels else existing_labels(images),
+        (None,) * len(images) if parsed.without_labels else existing_labels(images),
         classes=config.DATA.classes,
         min_area=config.DATA.min_area,
     )
-    figures = report(made, labels)
-    write_json(made.folder / REPORT_FILE, figures)
-    save_sheets(made, images, labels.paths, count=words.images, seed=config.Cluster.seed)
-    sys.stdout.write(f"{made.folder}\n{report_table(figures)}\n")
+    metrics = report(masks, labels)
+    write_json(masks.files.report, metrics)
+    save_sheets(masks, images, labels.paths, count=parsed.images, seed=config.Cluster.seed)
+    sys.stdout.write(f"{masks.folder}\n{report_table(metrics)}\n")
 
 
 def existing_labels(images: ImageList) -> tuple[Path | None, ...]:

@@ -15,12 +15,12 @@ IDS = 256
 
 
 class Overlap(NamedTuple):
-    """How R kept regions and O true objects of one photograph overlap; each array float64, in 0..1."""
+    """How R kept regions and O true objects of one image overlap; each array float64, in 0..1."""
 
     object_best: np.ndarray  # (O,) the object's best IoU with any region, 0 where there is none
-    object_area: np.ndarray  # (O,) its share of the photograph
+    object_area: np.ndarray  # (O,) its share of the image
     region_best: np.ndarray  # (R,) the region's best IoU with any class, however small
-    region_area: np.ndarray  # (R,) its share of the photograph
+    region_area: np.ndarray  # (R,) its share of the image
     region_background: np.ndarray  # (R,) the share of its pixels that are background
 
 
@@ -28,7 +28,7 @@ def contingency(mask: np.ndarray, label: np.ndarray, classes: int) -> np.ndarray
     """Pixels of each pair of pseudo id and true class, int64 (256, classes + 1).
 
     ``mask`` (H, W) uint8 holds ids 0..255; ``label`` (H, W) uint8 holds 0 background, 1..classes, 255 ignore. Pixels
-    whose label is 255 count nowhere.
+    whose label is 255 are not counted.
     """
     valid = label != IGNORE
     pairs = mask[valid].astype(np.int64) * (classes + 1) + label[valid]
@@ -36,10 +36,10 @@ def contingency(mask: np.ndarray, label: np.ndarray, classes: int) -> np.ndarray
 
 
 def overlap(table: np.ndarray, kept: np.ndarray, min_area: int) -> Overlap:
-    """Compare the kept regions of one photograph with its true objects.
+    """Compare the kept regions of one image with its true objects.
 
-    ``table`` int64 (256, C + 1) is the photograph's ``contingency``, ``kept`` (R,) the ids of the regions. A true
-    object is a class with ``min_area`` pixels or more in the photograph: several dogs are one object.
+    ``table`` int64 (256, C + 1) is the image's ``contingency``, ``kept`` (R,) the ids of the regions. A true
+    object is a class with ``min_area`` pixels or more in the image: several dogs are one object.
     """
     intersection = table[kept, 1:]  # (R, C)
     region_areas, class_areas = table[kept].sum(axis=1), table[:, 1:].sum(axis=0)
@@ -61,7 +61,7 @@ def matched_ious(table: np.ndarray) -> np.ndarray:
     ``table`` (K, C) counts pixels of cluster and class over a whole dataset. Each cluster is matched to one class at
     most and each class to one cluster at most, so that the sum of the IoUs is the highest possible (Hungarian
     method). A class without cluster has 0. Clusters without class predict nothing: the pixels they hold are missed
-    by their classes and are nobody's false positives, as in STEGO (https://arxiv.org/abs/2203.08414), which however
+    by their classes and are false positives of none, as in STEGO (https://arxiv.org/abs/2203.08414), which however
     matches by pixels instead of IoU.
     """
     union = table.sum(axis=1, keepdims=True) + table.sum(axis=0) - table
@@ -114,16 +114,16 @@ def effective_number(sizes: np.ndarray) -> float:
 
 
 def pooled_mean(values: Sequence[np.ndarray]) -> dict[str, float | None]:
-    """The mean of measurements from several photographs, one array (n,) each, n >= 0; None where there are none.
+    """The mean of measurements from several images, one array (n,) each, n >= 0; None where there are none.
 
-    ``total``: every measurement counts the same; ``per_photograph``: the mean over the photographs that have any of
-    their means.
+    ``total``: every measurement counts equally; ``per_image``: the mean, over the images that have any, of their
+    means.
     """
     measured = [array for array in values if len(array)]
     if not measured:
-        return {"total": None, "per_photograph": None}
+        return {"total": None, "per_image": None}
     means = [array.mean() for array in measured]
-    return {"total": float(np.concatenate(measured).mean()), "per_photograph": float(np.mean(means))}
+    return {"total": float(np.concatenate(measured).mean()), "per_image": float(np.mean(means))}
 
 
 def quartiles(values: np.ndarray) -> dict[str, float | None]:

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from episodes.lists import ImageList, read_list, write_list
-from tests.episodes.drawing import COUNT, draw_label, draw_pseudo_mask, write_photograph
+from tests.episodes.drawing import COUNT, draw_label, draw_pseudo_mask, write_image_of_row
 from util.files import write_json
 from util.images import write_label
 
@@ -18,16 +18,16 @@ _PAIRS = [(f"JPEGImages/photo_{row:02d}.png", f"SegmentationClassAug/photo_{row:
 
 @pytest.fixture
 def unlabelled(tmp_path: Path) -> ImageList:
-    """Photographs alone; the labels that the list names do not exist."""
+    """Images alone; the labels that the list names do not exist."""
     for row, (image, _) in enumerate(_PAIRS):
-        write_photograph(tmp_path / image, row)
+        write_image_of_row(tmp_path / image, row)
     write_list(tmp_path / "train.txt", _PAIRS)
     return read_list(tmp_path / "train.txt", tmp_path, need_labels=False)
 
 
 @pytest.fixture
 def images(unlabelled: ImageList) -> ImageList:
-    """The same with labels: five photographs of each of the classes 1 to 3."""
+    """The same with labels: five images of each of the classes 1 to 3."""
     for row in range(len(unlabelled)):
         write_label(unlabelled.label_path(row), draw_label(row))
     return read_list(unlabelled.list_file, unlabelled.root, need_labels=True)
@@ -35,7 +35,7 @@ def images(unlabelled: ImageList) -> ImageList:
 
 @pytest.fixture
 def pseudo_folder(unlabelled: ImageList) -> Path:
-    """Two regions a photograph, 7 in group 0 and 9 in group 1; photograph 0 also has 3, the only one of group 2."""
+    """Two regions an image, 7 in group 0 and 9 in group 1; image 0 also has 3, the only one of group 2."""
     folder = unlabelled.root / "pseudo"
     for row, image in enumerate(unlabelled.images):
         write_label(folder / f"{Path(image).stem}.png", draw_pseudo_mask(row))

@@ -1,4 +1,4 @@
-"""Photographs that tell by their colour which they are, and their labels."""
+"""Images that tell by their colour which they are, and their labels."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _DARKEST, _STEP = 20, 12
 
 
 def row_of_view(image: torch.Tensor) -> int:
-    """Which photograph a transformed image (3, H, W) shows, from its top-left corner."""
+    """Which image a transformed image (3, H, W) shows, from its top-left corner."""
     red = (float(image[0, 4, 4]) * IMAGENET_STD[0] + IMAGENET_MEAN[0]) * 255
     return round((red - _DARKEST) / _STEP)
 
 
-def write_photograph(path: Path, row: int) -> None:
+def write_image_of_row(path: Path, row: int) -> None:
     height, width = SIZES[row % len(SIZES)]
     write_image(path, np.full((height, width, 3), _DARKEST + _STEP * row, dtype=np.uint8))
 

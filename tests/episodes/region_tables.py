@@ -10,11 +10,11 @@ from safetensors.numpy import save_file
 from episodes.region_table import RegionTable
 
 
-def make_table(folder: Path, regions: int, photographs: int, groups: int) -> RegionTable:
+def make_table(folder: Path, regions: int, images: int, groups: int) -> RegionTable:
     draw = np.random.default_rng(regions)
     embedding = draw.standard_normal((regions, 12))
     embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
-    image, group = (np.sort(draw.integers(count, size=regions)).astype(np.int32) for count in (photographs, groups))
+    image, group = (np.sort(draw.integers(count, size=regions)).astype(np.int32) for count in (images, groups))
     columns = {
         "image": image,
         "region": np.arange(regions, dtype=np.int32),
@@ -32,12 +32,12 @@ def naive_neighbours(table: RegionTable, row: int, limit: int) -> list[int]:
     members = [other for other in range(len(table)) if table.group[other] == table.group[row]]
     if limit == 0:
         limit = len(members) if len(members) < 20 else min(len(members) // 2, 5000)
-    vectors = np.load(table.folder / "embeddings.npy").astype(np.float64)
+    vectors = np.load(table.files.embeddings).astype(np.float64)
     members.sort(key=lambda other: -float(vectors[other] @ vectors[row]))
     found: list[int] = []
-    photographs = {int(table.image[row])}
+    images = {int(table.image[row])}
     for other in members:
-        if int(table.image[other]) not in photographs:
-            photographs.add(int(table.image[other]))
+        if int(table.image[other]) not in images:
+            images.add(int(table.image[other]))
             found.append(other)
     return found[:limit]

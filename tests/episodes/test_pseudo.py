@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from episodes.lists import ImageList, read_list, write_list
-from episodes.pseudo import PseudoEpisodes, check_manifest
+from episodes.pseudo import PseudoEpisodes
+from episodes.pseudo_files import PseudoFiles
 from episodes.transforms import ValTransform
 from tests.episodes.drawing import COUNT, row_of_view
 from util.errors import UserError
@@ -30,7 +31,7 @@ def test_episodes_need_no_label_folder(unlabelled: ImageList, pseudo_folder: Pat
     assert "original_mask" not in episode
 
 
-def test_supports_are_distinct_photographs_with_the_group_s_region(unlabelled: ImageList, pseudo_folder: Path) -> None:
+def test_supports_are_distinct_images_with_the_group_s_region(unlabelled: ImageList, pseudo_folder: Path) -> None:
     episodes = make(unlabelled, pseudo_folder, shots=5)
     groups = set()
     for index in range(3 * COUNT):
@@ -75,7 +76,7 @@ def test_an_episode_depends_on_its_key_and_the_seed_alone(unlabelled: ImageList,
 def test_the_order_of_the_list_may_differ_from_the_folder_s(unlabelled: ImageList, pseudo_folder: Path) -> None:
     write_list(unlabelled.root / "reversed.txt", reversed(list(zip(unlabelled.images, unlabelled.labels, strict=True))))
     backwards = read_list(unlabelled.root / "reversed.txt", unlabelled.root, need_labels=False)
-    check_manifest(pseudo_folder, {"list_digest": backwards.digest})
+    PseudoFiles(pseudo_folder).check_manifest({"list_digest": backwards.digest})
     episode = make(backwards, pseudo_folder)[(0, 0)]
     assert backwards.images[episode["query_index"]].endswith(f"photo_{row_of_view(episode['query_image']):02d}.png")
 
@@ -93,11 +94,11 @@ def test_images_of_the_folder_that_the_list_lacks_are_named(unlabelled: ImageLis
     with pytest.raises(UserError, match=r"1 of its images are not in .*short\.txt \(the first is photo_00\)"):
         make(shorter, pseudo_folder)
     with pytest.raises(UserError, match="list_digest"):
-        check_manifest(pseudo_folder, {"list_digest": shorter.digest})
+        PseudoFiles(pseudo_folder).check_manifest({"list_digest": shorter.digest})
 
 
 def test_a_fitting_manifest_passes_and_only_given_keys_count(pseudo_folder: Path) -> None:
-    check_manifest(pseudo_folder, {"cluster_num": 30, "superpixel": {"scale": 100}})
+    PseudoFiles(pseudo_folder).check_manifest({"cluster_num": 30, "superpixel": {"scale": 100}})
 
 
 def test_every_value_that_differs_is_named(pseudo_folder: Path) -> None:
@@ -109,7 +110,7 @@ def test_every_value_that_differs_is_named(pseudo_folder: Path) -> None:
         "extractor": "moco",
     }
     with pytest.raises(UserError) as caught:
-        check_manifest(pseudo_folder, wanted)
+        PseudoFiles(pseudo_folder).check_manifest(wanted)
     message = str(caught.value)
     for part in (
         "recipe is global there, objects asked",
@@ -123,4 +124,4 @@ def test_every_value_that_differs_is_named(pseudo_folder: Path) -> None:
 
 def test_a_folder_without_manifest_is_not_complete(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no complete set of pseudo masks .* run `bash masks/create\.sh"):
-        check_manifest(tmp_path, {})
+        PseudoFiles(tmp_path).check_manifest({})

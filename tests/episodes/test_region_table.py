@@ -13,11 +13,9 @@ from util.errors import UserError
 
 
 @pytest.mark.parametrize("limit", [0, 1, 7, 500])
-@pytest.mark.parametrize(("regions", "photographs", "groups"), [(160, 60, 1), (90, 40, 3), (40, 30, 8)])
-def test_neighbours_equal_the_naive_search(
-    tmp_path: Path, regions: int, photographs: int, groups: int, limit: int
-) -> None:
-    table = make_table(tmp_path, regions, photographs, groups)
+@pytest.mark.parametrize(("regions", "images", "groups"), [(160, 60, 1), (90, 40, 3), (40, 30, 8)])
+def test_neighbours_equal_the_naive_search(tmp_path: Path, regions: int, images: int, groups: int, limit: int) -> None:
+    table = make_table(tmp_path, regions, images, groups)
     counts = table.neighbour_counts(limit)
     for row in range(0, regions, 3):
         expected = naive_neighbours(table, row, limit)

@@ -14,7 +14,7 @@ from episodes.episode import Episode, Example, read_example
 from episodes.lists import ImageList, read_list, write_list
 from episodes.supervised import SupervisedEpisodes
 from episodes.transforms import TrainTransform, ValTransform
-from tests.episodes.drawing import draw_label, row_of_view, write_photograph
+from tests.episodes.drawing import draw_label, row_of_view, write_image_of_row
 from util.errors import UserError
 from util.images import write_image, write_label
 
@@ -52,7 +52,7 @@ def test_shapes_types_and_values(images: ImageList) -> None:
     assert "original_mask" not in episode
 
 
-def test_supports_are_distinct_other_photographs_of_the_class(images: ImageList) -> None:
+def test_supports_are_distinct_other_images_of_the_class(images: ImageList) -> None:
     episodes = make(images, shots=4)
     for index in range(3 * len(episodes)):
         episode = episodes[(0, index)]
@@ -91,7 +91,7 @@ def test_images_with_dropped_classes_are_left_out(images: ImageList) -> None:
 
 
 def test_other_classes_are_background(images: ImageList) -> None:
-    """Photograph 0 has classes 1 and 4; as an episode of class 1 its class 4 pixels are 0."""
+    """Image 0 has classes 1 and 4; as an episode of class 1 its class 4 pixels are 0."""
     episode = make(images, evaluation=True)[(0, 0)]
     expected = np.where(draw_label(0) == 1, 1, np.where(draw_label(0) == 255, 255, 0))
     np.testing.assert_array_equal(episode["original_mask"].numpy(), expected)
@@ -125,10 +125,10 @@ def test_an_episode_depends_on_its_key_and_the_seed_alone(images: ImageList) -> 
 
 
 def test_classes_and_supports_are_drawn_evenly(tmp_path: Path) -> None:
-    """Every photograph holds both classes: half of the episodes each, every support equally often."""
+    """Every image holds both classes: half of the episodes each, every support equally often."""
     pairs = [(f"photo_{row}.png", f"label_{row}.png") for row in range(5)]
     for row, (image, label) in enumerate(pairs):
-        write_photograph(tmp_path / image, row)
+        write_image_of_row(tmp_path / image, row)
         halves = np.ones_like(draw_label(row))
         halves[20:] = 2
         write_label(tmp_path / label, halves)
@@ -154,7 +154,7 @@ def test_a_label_that_no_longer_fits_its_image_is_named(images: ImageList) -> No
         episodes[(0, 0)]
 
 
-def test_large_photographs_are_read_smaller_and_their_masks_fit(tmp_path: Path) -> None:
+def test_large_images_are_read_smaller_and_their_masks_fit(tmp_path: Path) -> None:
     """At a fifth of its side the object is where it would be, and the mask that is scored keeps every pixel."""
     label = np.zeros((300, 400), dtype=np.uint8)
     label[100:200, 120:320] = 1

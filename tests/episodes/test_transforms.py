@@ -55,7 +55,7 @@ def test_each_part_equals_the_published_one(
     image, label = golden["image"].numpy(), golden["label"].numpy()
     result = transform(Sample(image, label, np.zeros_like(label)), random.Random(expected["seed"]))
     np.testing.assert_allclose(result.image[::3, ::3], expected["image"].numpy(), atol=1e-3 * 255)
-    np.testing.assert_array_equal(result.label, expected["label"].numpy())
+    np.testing.assert_array_equal(result.mask, expected["label"].numpy())
     np.testing.assert_array_equal(result.padding, expected["padding"].numpy())
 
 
@@ -64,7 +64,7 @@ def test_a_landscape_image_is_fitted_like_the_published_one(golden: dict[str, An
     image, label = (np.ascontiguousarray(golden[name].numpy().swapaxes(0, 1)) for name in ("image", "label"))
     result = fit(Sample(image, label, np.zeros_like(label)), 97, BLACK)
     np.testing.assert_allclose(result.image[::3, ::3], expected["image"].numpy(), atol=1e-3 * 255)
-    np.testing.assert_array_equal(result.label, expected["label"].numpy())
+    np.testing.assert_array_equal(result.mask, expected["label"].numpy())
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_whole_chains_equal_the_published_ones(
     expected = golden["cases"][name]
     view = transform(golden["image"].numpy(), golden["label"].numpy(), rng=random.Random(expected["seed"]))
     np.testing.assert_allclose(view.image[:, ::3, ::3], expected["image"], atol=1e-3)
-    assert torch.equal(view.label, expected["label"].long())
+    assert torch.equal(view.mask, expected["label"].long())
     assert torch.equal(view.padding, expected["padding"] == 255)
 
 
@@ -91,7 +91,7 @@ def test_padding_is_true_outside_zero_in_the_image_and_ignored_in_the_label() ->
         assert view.image.shape == (3, 41, 41)
         assert view.padding.any() and not view.padding.all()
         assert (view.image[:, view.padding] == 0).all() and (view.image[:, ~view.padding] != 0).all()
-        assert (view.label[view.padding] == 255).all() and (view.label[~view.padding] == 1).all()
+        assert (view.mask[view.padding] == 255).all() and (view.mask[~view.padding] == 1).all()
 
 
 def test_padding_passed_in_is_kept() -> None:
@@ -122,28 +122,28 @@ def test_extreme_sizes_give_whole_views(size: tuple[int, int]) -> None:
     train = TrainTransform(height=49, width=33, scale_range=(0.3, 1.25), rotate_range=ANGLES)
     for seed in range(8):
         view = train(image, label, random.Random(seed))
-        assert view.image.shape == (3, 49, 33) and view.label.shape == view.padding.shape == (49, 33)
+        assert view.image.shape == (3, 49, 33) and view.mask.shape == view.padding.shape == (49, 33)
         assert torch.isfinite(view.image).all()
-    assert (ValTransform(size=49)(image, label).label == 1).any()
+    assert (ValTransform(size=49)(image, label).mask == 1).any()
 
 
 def test_the_crop_keeps_the_object_when_a_window_can() -> None:
     label = np.zeros((200, 200), dtype=np.uint8)
     label[20:60, 140:180] = 1
     sample = Sample(np.zeros((200, 200, 3), dtype=np.float32), label, np.zeros_like(label))
-    kept = [np.count_nonzero(crop(sample, random.Random(seed), 141, 141).label) for seed in range(40)]
+    kept = [np.count_nonzero(crop(sample, random.Random(seed), 141, 141).mask) for seed in range(40)]
     assert min(kept) >= 0.85 * 1600
 
 
 @pytest.mark.parametrize("side", [30, 100, 400])
 def test_objects_are_as_large_in_training_as_in_the_test(side: int) -> None:
-    """Cutting 257 pixels from photographs of 375 made objects 1.46 times larger than in the test."""
+    """Cutting 257 pixels from images of 375 made objects 1.46 times larger than in the test."""
     label = np.zeros((side, side), dtype=np.uint8)
     label[side // 4 : side // 2, side // 4 : side // 2] = 1
     image = np.zeros((side, side, 3), dtype=np.uint8)
     train = TrainTransform(height=97, width=97, scale_range=(1.0, 1.0), rotate_range=(0.0, 0.0), longer_side=97)
     areas = [
-        int((view.label == 1).sum())
+        int((view.mask == 1).sum())
         for view in (train(image, label, random.Random(0)), ValTransform(size=97)(image, label))
     ]
     assert areas[0] == pytest.approx(areas[1], rel=0.1)
@@ -153,7 +153,7 @@ def test_the_last_crop_stays_when_no_window_holds_the_object() -> None:
     label = np.zeros((60, 200), dtype=np.uint8)
     label[:, ::20] = 1
     sample = Sample(np.zeros((60, 200, 3), dtype=np.float32), label, np.zeros_like(label))
-    assert crop(sample, random.Random(0), 41, 41).label.shape == (41, 41)
+    assert crop(sample, random.Random(0), 41, 41).mask.shape == (41, 41)
 
 
 def test_inputs_are_left_as_they_were() -> None:

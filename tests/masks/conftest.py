@@ -1,4 +1,4 @@
-"""Photographs with weights for a tiny extractor, made once."""
+"""Images with weights for a tiny extractor, made once."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.masks.small_images import COUNT, write_extractor, write_photographs
+from tests.masks.small_images import COUNT, write_extractor, write_images
 
 
 @pytest.fixture(scope="package")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ROOT for ``create.sh`` with ``shapes/``, ``train.txt`` and ``tiny.pth``."""
     root = tmp_path_factory.mktemp("masks")
-    write_photographs(root, COUNT)
+    write_images(root, COUNT)
     write_extractor(root / "tiny.pth")
     return root
 

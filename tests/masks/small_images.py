@@ -1,4 +1,4 @@
-"""Photographs and a tiny extractor for the tests of pseudo masks."""
+"""Images and a tiny extractor for the tests of pseudo masks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SETTINGS = [
 ]
 
 
-def draw_photograph(seed: int, height: int = 120, width: int = 160) -> np.ndarray:
+def draw_image(seed: int, height: int = 120, width: int = 160) -> np.ndarray:
     """A disc of one texture before another, RGB uint8."""
     rng = np.random.default_rng(seed)
     background, disc = rng.integers(0, 256, (2, 3))
@@ -35,14 +35,14 @@ def draw_photograph(seed: int, height: int = 120, width: int = 160) -> np.ndarra
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
-def write_photographs(root: Path, count: int) -> ImageList:
+def write_images(root: Path, count: int) -> ImageList:
     """``count`` JPEGs below ``root/shapes``, every third upright, and ``root/train.txt`` that lists them."""
     names = [f"JPEGImages/photo_{index:02d}.jpg" for index in range(count)]
     for index, name in enumerate(names):
         path = root / "shapes" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         sides = (160, 120) if index % 3 == 0 else (120, 160)
-        cv2.imwrite(str(path), draw_photograph(index, *sides))
+        cv2.imwrite(str(path), draw_image(index, *sides))
     write_list(root / "train.txt", [(name, None) for name in names])
     return read_list(root / "train.txt", root / "shapes", need_labels=False)
 

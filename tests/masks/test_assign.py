@@ -1,4 +1,4 @@
-"""Votes of superpixels, and pseudo masks that lie where the photograph's content is."""
+"""Votes of superpixels, and pseudo masks that lie where the image's content is."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from masks.assign import GlobalClusters, centroid_scores, label_map, vote
+from masks.assign import centroid_scores, label_map, vote
 from masks.features import FeatureMaps
-from masks.prepared_images import Photograph
+from masks.prepared_images import PreparedImage
+from masks.recipes.clusters import ClusterSegmenter
 from model.frozen.extractors import Extractor
 
 
@@ -107,9 +108,9 @@ def _segment(features: FeatureMaps, image: np.ndarray, *, published: bool = Fals
     height, width = (round(side * scale) for side in image.shape[:2])
     resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
     superpixels = np.arange(image.shape[0] * image.shape[1], dtype=np.int32).reshape(image.shape[:2])
-    photograph = Photograph(0, (image.shape[0], image.shape[1]), image, resized, superpixels)
-    recipe = GlobalClusters(features, _CENTROIDS, size=640, published=published)
-    return recipe.segment(photograph, recipe.extract([photograph])[0]).labels
+    prepared = PreparedImage(0, (image.shape[0], image.shape[1]), image, resized, superpixels)
+    segmenter = ClusterSegmenter(features, _CENTROIDS, size=640, published=published)
+    return segmenter.segment(prepared, segmenter.extract([prepared])[0]).mask
 
 
 @pytest.mark.parametrize(("height", "width"), [(375, 500), (500, 375)])

@@ -18,7 +18,7 @@ from util.errors import UserError
 
 
 def _blocks(seed: int, count: int = 12, channels: int = 6) -> list[np.ndarray]:
-    """Features of unit length around five directions, of ``count`` photographs."""
+    """Features of unit length around five directions, of ``count`` images."""
     rng = np.random.default_rng(seed)
     directions = rng.normal(size=(5, channels))
     blocks = [directions[rng.integers(0, 5, 7)] + rng.normal(scale=0.2, size=(7, channels)) for _ in range(count)]
@@ -162,7 +162,7 @@ def test_an_interrupted_clustering_goes_on(
     assert np.array_equal(continued, cluster_dataset(_maps(blocks), 11, settings, folder=tmp_path / "o", pool=pool))
 
 
-def test_memory_bounds_the_features_of_each_photograph(
+def test_memory_bounds_the_features_of_each_image(
     tmp_path: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocks = _blocks(4, count=10)

@@ -1,4 +1,4 @@
-"""The command from photographs to pseudo folder: what it writes, twice the same, killed and continued."""
+"""The command from images to pseudo folder: what it writes, twice the same, killed and continued."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ import torch
 from safetensors.numpy import load_file
 
 import masks.create
-import masks.recipes
+import masks.recipes.clusters
 from episodes.lists import write_list
-from masks.build import choose_config, output_stride
+from masks.build import choose_config
 from masks.create import main
 from masks.pseudo_folder import PseudoFolder
+from masks.recipes import find_recipe
 from masks.regions import RegionFilter, kept_regions
 from prepare.__main__ import main as prepare
-from tests.masks.small_images import COUNT, arguments, write_extractor, write_photographs
+from tests.masks.small_images import COUNT, arguments, write_extractor, write_images
 from util.errors import UserError, run_command
 from util.files import PROJECT, read_json
 from util.images import read_image, read_label
@@ -84,12 +85,12 @@ def test_a_complete_folder_is_left_alone(
 
 # What of the run is told to die, and at which of its calls.
 _STAGES = {
-    "reading": ("masks.prepared_images", "read_photograph", 14),
+    "reading": ("masks.prepared_images", "prepare_image", 14),
     "extracting": ("masks.cluster", "write_tensors", 6),
     "clustering": ("masks.cluster", "_statistics", 2),
     "learning": ("masks.recipes.objects", "write_tensors", 6),
     "segmenting": ("masks.pseudo_folder", "write_label", 6),
-    "finishing": ("masks.pseudo_folder", "write_text", 1),
+    "finishing": ("episodes.pseudo_files", "write_text", 1),
 }
 
 
@@ -161,7 +162,7 @@ def test_what_is_done_is_not_done_again(root: Path, tmp_path: Path, monkeypatch:
         again.append(row)
         add(folder, row, *rest)
 
-    monkeypatch.setattr(masks.recipes, "cluster_dataset", None)  # the centroids are there already
+    monkeypatch.setattr(masks.recipes.clusters, "cluster_dataset", None)  # the centroids are there already
     monkeypatch.setattr(PseudoFolder, "add", note_and_add)
     main(words)
     assert sorted(added + again) == list(range(COUNT))
@@ -199,15 +200,15 @@ def test_the_plan_comes_first(root: Path, tmp_path: Path, capsys: pytest.Capture
     main(arguments(root, "global", tmp_path / "pseudo"))
     first, second, plan, *_ = capsys.readouterr().err.splitlines()
     assert first.endswith(f"pseudo masks for {COUNT} images of {root / 'train.txt'} into {tmp_path / 'pseudo'}")
-    assert "recipe global, extractor timm:test_efficientnet; 1 processes of 2 threads" in second
-    steps = f"4 clusters of {COUNT} images in 1 groups, then {COUNT} masks in batches of 32"
-    assert re.search(steps + r": about \d+:\d\d:\d\d and \d+\.\d\d GB of disk$", plan)
+    assert "recipe global, extractor timm:test_efficientnet; processes: 1 with 2 threads" in second
+    steps = f"4 clusters of {COUNT} images in 1 groups, then {COUNT} masks"
+    assert re.search(steps + r": about \d+\.\d\d GB of disk space$", plan)
 
 
 def test_the_plan_of_objects(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(arguments(root, "objects", tmp_path / "pseudo", "Cluster.cluster_images=7"))
     plan = capsys.readouterr().err.splitlines()[2]
-    assert f"objects of 7 images, then {COUNT} masks in batches of 32: about" in plan
+    assert f"objects of 7 images, then {COUNT} masks: about" in plan
 
 
 @pytest.mark.parametrize("recipe", ["global", "objects"])
@@ -224,7 +225,7 @@ def test_a_transformer_over_several_views(root: Path, tmp_path: Path, recipe: st
 
 @pytest.mark.parametrize(("dataset", "folder"), [("pascal", "pascal/JPEGImages"), ("coco", "COCO2014/train2014")])
 def test_published_layouts(root: Path, tmp_path: Path, dataset: str, folder: str) -> None:
-    images = write_photographs(tmp_path / "drawn", 3)
+    images = write_images(tmp_path / "drawn", 3)
     shutil.copytree(images.root / "JPEGImages", tmp_path / folder)
     names = [f"{Path(folder).name}/{Path(image).name}" for image in images.images]
     write_list(tmp_path / "train.txt", [(name, None) for name in names])
@@ -234,7 +235,7 @@ def test_published_layouts(root: Path, tmp_path: Path, dataset: str, folder: str
 
 
 def test_a_dataset_of_ones_own(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_photographs(tmp_path / "drawn", 3)
+    write_images(tmp_path / "drawn", 3)
     for module in ("prepare.folder", "prepare.folder.dataset_config", "util.config"):
         monkeypatch.setattr(f"{module}.PROJECT", tmp_path)
     (tmp_path / "config").mkdir()
@@ -277,7 +278,8 @@ def test_choice_of_the_experiment(tmp_path: Path) -> None:
 )
 def test_stride_of_the_features(tmp_path: Path, settings: list[str], stride: int) -> None:
     (tmp_path / "pascal").mkdir()
-    assert output_stride(choose_config(tmp_path, "pascal", ["experiment=ssl_resnet50", *settings])) == stride
+    cluster = choose_config(tmp_path, "pascal", ["experiment=ssl_resnet50", *settings]).Cluster
+    assert find_recipe(cluster.recipe).stride(cluster) == stride
 
 
 def test_the_script_runs_from_its_own_folder_under_sh(root: Path, tmp_path: Path) -> None:

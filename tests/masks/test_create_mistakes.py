@@ -10,7 +10,7 @@ from PIL import Image
 
 from episodes.lists import write_list
 from masks.create import main
-from tests.masks.small_images import arguments, draw_photograph, write_photographs
+from tests.masks.small_images import arguments, draw_image, write_images
 from util.errors import UserError
 
 
@@ -45,8 +45,8 @@ def test_masks_of_unknown_origin_are_not_overwritten(root: Path, tmp_path: Path)
         main(arguments(root, "objects", tmp_path))
 
 
-def test_an_unreadable_photograph_is_named_and_can_be_mended(root: Path, tmp_path: Path) -> None:
-    images = write_photographs(tmp_path, 3)
+def test_an_unreadable_image_is_named_and_can_be_mended(root: Path, tmp_path: Path) -> None:
+    images = write_images(tmp_path, 3)
     words = arguments(root, "objects", tmp_path / "pseudo", f"list={images.list_file}", f"DATA.data_root={images.root}")
     whole = images.image_path(1).read_bytes()
     for content in (b"", b"not an image", whole[:-600]):
@@ -58,10 +58,10 @@ def test_an_unreadable_photograph_is_named_and_can_be_mended(root: Path, tmp_pat
     assert (tmp_path / "pseudo" / "manifest.json").is_file()
 
 
-def test_a_photograph_that_disappears_meanwhile_is_named_and_the_rest_is_kept(
+def test_a_image_that_disappears_meanwhile_is_named_and_the_rest_is_kept(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    images = write_photographs(tmp_path, 3)
+    images = write_images(tmp_path, 3)
     words = arguments(root, "objects", tmp_path / "pseudo", f"list={images.list_file}", f"DATA.data_root={images.root}")
     last = images.image_path(2)
     content = last.read_bytes()
@@ -77,8 +77,8 @@ def test_a_photograph_that_disappears_meanwhile_is_named_and_the_rest_is_kept(
 
 
 def _write_kinds(folder: Path) -> list[str]:
-    """Photographs of kinds that cameras and microscopes write, by their names."""
-    colour = draw_photograph(0)
+    """Images of kinds that cameras and microscopes write, by their names."""
+    colour = draw_image(0)
     kinds = {
         "grey.png": Image.fromarray(colour[..., 0]),
         "grey_16_bit.png": Image.fromarray(colour[..., 0].astype(np.uint16) * 257),
@@ -96,17 +96,17 @@ def _write_kinds(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("recipe", ["global", "objects"])
-def test_photographs_of_every_kind_get_masks_of_their_size(
+def test_images_of_every_kind_get_masks_of_their_size(
     root: Path, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, recipe: str
 ) -> None:
-    folder = tmp_path / "photographs"
+    folder = tmp_path / "images"
     names = _write_kinds(folder)
     write_list(tmp_path / "kinds.txt", [(name, None) for name in names])
     words = [f"list={tmp_path / 'kinds.txt'}", f"DATA.data_root={folder}"]
     main(arguments(root, recipe, tmp_path / "pseudo", *words))
     for name in names:
-        with Image.open(folder / name) as photograph, Image.open(tmp_path / f"pseudo/{Path(name).stem}.png") as mask:
-            assert mask.size == photograph.size and mask.mode == "P"
+        with Image.open(folder / name) as image, Image.open(tmp_path / f"pseudo/{Path(name).stem}.png") as mask:
+            assert mask.size == image.size and mask.mode == "P"
 
 
 def test_no_region_survives(root: Path, tmp_path: Path) -> None:

@@ -16,14 +16,14 @@ _CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("limit", [1, 7, 50])
-@pytest.mark.parametrize(("regions", "photographs", "groups"), [(160, 60, 1), (90, 40, 3), (40, 30, 8)])
+@pytest.mark.parametrize(("regions", "images", "groups"), [(160, 60, 1), (90, 40, 3), (40, 30, 8)])
 def test_they_equal_the_naive_search(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, regions: int, photographs: int, groups: int, limit: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, regions: int, images: int, groups: int, limit: int
 ) -> None:
     monkeypatch.setattr(neighbours, "_QUERIES", 16)
     monkeypatch.setattr(neighbours, "_OTHERS", 24)
     monkeypatch.setattr(neighbours, "_EXACT", 5)
-    table = make_table(tmp_path, regions, photographs, groups)
+    table = make_table(tmp_path, regions, images, groups)
     embedding = np.load(tmp_path / "embeddings.npy", mmap_mode="r")
     nearest = nearest_neighbours(table.image, table.group, embedding, limit=limit, device=_CPU)
     assert (nearest.dtype, nearest.shape) == (np.int32, (regions, limit))

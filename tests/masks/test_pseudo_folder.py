@@ -11,6 +11,7 @@ import torch
 from safetensors.numpy import load_file
 
 from episodes.lists import ImageList
+from episodes.pseudo_files import VERSION
 from masks.pseudo_folder import PseudoFolder
 from util.errors import UserError
 from util.files import read_json, write_json
@@ -51,8 +52,8 @@ def test_an_image_is_done_when_its_regions_are_there(tmp_path: Path) -> None:
     assert read_json(tmp_path / "pseudo" / "manifest.json")["regions"] == 5
 
 
-def test_masks_of_other_photographs_of_the_same_names_are_not_complete(tmp_path: Path) -> None:
-    """Two photographs that exchange their names are two other photographs."""
+def test_masks_of_other_images_of_the_same_names_are_not_complete(tmp_path: Path) -> None:
+    """Two images that exchange their names are two other images."""
     images = _images(tmp_path / "photos", 2)
     folder = PseudoFolder(tmp_path / "pseudo", images, {})
     folder.open()
@@ -95,6 +96,6 @@ def test_what_was_learnt_is_kept(tmp_path: Path) -> None:
 
 
 def test_masks_of_an_earlier_version_are_not_taken_for_complete(tmp_path: Path) -> None:
-    write_json(tmp_path / "pseudo" / "manifest.json", {"version": 2, "seed": 1})
+    write_json(tmp_path / "pseudo" / "manifest.json", {"version": VERSION - 1, "seed": 1})
     with pytest.raises(UserError, match=r"version is 2 there, 3 asked.*delete the folder"):
-        PseudoFolder(tmp_path / "pseudo", _images(tmp_path / "photos", 3), {"seed": 1}).open()
+        PseudoFolder(tmp_path / "pseudo", _images(tmp_path / "photos", 3), {"version": VERSION, "seed": 1}).open()

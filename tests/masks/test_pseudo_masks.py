@@ -57,13 +57,13 @@ def _other_manifest(folder: Path) -> None:
     [
         (shutil.rmtree, r"global: no complete set of pseudo masks here.*run `bash masks/create\.sh"),
         (lambda folder: (folder / "manifest.json").unlink(), r"manifest\.json is missing.*run `bash masks/create\.sh"),
-        (lambda folder: (folder / "images.txt").unlink(), r"images\.txt: not a readable list.*delete the folder"),
+        (lambda folder: (folder / "images.txt").unlink(), r"images\.txt: file not found; run `bash masks/create"),
         (lambda folder: (folder / "regions.safetensors").write_bytes(b"x"), r"regions\.safetensors: not a readable"),
         (lambda folder: (folder / "photo_03.png").unlink(), r"photo_03\.png: .*not found; delete the folder"),
         (_truncate, r"photo_03\.png: not a readable label.*delete the folder"),
         (_other_mask, r"photo_03\.png: not the mask that regions\.safetensors.*delete the folder"),
         (_without_the_region, r"photo_0\d\.png: not the mask that regions\.safetensors.*delete the folder"),
-        (_other_manifest, r"images\.txt, regions\.safetensors and manifest\.json are not of the same 11 images"),
+        (_other_manifest, r"images\.txt, regions\.safetensors and manifest\.json do not describe the same 11 images"),
     ],
 )
 def test_a_damaged_folder_is_one_line(copied: Path, root: Path, damage: Callable[[Path], Any], message: str) -> None:
@@ -75,5 +75,5 @@ def test_a_damaged_folder_is_one_line(copied: Path, root: Path, damage: Callable
 def test_a_list_of_other_images_is_refused(copied: Path, root: Path, tmp_path: Path) -> None:
     lines = (root / "train.txt").read_text().splitlines()
     (tmp_path / "fewer.txt").write_text("\n".join(lines[1:]))
-    with pytest.raises(UserError, match=r"its 10 masks are not of the 9 images of .*fewer\.txt; give the list"):
+    with pytest.raises(UserError, match=r"its 10 masks are not of the 9 images in .*fewer\.txt; give the list"):
         main(arguments(root, "global", copied, f"list={tmp_path / 'fewer.txt'}"))

@@ -14,7 +14,7 @@ from skimage import data
 from sklearn.metrics import adjusted_rand_score
 
 from masks.superpixels import _DEVICES, backend, felzenszwalb, reference
-from tests.masks.small_images import draw_photograph
+from tests.masks.small_images import draw_image
 
 needs_native = pytest.mark.skipif(not _DEVICES, reason="the native operator is not built")
 # Native costs are whole multiples of this.
@@ -85,7 +85,7 @@ def similarity(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def test_ids_count_from_zero_without_gaps_in_the_order_of_first_pixels(segment: Callable[..., np.ndarray]) -> None:
-    superpixels = segment(draw_photograph(0), 100, 0.8, 200)
+    superpixels = segment(draw_image(0), 100, 0.8, 200)
     assert superpixels.dtype == np.int32
     assert superpixels.shape == (120, 160)
     ids, first = np.unique(superpixels, return_index=True)
@@ -94,12 +94,12 @@ def test_ids_count_from_zero_without_gaps_in_the_order_of_first_pixels(segment: 
 
 
 def test_defaults_are_the_published_call() -> None:
-    image = draw_photograph(1)
+    image = draw_image(1)
     assert np.array_equal(felzenszwalb(image), reference.felzenszwalb(image, scale=100, sigma=0.8, min_size=200))
 
 
 def test_none_is_smaller_than_asked_for(segment: Callable[..., np.ndarray]) -> None:
-    image, counts = draw_photograph(1), []
+    image, counts = draw_image(1), []
     for min_size in (1, 50, 200, 3000):
         sizes = np.bincount(segment(image, 50, 0.5, min_size).ravel())
         assert sizes.min() >= min_size
@@ -109,7 +109,7 @@ def test_none_is_smaller_than_asked_for(segment: Callable[..., np.ndarray]) -> N
 
 
 def test_a_larger_scale_gives_larger_superpixels(segment: Callable[..., np.ndarray]) -> None:
-    image = draw_photograph(3)
+    image = draw_image(3)
     counts = [segment(image, scale, 0.8, 1).max() for scale in (1, 30, 300, 1e9)]
     assert counts == sorted(set(counts), reverse=True)
     assert counts[-1] == 0
@@ -158,19 +158,17 @@ def test_native_is_the_naive_merge(height: int, width: int, scale: float, sigma:
 def test_native_is_scikit_image_where_no_costs_are_equal(
     height: int, width: int, scale: float, sigma: float, min_size: int
 ) -> None:
-    for image in (draw_photograph(4, height, width), draw_noise(5, height, width)):
+    for image in (draw_image(4, height, width), draw_noise(5, height, width)):
         ours, theirs = (function(image, scale, sigma, min_size) for function in (felzenszwalb, reference.felzenszwalb))
         assert np.array_equal(ours, theirs)
 
 
 @needs_native
 @pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea"])
-def test_native_is_scikit_image_on_photographs(name: str) -> None:
-    photograph = np.ascontiguousarray(getattr(data, name)()[40:290, :300])
+def test_native_is_scikit_image_on_images(name: str) -> None:
+    image = np.ascontiguousarray(getattr(data, name)()[40:290, :300])
     for scale, min_size in ((100.0, 200), (30.0, 20)):
-        ours, theirs = (
-            function(photograph, scale, 0.8, min_size) for function in (felzenszwalb, reference.felzenszwalb)
-        )
+        ours, theirs = (function(image, scale, 0.8, min_size) for function in (felzenszwalb, reference.felzenszwalb))
         assert similarity(ours, theirs) >= 0.99
 
 
@@ -183,7 +181,7 @@ def test_native_resembles_scikit_image_where_many_costs_are_equal() -> None:
 
 @needs_native
 def test_order_of_channels_does_not_matter() -> None:
-    for image in (draw_photograph(2), draw_clouds(2, 80, 90), draw_noise(2, 40, 50, levels=4)):
+    for image in (draw_image(2), draw_clouds(2, 80, 90), draw_noise(2, 40, 50, levels=4)):
         expected = felzenszwalb(image, 50, 0.8, 20)
         for order in itertools.permutations(range(3)):
             assert np.array_equal(felzenszwalb(image[..., order], 50, 0.8, 20), expected)
@@ -206,7 +204,7 @@ def test_native_gives_the_same_bits_again_whatever_the_threads() -> None:
 
 @needs_native
 def test_images_in_any_memory_are_read_and_left_alone() -> None:
-    image = draw_photograph(7)
+    image = draw_image(7)
     before, expected = image.copy(), felzenszwalb(image)
     frozen = image.copy()
     frozen.flags.writeable = False

@@ -165,8 +165,8 @@ def test_effective_number() -> None:
 
 def test_pooled_mean() -> None:
     values = [np.array([1.0, 1.0, 0.0]), np.zeros(0), np.array([0.0])]
-    assert pooled_mean(values) == {"total": 0.5, "per_photograph": pytest.approx(1 / 3)}
-    assert pooled_mean([np.zeros(0)]) == {"total": None, "per_photograph": None}
+    assert pooled_mean(values) == {"total": 0.5, "per_image": pytest.approx(1 / 3)}
+    assert pooled_mean([np.zeros(0)]) == {"total": None, "per_image": None}
 
 
 def test_quartiles() -> None:

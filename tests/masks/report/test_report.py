@@ -13,13 +13,13 @@ from safetensors.numpy import load_file, save_file
 
 import masks.create
 from episodes.lists import read_list, write_list
-from masks.pseudo_masks import MadeMasks
+from masks.pseudo_masks import PseudoMasks
 from masks.report import TrueLabels, report
 from masks.report.__main__ import existing_labels, main
-from masks.report.figures import object_figures
+from masks.report.metric_groups import object_metrics
 from masks.report.quality import Overlap, overlap
 from masks.report.sheet import save_sheets
-from tests.masks.small_images import COUNT, arguments, write_extractor, write_photographs
+from tests.masks.small_images import COUNT, arguments, write_extractor, write_images
 from util.errors import UserError, run_command
 from util.files import read_json
 from util.images import read_image, read_label, write_label
@@ -30,9 +30,9 @@ _WITHOUT_LABEL = 2  # the last images of the list
 
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ROOT with photographs and drawn labels: a square of class 1 or 2, 255 around it. The last ones have none."""
+    """A ROOT with images and drawn labels: a square of class 1 or 2, 255 around it. The last ones have none."""
     root = tmp_path_factory.mktemp("report")
-    images = write_photographs(root, COUNT)
+    images = write_images(root, COUNT)
     write_extractor(root / "tiny.pth")
     names = [f"Labels/{Path(image).stem}.png" for image in images.images]
     for index, name in enumerate(names[:-_WITHOUT_LABEL]):
@@ -65,7 +65,7 @@ def _words(root: Path, folder: Path, *further: str) -> list[str]:
 
 
 def _regions(folder: Path, root: Path) -> list[tuple[int, np.ndarray, np.ndarray | None]]:
-    """Photograph, region (H, W) bool and true label of every kept region, read with nothing of the report."""
+    """Image, region (H, W) bool and true label of every kept region, read with nothing of the report."""
     images = (folder / "images.txt").read_text().splitlines()
     table = load_file(folder / "regions.safetensors")
     found = []
@@ -99,7 +99,7 @@ def test_figures_are_those_of_a_loop_over_regions(made: Path, labelled: Path) ->
     assert kept["best_overlap"]["total"] == pytest.approx(100 * np.mean(ious))
     assert kept["overlap_above_half"]["total"] == pytest.approx(100 * np.mean(np.array(ious) > 0.5))
     assert kept["mostly_background"]["total"] == pytest.approx(100 * np.mean(np.array(background) > 0.5))
-    assert figures["labels"]["labelled_photographs"] == figures["objects"]["objects"] == COUNT - _WITHOUT_LABEL
+    assert figures["labels"]["labelled_images"] == figures["objects"]["objects"] == COUNT - _WITHOUT_LABEL
 
 
 def test_clusters_are_counted_where_ids_mean_the_same_everywhere(made: Path, labelled: Path) -> None:
@@ -134,10 +134,10 @@ def test_twice_gives_the_same_bytes_and_the_table(
     assert max(map(len, table.splitlines())) <= max(120, len(str(made)))
 
 
-def test_sheets_have_a_row_for_each_photograph_drawn(made: Path, labelled: Path) -> None:
+def test_sheets_have_a_row_for_each_image_drawn(made: Path, labelled: Path) -> None:
     main(_words(labelled, made, "--images", "3"))
-    with_photographs, alone = (read_image(made / name) for name in _OUTPUTS[1:])
-    assert with_photographs.shape == (22 + 3 * 240, 4 * 240, 3)
+    with_images, alone = (read_image(made / name) for name in _OUTPUTS[1:])
+    assert with_images.shape == (22 + 3 * 240, 4 * 240, 3)
     assert alone.shape == (22 + 3 * 240, 3 * 240, 3)
     main(_words(labelled, made, "--images", "100", "--without-labels"))
     assert read_image(made / "report.png").shape == (22 + COUNT * 240, 3 * 240, 3)
@@ -145,7 +145,7 @@ def test_sheets_have_a_row_for_each_photograph_drawn(made: Path, labelled: Path)
 
 def test_the_sheet_paints_every_cluster_and_leaves_what_is_not_kept_black(copied: Path, labelled: Path) -> None:
     images = read_list(labelled / "train.txt", labelled / "shapes", need_labels=False)
-    made = replace(MadeMasks.load(copied), kept=[np.zeros(0, dtype=np.int32)] * COUNT)
+    made = replace(PseudoMasks.load(copied), kept=[np.zeros(0, dtype=np.int32)] * COUNT)
     save_sheets(made, images, [None] * COUNT, count=COUNT, seed=0)
     sheet = read_image(copied / "report_masks.png")[22:]
     mask_column, kept_column = sheet[:, :240], sheet[:, 240:]
@@ -164,7 +164,7 @@ def test_without_labels_opens_none(made: Path, labelled: Path, monkeypatch: pyte
     assert not {"clustering", "objects", "kept_regions"} & set(figures)
     assert (figures["regions"], figures["clusters"]) == (with_labels["regions"], with_labels["clusters"])
     # What `masks.create` can do at its end.
-    assert report(MadeMasks.load(made)) == figures
+    assert report(PseudoMasks.load(made)) == figures
 
 
 def test_a_list_in_another_order_changes_nothing(made: Path, labelled: Path, tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_a_list_in_another_order_changes_nothing(made: Path, labelled: Path, tmp
 
 def test_true_labels_as_pseudo_masks_are_perfect(copied: Path, labelled: Path) -> None:
     images = read_list(labelled / "train.txt", labelled / "shapes", need_labels=False)
-    made = MadeMasks.load(copied)
+    made = PseudoMasks.load(copied)
     labels = TrueLabels(existing_labels(images), classes=2, min_area=300)
     table: dict[str, list[int]] = {"image": [], "region": [], "group": [], "area": []}
     for row in range(COUNT):
@@ -193,17 +193,17 @@ def test_true_labels_as_pseudo_masks_are_perfect(copied: Path, labelled: Path) -
     save_file(columns, copied / "regions.safetensors")
     np.save(copied / "embeddings.npy", np.ones((8, 4), dtype=np.float16))
     np.save(copied / "neighbours.npy", np.empty((8, 0), dtype=np.int32))
-    figures = report(MadeMasks.load(copied), labels)
+    figures = report(PseudoMasks.load(copied), labels)
     assert figures["clustering"]["miou"] == figures["clustering"]["purity"] == 100
     assert figures["clustering"]["normalised_mutual_information"] == pytest.approx(1)
     assert figures["objects"]["best_overlap"] == figures["objects"]["recall_at_0.7"]
-    assert figures["objects"]["best_overlap"] == {"total": 100, "per_photograph": 100}
-    assert figures["kept_regions"]["mostly_background"] == {"total": 0, "per_photograph": 0}
+    assert figures["objects"]["best_overlap"] == {"total": 100, "per_image": 100}
+    assert figures["kept_regions"]["mostly_background"] == {"total": 0, "per_image": 0}
 
 
 def test_recall_counts_an_overlap_of_just_as_much_and_a_share_above_half_does_not() -> None:
     half = np.array([0.5])
-    groups = object_figures([Overlap(half, half, half, half, half)], 1)
+    groups = object_metrics([Overlap(half, half, half, half, half)], 1)
     assert [groups["objects"][f"recall_at_{iou}"]["total"] for iou in (0.3, 0.5, 0.7)] == [100, 100, 0]
     assert groups["kept_regions"]["overlap_above_half"]["total"] == 0
     assert groups["kept_regions"]["mostly_background"]["total"] == 0
@@ -211,8 +211,8 @@ def test_recall_counts_an_overlap_of_just_as_much_and_a_share_above_half_does_no
 
 def test_nothing_to_measure_is_none_and_valid_json() -> None:
     empty = overlap(np.zeros((256, 3), dtype=np.int64), np.zeros(0, dtype=np.int32), 1)
-    groups = object_figures([empty], 1)
-    assert groups["objects"]["best_overlap"] == {"total": None, "per_photograph": None}
+    groups = object_metrics([empty], 1)
+    assert groups["objects"]["best_overlap"] == {"total": None, "per_image": None}
     assert "NaN" not in json.dumps(groups)
 
 
@@ -229,10 +229,10 @@ def test_a_label_that_does_not_fit_is_named(copied: Path, labelled: Path, tmp_pa
 
 def test_a_sheet_never_takes_the_place_of_a_mask(copied: Path, labelled: Path) -> None:
     images = read_list(labelled / "train.txt", labelled / "shapes", need_labels=False)
-    made = MadeMasks.load(copied)
+    made = PseudoMasks.load(copied)
     (copied / "report.png").write_bytes(b"a mask")
     named_report = replace(made, images=("JPEGImages/report.jpg", *made.images[1:]))
-    with pytest.raises(UserError, match=r"report\.png: the mask of a photograph; rename"):
+    with pytest.raises(UserError, match=r"report\.png: the mask of an image; rename"):
         save_sheets(named_report, images, existing_labels(images), count=1, seed=0)
     assert (copied / "report.png").read_bytes() == b"a mask"
 

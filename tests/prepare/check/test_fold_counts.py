@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from episodes.build import evaluation, training_episodes
+from episodes.build import evaluation, training_episodes, training_images
 from episodes.folds import fold_classes
 from episodes.lists import write_list
 from tests.prepare.small_dataset import CLASSES, COUNTS, MIN_AREA, Outcome, names, overrides, set_value
@@ -38,7 +38,10 @@ def test_queries_are_those_of_the_episodes(data: Path, check: Callable[..., Outc
     queries = check(setting).queries()
     for split in range(4):
         config = load_config("shapes", f"split{split}_demo", overrides(data, setting))
-        assert queries[split] == (len(training_episodes(config)), len(evaluation(config).episodes))
+        assert queries[split] == (
+            len(training_episodes(config, training_images(config))),
+            len(evaluation(config).episodes),
+        )
     assert ("true" in setting) == (queries[0] != (18, 7))
 
 
@@ -69,7 +72,8 @@ def test_rare_classes(data: Path, check: Callable[..., Outcome]) -> None:
     # Experiments with five shots need them.
     assert len(check("TRAIN.shot=5").errors) == 2
     # A training goes on without it: the others have the same images.
-    assert len(training_episodes(load_config("shapes", "split0_demo", overrides(data)))) > 0
+    config = load_config("shapes", "split0_demo", overrides(data))
+    assert len(training_episodes(config, training_images(config))) > 0
 
 
 def test_a_class_that_is_never_tested_is_a_problem_of_its_fold(data: Path, check: Callable[..., Outcome]) -> None:

@@ -1,6 +1,6 @@
-"""The groups of figures in the report on pseudo masks, each with the protocol it was measured by; JSON values only.
+"""The groups of metrics in the report on pseudo masks, each with the protocol it was measured by; JSON values only.
 
-Shares and IoUs are in percent; a figure that nothing was there to measure by is None.
+Shares and IoUs are in percent; a metric that could not be measured is None.
 """
 
 from __future__ import annotations
@@ -22,21 +22,19 @@ from masks.report.quality import (
     quartiles,
 )
 
-Figures = dict[str, Any]
+Metrics = dict[str, Any]
 
 _NO_CLUSTERS = "this recipe has no clusters"
 _RECALLS = (0.3, 0.5, 0.7)
-_POOLED = (
-    "total: every one counts the same; per_photograph: the mean within each photograph that has any, then over these"
-)
+_POOLED = "total: every one counts equally; per_image: the mean within each image that has any, then over these images"
 
 
-def region_figures(shares: Sequence[np.ndarray]) -> Figures:
-    """Kept regions of N images: ``shares`` (R,) of the photograph, in 0..1, for each image."""
+def region_metrics(shares: Sequence[np.ndarray]) -> Metrics:
+    """Kept regions of N images: ``shares`` (R,) of the image, in 0..1, for each image."""
     counts = list(map(len, shares))
     with_region = float(100 * np.mean(np.array(counts) > 0))
     return {
-        "protocol": "kept regions as in regions.safetensors; areas in percent of the photograph",
+        "protocol": "kept regions as in regions.safetensors; areas in percent of the image",
         "images": len(counts),
         "regions": sum(counts),
         "images_with_region": with_region,
@@ -47,19 +45,19 @@ def region_figures(shares: Sequence[np.ndarray]) -> Figures:
     }
 
 
-def cluster_figures(pixels: np.ndarray, groups: np.ndarray, cluster_num: int | None) -> Figures:
+def cluster_metrics(pixels: np.ndarray, groups: np.ndarray, cluster_num: int | None) -> Metrics:
     """Sizes of K clusters: ``pixels`` (256,) of each id, ``groups`` the cluster of every kept region."""
     if cluster_num is None:
         return {"left_out": _NO_CLUSTERS}
     return {
-        "protocol": "sizes over all photographs; effective number: exponential of the entropy of the sizes",
+        "protocol": "sizes over all images; effective number: exponential of the entropy of the sizes",
         "clusters": cluster_num,
         "pixels": _sizes(pixels[:cluster_num]),
         "regions": _sizes(np.bincount(groups, minlength=cluster_num)),
     }
 
 
-def _sizes(sizes: np.ndarray) -> Figures:
+def _sizes(sizes: np.ndarray) -> Metrics:
     return {
         "smallest": int(sizes.min()),
         "median": float(np.median(sizes)),
@@ -69,15 +67,15 @@ def _sizes(sizes: np.ndarray) -> Figures:
     }
 
 
-def clustering_figures(table: np.ndarray, cluster_num: int | None) -> Figures:
-    """How clusters agree with classes; ``table`` (256, C + 1) counts pixels of id and class over all photographs."""
+def clustering_metrics(table: np.ndarray, cluster_num: int | None) -> Metrics:
+    """How clusters agree with classes; ``table`` (256, C + 1) counts pixels of id and class over all images."""
     if cluster_num is None:
         return {"left_out": _NO_CLUSTERS}
     table = table[:cluster_num]
     ious = 100 * matched_ious(table)
     return {
         "protocol": (
-            "all pixels of the labelled photographs in one table of clusters by classes with background; label 255 "
+            "all pixels of the labelled images in one table of clusters by classes with background; label 255 "
             "ignored. mIoU: one cluster for one class, matched for the highest sum of IoUs (Hungarian method); "
             "classes without cluster count 0, classes without pixels are left out; clusters without class predict "
             "nothing. Normalised mutual information (0..1): by the mean of the entropies. Purity: percent of pixels "
@@ -94,32 +92,32 @@ def clustering_figures(table: np.ndarray, cluster_num: int | None) -> Figures:
     }
 
 
-def object_figures(overlaps: Sequence[Overlap], min_area: int) -> dict[str, Figures]:
-    """``objects``: how well the kept regions find the true ones; ``kept_regions``: what the kept ones lie on."""
-    object_best = [photograph.object_best for photograph in overlaps]
-    region_best = [photograph.region_best for photograph in overlaps]
-    background = [photograph.region_background for photograph in overlaps]
+def object_metrics(overlaps: Sequence[Overlap], min_area: int) -> dict[str, Metrics]:
+    """``objects``: how well the kept regions cover the true objects; ``kept_regions``: what they lie on."""
+    object_best = [image.object_best for image in overlaps]
+    region_best = [image.region_best for image in overlaps]
+    background = [image.region_background for image in overlaps]
     objects = {
         "protocol": (
-            f"an object is a class with at least {min_area} pixels in a photograph; its overlap is the best IoU with a "
-            f"kept region of the photograph, 0 where there is none; recall: share of objects with at least that. "
+            f"an object is a class with at least {min_area} pixels in an image; its overlap is the best IoU with a "
+            f"kept region of the image, 0 where there is none; recall: share of objects with at least that. "
             f"{_POOLED}. Label 255 ignored"
         ),
         "objects": sum(map(len, object_best)),
         "best_overlap": _percent(object_best),
         **{f"recall_at_{iou}": _percent([best >= iou for best in object_best]) for iou in _RECALLS},
-        "area": quartiles(100 * np.concatenate([photograph.object_area for photograph in overlaps])),
+        "area": quartiles(100 * np.concatenate([image.object_area for image in overlaps])),
     }
     regions = {
         "protocol": (
-            "kept regions of the labelled photographs; mostly background: more than half of the pixels; overlap: the "
-            f"best IoU with a class in the photograph, of any size. {_POOLED}. Label 255 ignored"
+            "kept regions of the labelled images; mostly background: more than half of the pixels; overlap: the "
+            f"best IoU with a class in the image, of any size. {_POOLED}. Label 255 ignored"
         ),
         "regions": sum(map(len, region_best)),
         "mostly_background": _percent([share > 0.5 for share in background]),
         "overlap_above_half": _percent([best > 0.5 for best in region_best]),
         "best_overlap": _percent(region_best),
-        "area": quartiles(100 * np.concatenate([photograph.region_area for photograph in overlaps])),
+        "area": quartiles(100 * np.concatenate([image.region_area for image in overlaps])),
     }
     return {"objects": objects, "kept_regions": regions}
 
