@@ -26,7 +26,7 @@ from util.distributed import process_group
 from util.errors import UserError, run_command
 from util.logging import start_logging
 
-_PROBES = 10  # in a run, unless it is said how often
+_PROBES = 10  # measurements in a run, unless --probe_every is given
 
 
 def main(arguments: list[str]) -> None:
@@ -46,7 +46,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("out", type=Path, help="the weights, OUT.safetensors")
     parser.add_argument("--root", type=Path, help="where the paths of a list file start")
     parser.add_argument("--workers", type=int, default=2, help="processes that draw views; default: %(default)s")
-    parser.add_argument("--probe", type=Path, metavar="LIST", help="labels to tell from how good the features become")
+    parser.add_argument("--probe", type=Path, metavar="LIST", help="labels that measure how good the features become")
     parser.add_argument("--probe_every", type=int, metavar="EPOCHS", help="default: a tenth of all")
     for name, default in asdict(Settings()).items():
         choices = get_args(Precision) if name == "precision" else None

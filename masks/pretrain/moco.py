@@ -17,23 +17,23 @@ from model.precision import at_least_float32
 from util.distributed import joined
 from util.images import IMAGENET_MEAN, IMAGENET_STD
 
-# The keys of a batch are computed in so many groups, each with its own batch statistics.
+# The keys of a batch are computed in this many groups, each with its own batch statistics.
 _KEY_GROUPS = 4
-# Stages of the backbone that learn: what is pooled from the earlier of them carries the first steps.
+# Last stages of the backbone whose pooled features enter the head: the earlier ones carry the first steps.
 STAGES = 3
 
 
 class MoCo(nn.Module):
     """Query encoder, momentum key encoder and the queue of keys.
 
-    Of several processes each has its share of the batch, normalised apart; the keys of all go into every queue, so
-    that parameters and queues stay the same everywhere. Encoders may run under autocast; what follows is float32.
+    Each of several processes has its own share of the batch with its own batch statistics; the keys of all processes
+    enter every queue, so that parameters and queues stay equal. Encoders may run under autocast; the rest is float32.
 
     Attributes:
         query_encoder: the network that learns, (B, H, W, 3) uint8 -> (B, E) unit length.
         key_encoder: its moving average; no gradient reaches it.
         queue: (Q, E) keys of the latest images, unit length.
-        pointer: (), the row of the queue that is the oldest.
+        pointer: (), the oldest row of the queue.
     """
 
     queue: Tensor
@@ -51,8 +51,8 @@ class MoCo(nn.Module):
     def forward(self, query_images: Tensor, key_images: Tensor) -> Tensor:
         """Contrast two views of the same B images, each (B, H, W, 3) uint8 RGB.
 
-        Returns logits (B, 1 + Q) float32: the right answer is always column 0. The key encoder takes one step towards
-        the query encoder before, and the keys take the place of the oldest in the queue after.
+        Returns logits (B, 1 + Q) float32; the correct answer is always column 0. The key encoder first takes one step
+        towards the query encoder; afterwards the keys replace the oldest ones of the queue.
         """
         self.update_key_encoder()
         queries = self.query_encoder(query_images)
@@ -72,8 +72,8 @@ class MoCo(nn.Module):
     def keys(self, images: Tensor) -> Tensor:
         """Keys (B, E) of ``images`` (B, H, W, 3), in order.
 
-        Batch statistics would tell which key was computed together with which query. MoCo's cure, to shuffle the
-        batch between devices, works on one device as random groups that are normalised apart.
+        Batch statistics would reveal which key was computed together with which query. MoCo's remedy, shuffling the
+        batch between devices, becomes random groups with separate batch statistics on a single device.
         """
         shuffled = torch.randperm(len(images), device=images.device)
         groups = images[shuffled].tensor_split(min(_KEY_GROUPS, len(images) // 2))
@@ -82,18 +82,18 @@ class MoCo(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> None:
-        """Write ``keys`` (B, E) over the oldest rows of the queue, B at most Q; the end wraps to the start."""
+        """Write ``keys`` (B, E) over the oldest rows of the queue, B at most Q, wrapping around at its end."""
         rows = (self.pointer + torch.arange(len(keys), device=keys.device)) % len(self.queue)
-        self.queue = self.queue.index_copy(0, rows, keys)  # not in place: the backward pass needs the old one
+        self.queue = self.queue.index_copy(0, rows, keys)  # not in place: the backward pass needs the old queue
         self.pointer = (self.pointer + len(keys)) % len(self.queue)
 
 
 class Encoder(nn.Module):
     """A backbone, the means over its last feature maps, and a two-layer head on the unit sphere.
 
-    ``backbone`` maps (B, 3, H, W) to a list of feature maps with ``channels`` channels each. The head normalises its
-    batches (as MoCo v3's): without, a small network from scratch sends all images to one point. Only the backbone is
-    kept after the training.
+    ``backbone`` maps (B, 3, H, W) to a list of feature maps with ``channels`` channels each. The head has batch norm,
+    like that of MoCo v3: without it a small network trained from scratch maps all images to one point. Only the
+    backbone is kept after training.
     """
 
     mean: Tensor

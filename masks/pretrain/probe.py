@@ -1,7 +1,7 @@
-"""Whether a backbone that learns without labels comes to tell labelled regions apart; nothing learns from the answer.
+"""How well the features of a backbone in training distinguish labelled regions; the training does not use the answer.
 
 Source: Wu et al., "Unsupervised Feature Learning via Non-Parametric Instance Discrimination", CVPR 2018
-(arXiv:1805.01978), whose weighted k-nearest-neighbour classifier is here one of regions in place of images.
+(arXiv:1805.01978), whose weighted k-nearest-neighbour classifier of images is applied to regions.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ _BACKGROUND = 0
 
 
 class Regions(NamedTuple):
-    """R labelled regions, each all of one class in one photograph."""
+    """R labelled regions, each covering all pixels of one class in one image."""
 
     features: np.ndarray  # (R, D) float32, means over the regions
     classes: np.ndarray  # (R,) int, 1..254
-    photographs: np.ndarray  # (R,) int, rows of the list
+    images: np.ndarray  # (R,) int, rows of the list
 
 
 class Probe:
     """Classifies labelled regions by their nearest neighbours in a backbone's features, and keeps a log of it.
 
-    ``labelled`` lists the photographs, which the backbone sees with at most ``shorter_side`` pixels; their labels are 0
-    background, 1..254 classes, 255 ignored. ``log`` gets a JSON line per measurement, of which one is due before the
-    first epoch, after every ``every`` epochs and after the last.
+    ``labelled`` lists the images, which the backbone sees at no more than ``shorter_side`` pixels; their labels are 0
+    background, 1..254 classes, 255 ignored. ``log`` gets a JSON line per measurement; one is due before the first
+    epoch, after every ``every`` epochs and after the last.
     """
 
     def __init__(self, labelled: ImageList, *, shorter_side: int, every: int, log: Path) -> None:
@@ -56,8 +56,8 @@ class Probe:
         self.shorter_side = shorter_side
         self.every = every
         self.log = log
-        logger.info("probe: reads the labels of %s to tell how good the features are", labelled.list_file)
-        logger.info("probe: the training sees neither these labels nor the figures")
+        logger.info("probe: reads the labels of %s to measure how good the features are", labelled.list_file)
+        logger.info("probe: the training sees neither these labels nor the measurements")
 
     def is_due(self, epoch: int, epochs: int) -> bool:
         """Whether to measure after ``epoch`` of ``epochs``."""
@@ -66,43 +66,43 @@ class Probe:
     def measure(self, backbone: nn.Module, *, epoch: int) -> None:
         """Write the accuracy of ``backbone``, as it is after ``epoch`` epochs, to the terminal and the log.
 
-        ``backbone`` maps (B, 3, H, W) ImageNet-normalised to a list of maps; those are judged that MoCo trains. It is
-        left as it is. A line of the log for the same or a later epoch, left by an interrupted run, is replaced.
-        Processes share the photographs. Raises ``UserError`` for an unreadable file and for labels without objects to
-        compare.
+        ``backbone`` maps (B, 3, H, W) ImageNet-normalised to a list of maps, of which those that MoCo trains are
+        evaluated. It is not changed. A line of the log for the same or a later epoch, left by an interrupted run, is
+        replaced. Processes share the images. Raises ``UserError`` for an unreadable file and for labels without
+        objects to compare.
         """
         frozen = copy.deepcopy(backbone).requires_grad_(False).eval()
         regions = comparable(self._regions(frozen), self.labelled.list_file)
         accuracy = neighbour_accuracy(regions)
         classes = len(np.unique(regions.classes))
         logger.info(
-            "probe after %d epochs: %.1f %% of %d regions get the class of their neighbours in other photographs, "
+            "probe after %d epochs: %.1f %% of %d regions get the class of their neighbours in other images, "
             "mean of %d classes; chance is %.1f %%",
             *(epoch, 100 * accuracy, len(regions.classes), classes, 100 / classes),
         )
         if rank() == 0:
-            figures = {"accuracy": round(accuracy, 4), "chance": round(1 / classes, 4)}
-            replace_line(self.log, {"epoch": epoch, **figures, "classes": classes, "regions": len(regions.classes)})
+            metrics = {"accuracy": round(accuracy, 4), "chance": round(1 / classes, 4)}
+            replace_line(self.log, {"epoch": epoch, **metrics, "classes": classes, "regions": len(regions.classes)})
 
     @cached_property
     def _images(self) -> Sequence[np.ndarray]:
         return open_images([self.labelled.image_path(row) for row in range(len(self.labelled))], self.shorter_side)
 
     def _regions(self, backbone: nn.Module) -> Regions:
-        """The regions of all photographs, in the order of the list."""
+        """The regions of all images, in the order of the list."""
         rows = range(rank(), len(self.labelled), world_size())
         with tqdm(rows, desc="probe", unit="image", leave=False, disable=rank() > 0) as progress:
             own = [region for row in progress for region in self._regions_of(row, backbone)]
-        found = sorted((region for part in gathered(own) for region in part), key=lambda region: region[:2])
-        photographs, classes, features = zip(*found, strict=True) if found else ((), (), ())
-        return Regions(np.array(features), np.array(classes, dtype=int), np.array(photographs, dtype=int))
+        regions = sorted((region for part in gathered(own) for region in part), key=lambda region: region[:2])
+        images, classes, features = zip(*regions, strict=True) if regions else ((), (), ())
+        return Regions(np.array(features), np.array(classes, dtype=int), np.array(images, dtype=int))
 
     def _regions_of(self, row: int, backbone: nn.Module) -> Iterator[tuple[int, int, np.ndarray]]:
-        """(row, class, (D,) feature) of each class in the photograph."""
+        """(row, class, (D,) feature) of each class in the image."""
         path = self.labelled.label_path(row)
         label, size = read_label(path), image_size(self.labelled.image_path(row))
         if label.shape != size:
-            raise UserError(f"{path}: the label is {label.shape}, its photograph {size}; replace one (height, width)")
+            raise UserError(f"{path}: the label is {label.shape}, its image {size}; replace one (height, width)")
         classes = [int(value) for value in np.unique(label) if value not in (_BACKGROUND, IGNORE)]
         if classes:
             maps = _trained_maps(backbone, self._images[row])
@@ -111,16 +111,16 @@ class Probe:
 
 
 def comparable(regions: Regions, list_file: Path) -> Regions:
-    """The regions of classes that at least two photographs show: others have no neighbour of their class.
+    """The regions of classes that at least two images show: others have no neighbour of their class.
 
     Raises ``UserError``, which names ``list_file``, when there are no two such classes.
     """
-    classes, photographs = np.unique(regions.classes, return_counts=True)  # a photograph has one region of a class
-    kept = np.isin(regions.classes, classes[photographs > 1])
+    classes, images = np.unique(regions.classes, return_counts=True)  # an image has one region of a class
+    kept = np.isin(regions.classes, classes[images > 1])
     regions = Regions(*(column[kept] for column in regions))
     if len(np.unique(regions.classes)) < 2:
         raise UserError(
-            f"{list_file}: the probe needs objects of two classes, each in two photographs; "
+            f"{list_file}: the probe needs objects of two classes, each in two images; "
             f"the labels have {len(classes)} classes (values 1 to 254)"
         )
     return regions
@@ -129,16 +129,18 @@ def comparable(regions: Regions, list_file: Path) -> Regions:
 def neighbour_accuracy(regions: Regions) -> float:
     """The share of regions that get their class from their neighbours, averaged over classes; chance is 1 / classes.
 
-    The 20 regions of other photographs with the largest cosines vote for their classes, with weights
-    exp(cosine / 0.07).
+    The 20 regions of other images with the largest cosines vote for their classes, with weights exp(cosine / 0.07).
     """
     classes, answers = np.unique(regions.classes, return_inverse=True)
-    _, regions_of_photographs = np.unique(regions.photographs, return_counts=True)
-    enough = min(_NEIGHBOURS + regions_of_photographs.max(), len(answers))  # of which some are of the own photograph
+    # The nearest regions, enough of them that 20 are of other images.
+    _, regions_of_images = np.unique(regions.images, return_counts=True)
+    enough = min(_NEIGHBOURS + regions_of_images.max(), len(answers))
     finder = NearestNeighbors(n_neighbors=enough, metric="cosine").fit(regions.features)
     distances, rows = finder.kneighbors(regions.features)  # (R, enough), nearest first
-    elsewhere = regions.photographs[rows] != regions.photographs[:, None]
+    # The first 20 of other images vote.
+    elsewhere = regions.images[rows] != regions.images[:, None]
     votes = elsewhere & (elsewhere.cumsum(axis=1) <= _NEIGHBOURS)
+    # Weighted votes, added up by class.
     totals = np.zeros((len(answers), len(classes)))
     voter = np.arange(len(answers))[:, None]
     np.add.at(totals, (voter, answers[rows]), votes * np.exp((1 - distances) / _TEMPERATURE))

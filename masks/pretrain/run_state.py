@@ -1,6 +1,6 @@
-"""What a pretraining leaves on disk: the state after the last epoch, and the backbone with a record of its making.
+"""Files of a pretraining run: the state after each epoch, and the backbone with a record of how it was made.
 
-Only the first process reads and writes here; the others get what it read.
+Only the first process reads and writes; the others receive what it read.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from util.files import atomic_write
 from util.logging import logger
 from util.settings import require_same
 
-# What a record says that was written before these were recorded.
+# Values of records that were written before these keys existed.
 _ALWAYS_BEFORE = {"precision": "fp32", "processes": 1}
 
 
 class PretrainFiles:
     """The result ``OUT.safetensors`` and, until there is one, the state ``OUT.partial.pth``.
 
-    ``record`` holds what the weights are a function of: a file with another record is refused with a ``UserError``.
+    ``record`` holds everything that the weights depend on: a file with another record is refused with a ``UserError``.
     """
 
     def __init__(self, out: Path, record: Mapping[str, Any]) -> None:
@@ -39,11 +39,11 @@ class PretrainFiles:
         self.record = dict(record)
 
     def is_finished(self) -> bool:
-        """Whether ``OUT.safetensors`` is there."""
+        """Whether ``OUT.safetensors`` exists."""
         return from_first(rank() == 0 and self._result_exists())
 
     def resume(self, moco: MoCo, optimizer: torch.optim.Optimizer) -> int:
-        """Load the state of an interrupted run where there is one; returns the number of epochs it has done."""
+        """Load the state of an interrupted run, if there is one; returns the number of its finished epochs."""
         state = from_first(self._read_state() if rank() == 0 else None)
         if state is None:
             return 0
@@ -86,9 +86,9 @@ class PretrainFiles:
         self._check(self.partial, state["record"])
         return state
 
-    def _check(self, path: Path, found: Mapping[str, Any]) -> None:
+    def _check(self, path: Path, recorded: Mapping[str, Any]) -> None:
         advice = "delete it or give the settings it was made with"
-        require_same(path, {**_ALWAYS_BEFORE, **found}, self.record, advice=advice)
+        require_same(path, {**_ALWAYS_BEFORE, **recorded}, self.record, advice=advice)
 
 
 def _read_record(path: Path) -> dict[str, Any]:

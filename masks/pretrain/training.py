@@ -42,7 +42,7 @@ _WEIGHT_DECAY = 1e-4
 
 @dataclass(frozen=True)
 class Settings:
-    """What the weights are a function of, together with the images and the number of processes.
+    """Everything that the weights depend on, apart from the images and the number of processes.
 
     ``batch`` counts the images of all processes. ``precision`` is that of the encoders: bf16 on a GPU and fp32 on a CPU
     where it is auto.
@@ -113,10 +113,10 @@ def cosine_lr(base_lr: float, step: int, steps: int) -> float:
 
 
 def _record(paths: Sequence[Path], settings: Settings, device: torch.device) -> dict[str, Any]:
-    """All that the weights are a function of. Each process normalises its share of a batch, so their number counts."""
+    """All that the weights depend on; each process normalises its share of a batch, so their number counts."""
     automatic = "bf16" if device.type == "cuda" else "fp32"
     precision = automatic if settings.precision == "auto" else settings.precision
-    # Names and sizes tell two sets of images apart, also when both count from 000001.
+    # Names and sizes distinguish two sets of images even when both are numbered from 000001.
     digest = digest_lines(f"{path.name} {path.stat().st_size}" for path in paths)
     images = {"images": len(paths), "dataset_digest": digest}
     return {**asdict(settings), "precision": precision, "processes": world_size(), **images}
@@ -126,8 +126,8 @@ def _build(settings: Settings, images: int) -> MoCo:
     try:
         backbone: Any = timm.create_model(settings.model, features_only=True)
     except (RuntimeError, AttributeError, TypeError) as error:
-        raise UserError(f"--model {settings.model}: no feature maps to be had ({error}); take another") from None
-    # A queue longer than the data would hold older keys of the very image that is looked for, as wrong answers.
+        raise UserError(f"--model {settings.model}: it gives no feature maps ({error}); choose another model") from None
+    # A queue longer than the data would hold older keys of the query image itself, as wrong answers.
     queue = max(settings.batch, min(settings.queue, images // 2))
     if queue != settings.queue:
         logger.info("queue: %d keys instead of %d, half as many as there are images", queue, settings.queue)

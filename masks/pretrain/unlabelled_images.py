@@ -1,4 +1,4 @@
-"""Unlabelled images for pretraining: found in a folder or a list, decoded once and kept small in memory."""
+"""Unlabelled images for pretraining: from a folder or a list, decoded once and kept in memory at a small size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from util.distributed import rank
 from util.errors import UserError
 from util.images import IMAGE_SUFFIXES, read_image
 
-MEMORY_LIMIT = 2 << 30  # bytes of decoded images; a folder that takes more is read again in every epoch
+MEMORY_LIMIT = 2 << 30  # bytes of decoded images; a folder that needs more is read again in every epoch
 
 
 def find_images(source: Path, root: Path | None) -> list[Path]:
@@ -39,8 +39,8 @@ def find_images(source: Path, root: Path | None) -> list[Path]:
 def open_images(paths: Sequence[Path], shorter_side: int) -> Sequence[np.ndarray]:
     """The images of ``paths`` as RGB uint8 (H, W, 3), reduced to ``shorter_side`` pixels where they are larger.
 
-    They are decoded once and kept when they fit into ``MEMORY_LIMIT``, else read whenever they are asked for.
-    Raises ``UserError`` for an unreadable image: at once when they are kept, else on access.
+    They are decoded once and kept when they fit into ``MEMORY_LIMIT``, else read on every access. Raises ``UserError``
+    for an unreadable image: at once when they are kept, else on access.
     """
     images = _ImagesOnDisk(paths, shorter_side)
     if len(paths) * images[0].nbytes > MEMORY_LIMIT:

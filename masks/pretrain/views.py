@@ -1,6 +1,6 @@
-"""Two random views of an image, MoCo-v2's: crop, colour jitter, grey, blur, flip.
+"""Two random views of an image as in MoCo-v2: crop, colour jitter, grey, blur, flip.
 
-Colours are changed by one affine map of RGB space per view, so that a view costs half a millisecond.
+All changes of colour are one affine map of RGB space per view, so that a view costs half a millisecond.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _CROP_LOG_RATIO = (math.log(3 / 4), math.log(4 / 3))
 _BRIGHTNESS = _CONTRAST = _SATURATION = 0.4
 _HUE = 0.1
 _BLUR_SIGMA = (0.1, 2.0)
-_BLUR_SIZE = 224  # the view size that MoCo-v2's sigmas were made for
+_BLUR_SIZE = 224  # the view size that MoCo-v2's sigmas are meant for
 
 _GREY = np.array([0.299, 0.587, 0.114])
 _YIQ = np.array([_GREY, [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 
 
 class TwoViews(Dataset[Tensor | UserError]):
-    """Two views of an image; a pure function of (images, seed, epoch, index).
+    """Two views of an image; they depend on (images, seed, epoch, index) alone.
 
     ``images`` holds RGB uint8 arrays (H, W, 3) of any size, ``size`` is the side of a view in pixels.
     """
@@ -47,7 +47,7 @@ class TwoViews(Dataset[Tensor | UserError]):
     def __getitem__(self, key: tuple[int, int]) -> Tensor | UserError:
         """The views of the image at ``key`` = (epoch, index), uint8 (2, size, size, 3).
 
-        An unreadable image's error is returned, not raised: a worker would bury the one line in its traceback.
+        The error of an unreadable image is returned, not raised: a worker would bury the one line in its traceback.
         """
         epoch, index = key
         random = numpy_random(self.seed, "views", epoch, index)
@@ -61,8 +61,8 @@ class TwoViews(Dataset[Tensor | UserError]):
 class ViewLoader:
     """One epoch of views: uint8 batches (B / world size, 2, size, size, 3) of all images, shuffled.
 
-    Each process gets its share of every batch of B: joined in the order of the ranks they are the batches of one
-    process. An incomplete batch is left out. The number of ``workers`` changes nothing. Raises ``UserError`` for an
+    Each process gets its share of every batch of B: concatenated in rank order the shares are the batches of a single
+    process. An incomplete batch is left out. The number of ``workers`` changes no batch. Raises ``UserError`` for an
     image that cannot be read.
     """
 
@@ -96,7 +96,7 @@ def _collate_or_error(items: Sequence[Tensor | UserError]) -> Tensor | UserError
 
 
 def _start_worker(worker: int) -> None:
-    """One thread for each worker: more would fight over the cores."""
+    """One thread per worker: more would compete for the cores."""
     cv2.setNumThreads(0)
 
 

@@ -39,7 +39,7 @@ class Colours(nn.Module):
 
 
 def draw_labelled(root: Path, classes: list[list[int]]) -> ImageList:
-    """A photograph for each list of classes, which stand in it as upright stripes of the class's colour."""
+    """An image for each list of classes, which stand in it as upright stripes of the class's colour."""
     for row, shown in enumerate(classes):
         label = np.repeat(np.array([0, *shown, 255], dtype=np.uint8), 20)[None].repeat(40, axis=0)
         image = np.zeros((*label.shape, 3), dtype=np.uint8)
@@ -55,7 +55,7 @@ def make_probe(labelled: ImageList) -> Probe:
     return Probe(labelled, shorter_side=64, every=1, log=labelled.root / "probe.jsonl")
 
 
-def figures(probe: Probe) -> dict[str, float]:
+def measurement(probe: Probe) -> dict[str, float]:
     """The last line of the probe's log."""
     last: dict[str, float] = json.loads(probe.log.read_text().splitlines()[-1])
     return last
@@ -64,11 +64,11 @@ def figures(probe: Probe) -> dict[str, float]:
 def naive_accuracy(regions: Regions) -> float:
     """As the docstring of ``neighbour_accuracy`` says it, one region at a time."""
     hits: dict[int, list[bool]] = defaultdict(list)
-    for feature, answer, photograph in zip(*regions, strict=True):
+    for feature, answer, image in zip(*regions, strict=True):
         others = [
             (float(feature @ other / math.sqrt((feature @ feature) * (other @ other))), int(value))
             for other, value, place in zip(*regions, strict=True)
-            if place != photograph
+            if place != image
         ]
         votes: Counter[int] = Counter()
         for cosine, value in sorted(others, reverse=True)[:20]:
@@ -79,7 +79,7 @@ def naive_accuracy(regions: Regions) -> float:
 
 @pytest.mark.parametrize("count", [12, 90])
 def test_accuracy_equals_a_plain_loop(count: int) -> None:
-    """90 regions of 30 photographs, some of one class in the same photograph; 12 have fewer neighbours than vote."""
+    """90 regions of 30 images, some of one class in the same image; 12 have fewer neighbours than vote."""
     random = np.random.default_rng(count)
     classes = random.choice([1, 2, 2, 2, 9], size=count)
     features = random.normal(size=(count, 8)) + 0.7 * np.eye(10, 8)[classes]
@@ -92,7 +92,7 @@ def test_accuracy_equals_a_plain_loop(count: int) -> None:
 def test_colours_tell_all_regions_apart(tmp_path: Path) -> None:
     probe = make_probe(draw_labelled(tmp_path, [[1, 2], [2, 3], [3, 1], [1, 2, 3], []]))
     probe.measure(Colours(), epoch=0)
-    assert figures(probe) == {"epoch": 0, "accuracy": 1.0, "chance": 0.3333, "classes": 3, "regions": 9}
+    assert measurement(probe) == {"epoch": 0, "accuracy": 1.0, "chance": 0.3333, "classes": 3, "regions": 9}
 
 
 def test_equal_features_are_at_chance() -> None:
@@ -101,19 +101,19 @@ def test_equal_features_are_at_chance() -> None:
     assert neighbour_accuracy(regions) == pytest.approx(1 / 3, abs=0.01)
 
 
-def test_regions_of_the_own_photograph_do_not_vote() -> None:
-    """Each region's twin has its class, but stands in the same photograph; every other one is of the other class."""
+def test_regions_of_the_own_image_do_not_vote() -> None:
+    """Each region's twin has its class, but stands in the same image; every other one is of the other class."""
     features = np.array([[1, 0], [1, 0], [1, 0.1], [1, 0.1]], dtype=np.float32)
     assert neighbour_accuracy(Regions(features, np.array([1, 1, 2, 2]), np.array([0, 0, 1, 1]))) == 0
 
 
-def test_classes_of_a_single_photograph_are_left_out(tmp_path: Path) -> None:
+def test_classes_of_a_single_image_are_left_out(tmp_path: Path) -> None:
     probe = make_probe(draw_labelled(tmp_path, [[1, 2], [2, 1], [3]]))
     probe.measure(Colours(), epoch=3)
-    assert figures(probe) == {"epoch": 3, "accuracy": 1.0, "chance": 0.5, "classes": 2, "regions": 4}
+    assert measurement(probe) == {"epoch": 3, "accuracy": 1.0, "chance": 0.5, "classes": 2, "regions": 4}
 
 
-def test_processes_share_the_photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_share_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     probe = make_probe(draw_labelled(tmp_path, [[1, 2], [2, 3], [3, 1]]))
     whole = probe._regions(Colours())
     monkeypatch.setattr(masks.pretrain.probe, "world_size", lambda: 2)
@@ -142,7 +142,7 @@ def test_labels_without_objects_to_compare_are_refused(tmp_path: Path, classes: 
 def test_label_of_another_size_is_named(tmp_path: Path) -> None:
     probe = make_probe(draw_labelled(tmp_path, [[1, 2], [2, 1]]))
     write_label(tmp_path / "labels/1.png", np.ones((10, 20), dtype=np.uint8))
-    with pytest.raises(UserError, match=r"labels/1\.png: the label is \(10, 20\), its photograph \(40, 80\)"):
+    with pytest.raises(UserError, match=r"labels/1\.png: the label is \(10, 20\), its image \(40, 80\)"):
         probe.measure(Colours(), epoch=0)
 
 
