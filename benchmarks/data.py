@@ -9,13 +9,13 @@ One core of an AMD EPYC, torch 2.15, files in the page cache (the machine's spee
     label PNG from .mat           1.36 ms     736 a second     SBD's, 500x375
     training image                3.08 ms     325 a second     JPEG and label of 500x375 to a normalised crop of 473x473
     one-shot episode              6.47 ms     155 a second     two of these
-    4000x3000, whole             89.08 ms      11 a second     the same photograph, larger, with its label
+    4000x3000, whole             89.08 ms      11 a second     the same image, larger, with its label
     4000x3000, reduced           60.35 ms      17 a second     as a training image of 473x473 is read
 
-The photographs of the second table are links to 80 files; pseudo masks have four regions an image, with 2,048 channels
+The images of the second table are links to 80 files; pseudo masks have four regions an image, with 2,048 channels
 in float16 (1.3 and 16 GB). "list" is reading the list and looking for its files, "labels" counting their pixels (two
 cores, once), "index" reading the counts, "start" list, index and data set together, with pseudo masks also the sizes of
-all photographs' files, which their manifest has; imports of some seconds are not in it. Memory is that of a loader's
+the files of all images, which their manifest has; imports of some seconds are not in it. Memory is that of a loader's
 worker after 200 episodes: all that is resident, most of it shared with the trainer, and what it has for itself ("own").
 "neighbours": to find a region's supports where 20 were found as the masks were made, and where they are searched for
 among a fiftieth of all regions (``Cluster.neighbours=0``, 50 clusters).
@@ -197,7 +197,7 @@ def episode_of(example: Example, rng: random.Random) -> object:
 
 
 def write_example(folder: Path, width: int, height: int) -> Example:
-    """A photograph with as much detail as a real one of 500x375 has, and an object in its label."""
+    """An image with as much detail as a real one of 500x375 has, and an object in its label."""
     noise = np.random.default_rng(0).normal(128, 400, (375, 500, 3))
     picture = cv2.GaussianBlur(noise, (0, 0), 2).clip(0, 255).astype(np.uint8)
     label = np.zeros((height, width), dtype=np.uint8)
@@ -237,7 +237,7 @@ def some_matlab_label(folder: Path) -> bytes:
 
 
 def write_full_size(folder: Path, count: int) -> Path:
-    """A list of ``count`` links to copies of one photograph, and to labels of three classes each."""
+    """A list of ``count`` links to copies of one image, and to labels of three classes each."""
     example = write_example(folder, 500, 375)
     for name in ("images", "labels"):
         (folder / name).mkdir()

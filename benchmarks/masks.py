@@ -1,29 +1,29 @@
-"""Speed of making pseudo masks beside the plain serial recipe, in one run.
+"""Speed of making pseudo masks next to the plain serial recipe, in one run.
 
-    python -m benchmarks.masks ROOT DATASET [key=value ...]      words as for masks/create.sh
+    python -m benchmarks.masks ROOT DATASET [key=value ...]      arguments as for masks/create.sh
 
 The parts: superpixels by scikit-image; the vote as a loop over superpixels; the best id at each pixel by enlarging all
-scores; region embeddings by enlarging 2,048 channels. Medians on one core, the sides taking turns, photographs scaled
-to 375x500. The whole: the recipe ``global`` as the published code walks through it, one photograph after the other and
-with all cores for each network call, on ``--plain`` photographs; ours on ``--ours`` photographs by all cores, and with
-one thread by one process and by two. The start of the command (imports, weights, plan) does not count.
+scores; region embeddings by enlarging 2,048 channels. Medians on one core, the sides taking turns, images scaled
+to 375x500. The whole: the recipe ``global`` as the published code walks through it, one image after the other and
+with all cores for each network call, on ``--plain`` images; ours on ``--ours`` images by all cores, and with
+one thread by one process and by two. The start of the command (imports, weights) does not count.
 
 MobileNet-V2 on ``lists/voc_mini/train_all.txt`` (longer side 375 pixels), two cores of an AMD EPYC, torch 2.15:
 
     one core, milliseconds                           ours    plain  speed-up
-    superpixels of 20 photographs (cpu)            287.05  2994.71     10.4x
+    superpixels of 20 images (cpu)                 287.05  2994.71     10.4x
     vote of 89 superpixels, 50 ids                   0.52     4.59      8.8x
     best of 50 ids at each pixel                     4.13   101.32     24.5x
     embeddings of 2 regions, 2048 channels           1.95  3405.12   1743.0x
 
-    the whole, milliseconds a photograph
+    the whole, milliseconds per image
     plain serial recipe                             318.4
     ours, all cores                                  42.5      7.5x
     ours, one process of one thread                  76.3      4.2x
     ours, two processes of one thread                44.1      7.2x
 
-Most of what a photograph takes on one core are three passes through the network (one to cluster, one to compare, one of
-the whole photograph for the embeddings: 75 of 93 ms on a slower day), superpixels 13: the passes are the floor.
+Most of what an image takes on one core are three passes through the network (one to cluster, one to compare, one of
+the whole image for the embeddings: 75 of 93 ms on a slower day), superpixels 13: the passes are the floor.
 """
 
 from __future__ import annotations
@@ -74,21 +74,21 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("root", type=Path)
     parser.add_argument("dataset")
     parser.add_argument("settings", nargs="*")
-    parser.add_argument("--plain", type=int, default=48, help="photographs for the plain recipe (%(default)s)")
-    parser.add_argument("--ours", type=int, default=480, help="photographs for ours (%(default)s)")
-    words = parser.parse_intermixed_args(arguments)
-    config = choose_config(words.root, words.dataset, [*words.settings, "Cluster.recipe=global"])
+    parser.add_argument("--plain", type=int, default=48, help="images for the plain recipe (%(default)s)")
+    parser.add_argument("--ours", type=int, default=480, help="images for ours (%(default)s)")
+    parsed = parser.parse_intermixed_args(arguments)
+    config = choose_config(parsed.root, parsed.dataset, [*parsed.settings, "Cluster.recipe=global"])
     images = read_list(config.DATA.train_list, config.DATA.data_root, need_labels=False)
     print_parts(images)
-    plain = time_plain(config, images, words.plain)
-    print(f"\nthe whole, milliseconds a photograph\n{'plain serial recipe':44s} {plain:8.1f}")
-    command = [str(words.root), words.dataset, *words.settings, "Cluster.recipe=global"]
+    plain = time_plain(config, images, parsed.plain)
+    print(f"\nthe whole, milliseconds per image\n{'plain serial recipe':44s} {plain:8.1f}")
+    command = [str(parsed.root), parsed.dataset, *parsed.settings, "Cluster.recipe=global"]
     for title, processes, further in (
         ("ours, all cores", 1, []),
         ("ours, one process of one thread", 1, ["Cluster.threads=1"]),
         ("ours, two processes of one thread", 2, ["Cluster.threads=1"]),
     ):
-        ours = time_ours([*command, *further], images, words.ours, processes)
+        ours = time_ours([*command, *further], images, parsed.ours, processes)
         print(f"{title:44s} {ours:8.1f} {plain / ours:8.1f}x")
 
 
@@ -97,7 +97,7 @@ def print_parts(images: ImageList) -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     rows = np.linspace(0, len(images) - 1, 20).astype(int).tolist()
-    photographs = [cv2.resize(read_image(images.image_path(row)), (WIDTH, HEIGHT)) for row in rows]
+    pixels = [cv2.resize(read_image(images.image_path(row)), (WIDTH, HEIGHT)) for row in rows]
     random = np.random.default_rng(0)
     scores = cv2.resize(random.normal(size=(4, 5, CLUSTERS)).astype(np.float32), (COLUMNS, ROWS)).transpose(2, 0, 1)
     labels = label_map(np.ascontiguousarray(scores), HEIGHT, WIDTH)
@@ -106,9 +106,9 @@ def print_parts(images: ImageList) -> None:
     features = random.normal(size=(CHANNELS, ROWS, COLUMNS)).astype(np.float32)
     print(f"{'one core, milliseconds':44s}     ours    plain  speed-up")
     pairs: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
-        f"superpixels of {len(photographs)} photographs ({superpixels.backend()})": (
-            lambda: [superpixels.felzenszwalb(one) for one in photographs],
-            lambda: [superpixels.reference.felzenszwalb(one, 100.0, 0.8, 200) for one in photographs],
+        f"superpixels of {len(pixels)} images ({superpixels.backend()})": (
+            lambda: [superpixels.felzenszwalb(image) for image in pixels],
+            lambda: [superpixels.reference.felzenszwalb(image, 100.0, 0.8, 200) for image in pixels],
         ),
         f"vote of {SUPERPIXELS} superpixels, {CLUSTERS} ids": (
             partial(vote, labels, segments, CLUSTERS),
@@ -125,7 +125,7 @@ def print_parts(images: ImageList) -> None:
     }
     for title, (ours, plain) in pairs.items():
         seconds = take_turns({"ours": ours, "plain": plain}, 7)
-        milliseconds = "".join(f" {1e3 * one:8.2f}" for one in seconds.values())
+        milliseconds = "".join(f" {1e3 * value:8.2f}" for value in seconds.values())
         print(f"{title:44s}{milliseconds} {seconds['plain'] / seconds['ours']:8.1f}x")
 
 
@@ -151,7 +151,7 @@ def plain_pool(features: np.ndarray, regions: Sequence[np.ndarray]) -> np.ndarra
 
 
 def time_plain(config: Config, images: ImageList, count: int) -> float:
-    """Milliseconds a photograph of the plain serial recipe with the extractor of ``config``, a timm model."""
+    """Milliseconds per image of the plain serial recipe with the extractor of ``config``, a timm model."""
     torch.set_num_threads(os.cpu_count() or 1)
     plain = _Plain(config)
     rows = np.linspace(0, len(images) - 1, count).astype(int).tolist()
@@ -165,7 +165,7 @@ def time_plain(config: Config, images: ImageList, count: int) -> float:
 
 
 class _Plain:
-    """The recipe as one writes it down: a photograph at a time, every map at full size, every region by itself."""
+    """The recipe as one writes it down: an image at a time, every map at full size, every region by itself."""
 
     def __init__(self, config: Config) -> None:
         cluster = config.Cluster
@@ -189,9 +189,9 @@ class _Plain:
         square[:height, :width] = cv2.resize(image, (width, height))
         return square
 
-    def cluster(self, photographs: Sequence[np.ndarray]) -> Tensor:
+    def cluster(self, images: Sequence[np.ndarray]) -> Tensor:
         size, seed, k = (getattr(self.config.Cluster, key) for key in ("cluster_size", "seed", "cluster_num"))
-        maps = [self.features(self.padded(image, size)).flatten(2)[0].T.numpy() for image in photographs]
+        maps = [self.features(self.padded(image, size)).flatten(2)[0].T.numpy() for image in images]
         features = np.concatenate(maps)
         clustering = KMeans(k, init="random", n_init=1, max_iter=30, random_state=seed).fit(features)
         return torch.from_numpy(clustering.cluster_centers_)
@@ -205,23 +205,23 @@ class _Plain:
         labels = plain_vote(labels, superpixels.reference.felzenszwalb(image, 100, 0.8, 200), len(centroids))
         Image.fromarray(labels.astype(np.uint8)).save(path)
         objects = region_filter(self.config)
-        regions = [labels == one for one in np.unique(labels)]
-        kept = [one for one in regions if one.sum() >= objects.min_area and not objects.is_background(one)]
+        regions = [labels == region for region in np.unique(labels)]
+        kept = [region for region in regions if region.sum() >= objects.min_area and not objects.is_background(region)]
         if kept:
             plain_pool(self.features(image)[0].numpy(), kept)
 
 
-def time_ours(words: list[str], images: ImageList, count: int, processes: int) -> float:
-    """Milliseconds a photograph of the command with these words on ``count`` photographs, its start not counted."""
+def time_ours(command: list[str], images: ImageList, count: int, processes: int) -> float:
+    """Milliseconds per image of the command with these arguments on ``count`` images, without its start."""
     seconds = []
-    for photographs in (processes, count):  # the shorter run is the start: imports, weights, plan
+    for size in (processes, count):  # the shorter run is the start: imports and weights
         with tempfile.TemporaryDirectory() as folder:
-            rows = np.linspace(0, len(images) - 1, photographs).astype(int)
+            rows = np.linspace(0, len(images) - 1, size).astype(int)
             write_list(Path(folder) / "list.txt", [(images.images[row], None) for row in rows])
             own = [f"list={folder}/list.txt", f"Cluster.pseudo_folder={folder}/pseudo", "DATA.min_area=1"]
             launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
             module = [*(launcher if processes > 1 else []), "-m", "masks.create"]
-            seconds.append(_run([sys.executable, *module, *words, *own]))
+            seconds.append(_run([sys.executable, *module, *command, *own]))
     return 1e3 * (seconds[1] - seconds[0]) / (count - processes)
 
 

@@ -1,4 +1,4 @@
-"""One few-shot task: what it holds, how it is put together from files, how tasks become a batch.
+"""One few-shot task: its fields, how it is assembled from files, how tasks become a batch.
 
 The contract is in docs/architecture.md, "An episode".
 """
@@ -22,7 +22,7 @@ from util.images import IGNORE, image_size, read_image, read_label
 from util.seed import numpy_random
 
 EpisodeKey = tuple[int, int]
-"""(epoch, index): with the data set and the seed it determines an episode."""
+"""(epoch, index): together with the dataset and the seed it determines an episode."""
 
 
 class Episode(TypedDict):
@@ -40,7 +40,7 @@ class Episode(TypedDict):
 
 
 class Batch(TypedDict):
-    """B episodes: every field of ``Episode`` with B in front, (B,) int64 for the two numbers."""
+    """B episodes: every field of ``Episode`` with a leading axis B; (B,) int64 for the two numbers."""
 
     query_image: torch.Tensor
     query_mask: torch.Tensor
@@ -135,7 +135,7 @@ def collate(episodes: Sequence[Episode]) -> Batch:
 
 
 class QueryOrder:
-    """Every query once before any comes again, in an order drawn anew for each epoch."""
+    """Every query once before any is repeated, in a new random order each epoch."""
 
     def __init__(self, count: int, seed: int) -> None:
         self.count = count
@@ -154,8 +154,8 @@ class QueryOrder:
 class EpisodeSampler(Sampler[list[EpisodeKey]]):
     """Batches of keys (epoch, 0..episodes-1) in order.
 
-    Among ``world_size`` processes step t of process ``rank`` is batch t * world_size + rank: together they see
-    what one process with a ``world_size`` times larger batch sees.
+    Among ``world_size`` processes step t of process ``rank`` is batch t * world_size + rank: together they see what one
+    process with a ``world_size`` times larger batch would see.
     """
 
     def __init__(
@@ -184,6 +184,6 @@ def _support_view(example: Example, transform: Transform, rng: random.Random, vo
 
 
 def _fit_mask(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """The mask at the size of its image, which may have been read at a smaller one."""
+    """The mask at the size of its image, which may have been read at a reduced size."""
     height, width = image.shape[:2]
     return mask if mask.shape == (height, width) else cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)

@@ -1,4 +1,4 @@
-"""Batches of episodes, read by any number of worker processes without changing what is read."""
+"""Batches of episodes; the number of worker processes that read them changes nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from util.seed import torch_random
 class EpisodeLoader:
     """Iterates over batches; ``len()`` is their number.
 
-    A ``UserError`` met in a worker is raised here as it was there: one line, no text of a traceback around it.
+    A ``UserError`` in a worker is raised here unchanged: one line, not wrapped in the text of a traceback.
     """
 
     def __init__(self, loader: DataLoader[Episode | UserError]) -> None:
@@ -45,8 +45,8 @@ def make_loader(
 ) -> EpisodeLoader:
     """The episodes (epoch, 0..episodes-1) of ``dataset`` in order, ``batch_size`` at a time.
 
-    Neither ``workers`` nor ``batch_size`` changes an episode, and no global random generator is touched. Of
-    ``world_size`` processes this one reads the batches that belong to ``rank`` (``EpisodeSampler``).
+    Neither ``workers`` nor ``batch_size`` changes an episode, and no global random generator is used. Of ``world_size``
+    processes this one reads the batches of ``rank`` (``EpisodeSampler``).
     """
     sampler = EpisodeSampler(
         epoch=epoch,
@@ -69,7 +69,7 @@ def make_loader(
 
 
 class _CatchUserErrors(Dataset[Episode | UserError]):
-    """Hands a ``UserError`` on as a value: raised in a worker, it would come back wrapped in a traceback."""
+    """Passes a ``UserError`` on as a value: raised in a worker, it would arrive wrapped in a traceback."""
 
     def __init__(self, dataset: Dataset[Episode]) -> None:
         self.dataset = dataset
@@ -89,5 +89,5 @@ def _collate_or_error(items: Sequence[Episode | UserError]) -> Batch | UserError
 
 
 def _start_worker(worker: int) -> None:
-    """One thread for each worker: more would fight over the cores. Torch's own threads the loader limits itself."""
+    """One thread per worker: more would compete for the cores. The loader itself limits torch's threads."""
     cv2.setNumThreads(0)

@@ -22,9 +22,9 @@ class SupervisedEpisodes(Dataset[Episode]):
 
     A class is present in an image where it covers ``min_area`` pixels. The query's class is uniform among those
     present, its supports are ``shots`` different other images of the class. In training the queries come in a new
-    random order each epoch; with ``evaluation`` query i is the i-th usable image of the list, over and over, and
-    ``original_mask`` is kept. Images that hold a pixel of ``drop_classes`` are left out altogether.
-    ``void_is_padding`` marks the supports' 255 pixels as padded, as the published code does for PASCAL.
+    random order each epoch; with ``evaluation`` query i is the i-th usable image of the list, cyclically, and
+    ``original_mask`` is kept. Images with any pixel of ``drop_classes`` are left out. ``void_is_padding`` marks the
+    supports' 255 pixels as padded, as the published code does for PASCAL.
 
     ``dataset[(epoch, index)]`` depends on list, ``seed``, epoch and index alone (docs/method.md, sections 10 and 12).
     A class with too few images for ``shots`` is left out with a warning; raises ``UserError`` when none is left.
@@ -89,7 +89,7 @@ class SupervisedEpisodes(Dataset[Episode]):
         return Example(self.images.image_path(row), self.images.label_path(row), class_id)
 
     def _without_rare_classes(self, images_of_class: list[np.ndarray], min_area: int) -> list[np.ndarray]:
-        """No images for the classes that have too few for an episode; says which those are."""
+        """The images of each class, none for classes with too few for an episode, which are logged."""
         counts = {number: len(rows) for number, rows in zip(self.classes, images_of_class, strict=True)}
         rare = [f"class {number} has {count}" for number, count in counts.items() if count <= self.shots]
         needed = (

@@ -49,7 +49,7 @@ class View(NamedTuple):
 class Transform(Protocol):
     """How the episode datasets call a transform.
 
-    A longer side above ``useful_side`` brings nothing, for the image is reduced to that; None: every pixel may count.
+    Images with a longer side than ``useful_side`` are reduced to it, so more pixels are of no use; None: no limit.
     """
 
     useful_side: int | None
@@ -62,8 +62,8 @@ class Transform(Protocol):
 class TrainTransform:
     """Random scale, rotation, blur, flip and crop to (height, width).
 
-    ``scale_range`` is relative to the image with a longer side of ``longer_side``: give the size of the test, and
-    objects are as large in training as there. Without it, it is relative to the file, as in the published code.
+    ``scale_range`` is relative to the image with a longer side of ``longer_side``: with the size of the test, objects
+    are as large in training as in the test. Without it, it is relative to the file, as in the published code.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class ValTransform:
         padding: np.ndarray | None = None,
         rng: random.Random | None = None,
     ) -> View:
-        """As ``TrainTransform``; ``rng`` is there so that both are called alike, nothing is drawn from it."""
+        """As ``TrainTransform``; ``rng`` is not used, it only makes both calls alike."""
         return _finish(fit(_start(image, mask, padding), self.size, self.colour))
 
 
@@ -159,7 +159,7 @@ def scale(
 
 
 def rotate(sample: Sample, rng: random.Random, rotate_range: tuple[float, float], probability: float = 0.5) -> Sample:
-    """Rotate about (W/2, H/2) by an angle in degrees uniform in ``rotate_range``; the size stays."""
+    """Rotate about (W/2, H/2) by an angle in degrees uniform in ``rotate_range``, keeping the size."""
     if rng.random() >= probability:
         return sample
     low, high = rotate_range
@@ -180,7 +180,7 @@ def blur(sample: Sample, rng: random.Random, probability: float = 0.5) -> Sample
     """Gaussian blur of the image, 5x5, sigma 1.1."""
     if rng.random() >= probability:
         return sample
-    # Sigma 0 is OpenCV's own 1.1 for this size, a table (1 4 6 4 1)/16 that differs from the computed kernel.
+    # Sigma 0 selects OpenCV's own 1.1 for this size, the table (1 4 6 4 1)/16, which differs from the computed kernel.
     return sample._replace(image=cv2.GaussianBlur(sample.image, (5, 5), 0))
 
 
@@ -194,16 +194,16 @@ def flip(sample: Sample, rng: random.Random, probability: float = 0.5) -> Sample
 def crop(sample: Sample, rng: random.Random, height: int, width: int) -> Sample:
     """Pad to at least (height, width), then cut a random window of that size.
 
-    Windows are drawn until one keeps 85 % of the object's pixels, 31 times more at most; the last one stays.
+    Windows are drawn until one keeps 85 % of the object's pixels, at most 31 more times; the last one is kept.
     """
     sample = _pad(sample, height, width)
     objects = sample.mask == 1
-    wanted = _CROP_KEEPS * np.count_nonzero(objects)
+    enough = _CROP_KEEPS * np.count_nonzero(objects)
     for _ in range(1 + _CROP_REDRAWS):
         top = rng.randint(0, objects.shape[0] - height)
         left = rng.randint(0, objects.shape[1] - width)
         window = np.s_[top : top + height, left : left + width]
-        if np.count_nonzero(objects[window]) >= wanted:
+        if np.count_nonzero(objects[window]) >= enough:
             break
     return Sample(*(array[window] for array in sample))
 
