@@ -1,7 +1,7 @@
 #!/bin/sh
 # From nothing to a result in minutes on two CPU cores: bash demo.sh
-# Draws a dataset, finds pseudo objects in it without labels, trains on them, and compares with not training.
-# Safe to run again: what is finished is not done twice.
+# Draws a dataset, makes pseudo masks without labels, trains on them, and compares with methods without training.
+# Safe to run again: finished steps are not repeated.
 set -eu
 project=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 cd "$project"
@@ -17,7 +17,7 @@ sh install.sh
 step "2/6 draw the shapes"
 .venv/bin/python -m prepare shapes
 
-step "3/6 pseudo masks: no label is read"
+step "3/6 make pseudo masks: no label is read"
 sh masks/create.sh data shapes experiment=ssl_demo
 
 step "4/6 test without training"

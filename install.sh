@@ -1,6 +1,6 @@
 #!/bin/sh
 # Make .venv and install what the project needs: bash install.sh [--python PATH]
-# Safe to run again: when nothing has changed it only prints the summary.
+# Safe to run again: if nothing has changed it only prints the summary.
 set -eu
 project=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 venv=$project/.venv
@@ -15,7 +15,7 @@ main() {
         import_modules || fail "the packages do not import: remove $venv and run bash install.sh again"
         fingerprint >"$stamp"
     fi
-    # Side by side. Without the native operators everything works, slower: a failure is told and nothing else.
+    # In parallel. Everything works without the native operators, only slower: a failed build is reported, not fatal.
     sh model/ops/make.sh &
     sh model/clusterutils/make.sh &
     sh masks/superpixels/make.sh &
@@ -45,7 +45,7 @@ fail() {
 
 modules='cv2 huggingface_hub numpy pycocotools pydantic safetensors scipy skimage sklearn tensorboardX timm torch torchvision tqdm yaml'
 
-# True when .venv holds what pyproject.toml asks for. Importing all of it would take longer than the rest.
+# True when .venv holds what pyproject.toml lists. Importing all of it would take longer than everything else.
 installed() {
     [ -z "$chosen" ] || same_python || return 1
     [ -f "$stamp" ] && usable "$venv/bin/python" && [ "$(fingerprint)" = "$(cat "$stamp")" ] || return 1
@@ -59,7 +59,7 @@ import_modules() {
     "$venv/bin/python" -c 'import sys; list(map(__import__, sys.argv[1:]))' $modules
 }
 
-# What was asked for.
+# Identifies the list of packages that was installed.
 fingerprint() {
     digest='import hashlib, pathlib; print(hashlib.sha256(pathlib.Path("pyproject.toml").read_bytes()).hexdigest())'
     "$venv/bin/python" -c "$digest"
@@ -109,10 +109,10 @@ install_packages() {
     else
         pip_install && return
     fi
-    fail "the packages could not be installed (see above): mend that and run bash install.sh again"
+    fail "the packages could not be installed (see above): fix that and run bash install.sh again"
 }
 
-# pip reads a folder's dependencies only by building it: a copy keeps the build's files out of the project.
+# pip reads a folder's dependencies only by building it; a copy keeps the build's files out of the project.
 pip_install() {
     "$venv/bin/python" -m ensurepip >/dev/null 2>&1 # uv makes environments without pip
     copy=$(mktemp -d)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Pseudo masks for the train list: bash masks/create.sh ROOT DATASET [key=value ...]
+# Pseudo masks for the training list: bash masks/create.sh ROOT DATASET [experiment=NAME] [key=value ...]
 project=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd) || exit 2
 . "$project/util/python.sh"
 run_python -m masks.create "$@"
