@@ -26,7 +26,7 @@ _FREE_KEYS = {
     },
     "DATA": {"data_root", "val_list"},
     "Cluster": {"threads"},
-    "VIS": {"debug_vis", "visualize", "pictures"},
+    "VIS": {"visualize", "pictures"},
 }  # fmt: skip
 
 

@@ -28,6 +28,9 @@ _COMMON_KEYS = (
     *("recipe", "extractor", "extractor_normalize", "stage", "stride", "flip", "scales", "seed", "assign_size"),
     *("region_rule", "empty_share", "border_share", "image_share"),
 )
+# For a dataset of the user's own: the family for two CPU cores.
+_DEFAULT_EXPERIMENT_OF_OWN_IMAGES = "ssl_mobilenetv2"
+_PROJECT_DATASETS = ("pascal", "coco", "shapes")
 
 
 def choose_config(root: Path, dataset: str, settings: list[str]) -> Config:
@@ -114,8 +117,16 @@ def _weights_digest(weights: Path | None) -> str | None:
 
 
 def _default_experiment(dataset: str, extractor: str | None) -> str:
-    """The unsupervised experiment that has this extractor; without one ``ssl_resnet50``, or the first there is."""
+    """The unsupervised experiment that has this extractor; all are candidates where none has it.
+
+    Those with a file of their own come first. Among several it is ``ssl_resnet50``, or for a user's dataset without
+    such files ``ssl_mobilenetv2``, else the first.
+    """
     names = [name for name in experiments(dataset) if name.startswith("ssl_")]
     fitting = [name for name in names if load_config(dataset, name).Cluster.extractor == extractor] or names
-    # For a dataset without experiments load_config says which datasets there are.
-    return _DEFAULT_EXPERIMENT if _DEFAULT_EXPERIMENT in fitting or not fitting else fitting[0]
+    own = [name for name in experiments(dataset, with_own_file=True) if name in fitting]
+    defaults = [_DEFAULT_EXPERIMENT]
+    if not own and dataset not in _PROJECT_DATASETS:
+        defaults.insert(0, _DEFAULT_EXPERIMENT_OF_OWN_IMAGES)
+    candidates = own or fitting
+    return next((name for name in [*defaults, *candidates] if name in candidates), _DEFAULT_EXPERIMENT)

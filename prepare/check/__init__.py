@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
     overrides = arguments.words[1:] if named else arguments.words
     names = arguments.words[:1] if named else experiments(arguments.dataset)
     configs = _load_configs(arguments.dataset, names, overrides)
-    problems = _check(configs, labels_required=named, workers=arguments.workers)
+    problems = _check(configs, named=named, workers=arguments.workers)
     if arguments.report is not None:
         write_report(arguments.report, arguments.dataset, problems)
     print_problems(problems)
@@ -62,8 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _load_configs(dataset: str, names: Sequence[str], overrides: Sequence[str]) -> list[Config]:
     """The experiments, which must be about the same data; at least one."""
-    # An unknown dataset has no experiments, and any name gets the message that says so.
-    configs = [load_config(dataset, name, overrides) for name in names or [""]]
+    configs = [load_config(dataset, name, overrides) for name in names]
     other = next((config for config in configs if config.DATA != configs[0].DATA), None)
     if other is not None:
         raise UserError(
@@ -72,15 +71,19 @@ def _load_configs(dataset: str, names: Sequence[str], overrides: Sequence[str]) 
     return configs
 
 
-def _check(configs: Sequence[Config], *, labels_required: bool, workers: int) -> list[Problem]:
-    """Print what lists and folds hold; returns all that is wrong, each once."""
+def _check(configs: Sequence[Config], *, named: bool, workers: int) -> list[Problem]:
+    """Print what lists and folds hold; returns all that is wrong, each once.
+
+    ``named`` tells that the command names the experiment.
+    """
     data, dataset = configs[0].DATA, configs[0].dataset
     supervised = any(not config.unsupervised for config in configs)
-    parts, problems = read_parts(data, supervised=supervised, labels_required=labels_required)
+    parts, problems = read_parts(data, supervised=supervised, labels_required=named)
     for part in parts:
         print(f"{part.list_file}: {describe(part, dataset)}")
     folds, impossible = find_folds(configs)
-    problems += impossible
+    # Every dataset has experiments of all folds, so an impossible fold is an error only for the experiment named.
+    problems += [problem._replace(is_warning=not named) for problem in impossible]
     if not data.data_root.is_dir():
         message = f"DATA.data_root={data.data_root}: folder not found; `python -m prepare` makes it, or name another"
         return [*problems, Problem("missing folders", message)]

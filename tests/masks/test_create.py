@@ -239,9 +239,12 @@ def test_a_dataset_of_ones_own(root: Path, tmp_path: Path, monkeypatch: pytest.M
     for module in ("prepare.folder", "prepare.folder.dataset_config", "util.config"):
         monkeypatch.setattr(f"{module}.PROJECT", tmp_path)
     (tmp_path / "config").mkdir()
-    for name in ("base.yaml", "mobilenetv2.yaml", "resnet50.yaml", "resnet101.yaml"):
+    for name in ("base.yaml", "ssl.yaml", "mobilenetv2.yaml", "resnet50.yaml", "resnet101.yaml"):
         shutil.copy(PROJECT / "config" / name, tmp_path / "config")
     prepare([str(word) for word in ("folder", tmp_path / "drawn", "--name", "mine")])
+    assert choose_config(tmp_path / "data", "mine", []).experiment == "ssl_mobilenetv2"
+    assert choose_config(tmp_path / "data", "mine", ["extractor=moco"]).experiment == "ssl_resnet50"
+    assert choose_config(tmp_path / "data", "mine", ["extractor=timm:resnet18"]).experiment == "ssl_mobilenetv2"
     words = arguments(root, "objects", tmp_path / "pseudo", f"list={tmp_path / 'lists/mine/train.txt'}")
     main([str(tmp_path / "data"), "mine", *words[2:]])
     assert len(list((tmp_path / "pseudo").glob("*photo_*.png"))) == 3
@@ -257,8 +260,10 @@ def test_published_masks_differ_and_say_so(root: Path, made: tuple[str, Path], t
 
 
 def test_choice_of_the_experiment(tmp_path: Path) -> None:
-    for name in ("pascal", "COCO2014"):
+    for name in ("pascal", "COCO2014", "shapes"):
         (tmp_path / name).mkdir()
+    assert choose_config(tmp_path, "shapes", []).experiment == "ssl_resnet50"
+    assert choose_config(tmp_path, "shapes", ["extractor=timm:mobilenetv2_050"]).experiment == "ssl_demo"
     assert choose_config(tmp_path, "pascal", []).experiment == "ssl_resnet50"
     assert choose_config(tmp_path, "pascal", ["extractor=timm:mobilenetv2_100"]).experiment == "ssl_mobilenetv2"
     assert choose_config(tmp_path, "pascal", ["extractor=timm:resnet18"]).experiment == "ssl_resnet50"

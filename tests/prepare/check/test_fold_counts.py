@@ -87,7 +87,10 @@ def test_a_class_that_is_never_tested_is_a_problem_of_its_fold(data: Path, check
 
 
 def test_too_few_classes_for_a_fold(data: Path, check: Callable[..., Outcome]) -> None:
-    assert "TRAIN.split=0: 1 classes are too few for this fold; use split 5" in check("DATA.classes=1").errors
+    message = "TRAIN.split=0: 1 classes are too few for this fold; use split 5"
+    assert message in check("DATA.classes=1", experiment="split0_demo").errors
+    outcome = check("DATA.classes=1")
+    assert message in outcome.warnings and message not in outcome.errors
 
 
 def test_classes_are_the_datasets(data: Path, check: Callable[..., Outcome]) -> None:

@@ -16,6 +16,13 @@ from util.config import experiments, load_config
 from util.errors import UserError
 from util.images import read_label, write_image, write_label
 
+EXPERIMENTS = [*(f"split{fold}_mobilenetv2" for fold in range(4)), "ssl_mobilenetv2"]
+
+
+def header(project: Path) -> list[str]:
+    lines = (project / "config" / "mine" / "base.yaml").read_text().splitlines()
+    return [line.removeprefix("# ") for line in lines if line.startswith("#")]
+
 
 def test_photographs_alone(project: Path, images: Path) -> None:
     prepare(images)
@@ -24,7 +31,8 @@ def test_photographs_alone(project: Path, images: Path) -> None:
     assert set(images_read.labels) == {None}
     assert images_read.image_path(5).resolve() == images / "b" / "photo1.jpg"
     assert not (project / "lists" / "mine" / "val.txt").exists()
-    assert experiments("mine") == ["ssl_mobilenetv2"]
+    assert [path.name for path in (project / "config" / "mine").iterdir()] == ["base.yaml"]
+    assert experiments("mine") == EXPERIMENTS
     config = load_config("mine", "ssl_mobilenetv2")
     assert config.unsupervised and config.TRAIN.split == 5
     assert config.TRAIN.backbone == "mobilenetv2_100"
@@ -44,16 +52,34 @@ def test_photographs_with_masks(project: Path, images: Path) -> None:
         for row in range(len(part)):
             number = int(part.image_path(row).stem.removeprefix("photo"))
             assert set(np.unique(read_label(part.label_path(row)))) == {0, number % 6 + 1, 255}
-    assert experiments("mine") == [*(f"split{fold}_mobilenetv2" for fold in range(4)), "ssl_mobilenetv2"]
+    assert experiments("mine") == EXPERIMENTS
     assert load_config("mine", "split1_mobilenetv2").TRAIN.split == 1
     assert load_config("mine", "ssl_mobilenetv2").DATA.classes == 6
+
+
+def test_the_configuration_starts_with_commands_that_exist(project: Path, images: Path) -> None:
+    prepare(images, "--masks", images.parent / "masks")
+    assert header(project) == [
+        "mine: your own images (python -m prepare folder). Pseudo masks, unsupervised training, and its use:",
+        "  bash masks/create.sh data mine",
+        "  bash train.sh mine ssl_mobilenetv2",
+        "  bash test.sh mine split0_mobilenetv2 TRAIN.weight=exp/mine/ssl_mobilenetv2/latest.pth",
+        "Experiments that train with labels, and the classes that they hold back for the test:",
+        "  split0_mobilenetv2: classes 1 to 2",
+        "  split1_mobilenetv2: classes 3 to 4",
+        "  split2_mobilenetv2: class 5",
+        "  split3_mobilenetv2: class 6",
+    ]
 
 
 def test_one_class_has_no_folds(project: Path, images: Path) -> None:
     for path in (images.parent / "masks").rglob("*.png"):
         write_label(path, np.minimum(read_label(path), 1))
     prepare(images, "--masks", images.parent / "masks")
-    assert experiments("mine") == ["ssl_mobilenetv2"]
+    assert (
+        header(project)[-1]
+        == "Experiments split0_mobilenetv2 to split3_mobilenetv2 need masks of at least two classes."
+    )
 
 
 def test_a_second_run_changes_nothing_and_keeps_edited_configuration(project: Path, images: Path) -> None:
