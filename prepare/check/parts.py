@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from episodes.lists import ListLine, scan_list
-from prepare import coco
+from episodes.protocols import protocol
 from prepare.check.problems import Problem
-from prepare.pascal import voc_lists
+from prepare.pascal.voc_lists import first_few
 from util.errors import UserError
 from util.schema import DataSection
-
-_BENCHMARKS = {"pascal": voc_lists.BENCHMARK, "coco": coco.BENCHMARK}
 
 
 class Part(NamedTuple):
@@ -56,8 +54,8 @@ def describe(part: Part, dataset: str) -> str:
     """What the list holds, in words, and for PASCAL and COCO whether it is exactly the benchmark's."""
     if not part.lines:
         return "no images" if part.list_file.exists() else "not there"
-    benchmark = _BENCHMARKS.get(dataset)
-    size = benchmark[part.split].compare(part.ids()) if benchmark else f"{len(part.lines):,} images"
+    benchmark = protocol(dataset).benchmarks.get(part.split)
+    size = benchmark.compare(part.ids()) if benchmark else f"{len(part.lines):,} images"
     if not _is_labelled(part.lines):
         return f"{size}; no labels"
     return size if part.reads_labels else f"{size}; labels not read"
@@ -101,6 +99,6 @@ def _shared_images(train: Part, val: Part) -> Iterator[Problem]:
         yield Problem(
             "shared images",
             f"{train.list_file} and {val.list_file}: {len(shared):,} images are in both "
-            f"({voc_lists.first_few(shared)}); take them off one list, a test on training images says little",
+            f"({first_few(shared)}); take them off one list, a test on training images says little",
             is_warning=True,
         )

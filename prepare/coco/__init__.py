@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from episodes.lists import read_list, write_list
-from prepare.benchmark import Benchmark
+from episodes.protocols import data_folder, protocol
 from prepare.coco.annotations import AnnotatedImage, Instances, read_instances
 from prepare.coco.classes import number_classes
 from prepare.coco.drawing import draw_label
@@ -35,12 +35,6 @@ from util.settings import require_same
 # Part of the manifest: to be raised when the same annotations come to mean other labels.
 _VERSION = 1
 _FOLDERS = ("train2014", "train2017", "val2014", "val2017")
-
-
-BENCHMARK = {
-    "train": Benchmark(82081, None),
-    "val": Benchmark(40137, "6f65de2c151265166b98f2202c9822d6a81f607f2c39e39c01d279d9de690c1a"),
-}
 
 
 class _Picture(NamedTuple):
@@ -84,7 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
     are missing, and for labels that other annotations made; while drawing, at an image of another size than its
     annotations are for.
     """
-    root: Path = arguments.root / "COCO2014"
+    root: Path = arguments.root / data_folder("coco")
     files = {split: read_instances(path) for split, path in _splits(arguments.annotations).items()}
     classes = number_classes(list(files.values()))
     links = [link for split in files for link in _links(arguments.images, root, split, files[split])]
@@ -105,7 +99,7 @@ def _splits(paths: Sequence[Path]) -> dict[str, Path]:
     """The files by what their names say they are for."""
     splits: dict[str, Path] = {}
     for path in paths:
-        found = [split for split in BENCHMARK if split in path.name.lower()]
+        found = [split for split in protocol("coco").benchmarks if split in path.name.lower()]
         if len(found) != 1:
             raise UserError(f"--annotations {path}: expected a name with either train or val, like that of COCO's file")
         if found[0] in splits:
@@ -189,4 +183,5 @@ def _write_lists(lists: Path, root: Path, split: str, instances: Instances) -> N
     images = read_list(list_file, root, need_labels=True)
     if split == "train":
         write_shares(images)
-    logger.info("%s: %s", list_file, BENCHMARK[split].compare([Path(image).stem for image in images.images]))
+    benchmark = protocol("coco").benchmarks[split]
+    logger.info("%s: %s", list_file, benchmark.compare([Path(image).stem for image in images.images]))

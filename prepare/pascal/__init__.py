@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from episodes.lists import read_list, write_list
+from episodes.protocols import protocol
 from prepare.links import is_made
 from prepare.pascal.archives import Download, Entry, Layout, open_download
 from prepare.pascal.conversion import Example, make_files
 from prepare.pascal.download import PublicFile, fetch, fetch_all
 from prepare.pascal.voc_lists import (
-    BENCHMARK,
     SBD_TRAIN_NOVAL,
     VocLists,
     first_few,
@@ -98,12 +98,13 @@ def _make_benchmark(arguments: argparse.Namespace) -> None:
 
 def _is_finished(root: Path, lists: Path) -> bool:
     """Whether the benchmark's lists and all they name are there, so that the downloads need not be."""
+    benchmarks = protocol("pascal").benchmarks
     try:
-        parts = [read_list(lists / f"{split}.txt", root, need_labels=True) for split in BENCHMARK]
+        parts = [read_list(lists / f"{split}.txt", root, need_labels=True) for split in benchmarks]
     except UserError:
         return False
     names = [root / name for part in parts for name in (*part.images, *part.labels) if name is not None]
-    exact = all(part.digest == BENCHMARK[part.list_file.stem].digest for part in parts)
+    exact = all(part.digest == benchmarks[part.list_file.stem].digest for part in parts)
     shares = all((lists / f"train_{percent}.txt").is_file() for percent in SHARES)
     return exact and shares and all(map(is_made, names))
 
@@ -201,8 +202,9 @@ def _locate(ids: Sequence[str], sources: _Sources) -> list[Example]:
 
 def _report(lists: Path, splits: Mapping[str, Sequence[str]], voc_lists: VocLists) -> None:
     """Say whether the lists are exactly the benchmark's, and if not, what may be the reason."""
+    benchmarks = protocol("pascal").benchmarks
     for split, ids in splits.items():
-        logger.info("%s: %s", lists / f"{split}.txt", BENCHMARK[split].compare(ids))
-    if not all(BENCHMARK[split].has(ids) for split, ids in splits.items()):
+        logger.info("%s: %s", lists / f"{split}.txt", benchmarks[split].compare(ids))
+    if not all(benchmarks[split].has(ids) for split, ids in splits.items()):
         for doubt in voc_lists.doubts():
             logger.warning("%s", doubt)

@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from prepare.benchmark import Benchmark
 from prepare.pascal.archives import Download, Entry
 from util.errors import UserError
 
@@ -15,12 +14,6 @@ VOC_TRAIN, VOC_VAL = "ImageSets/Segmentation/train.txt", "ImageSets/Segmentation
 SBD_TRAIN, SBD_TRAIN_NOVAL = "train.txt", "train_noval.txt"
 
 _ID = re.compile(r"\d{4}_\d{6}")
-
-
-BENCHMARK = {
-    "train": Benchmark(5953, "a9bc0a1466deee7a9d4923ae677ec6098f090110a60cb769052a4abad586746c"),
-    "val": Benchmark(1449, "cdc1326d12f69ce5153aa5da04a4d8783e146868d42d19f82f44e74b97ac907d"),
-}
 
 # Ids in the official files, to tell which of them is to blame for another list.
 _COUNTS = {VOC_TRAIN: 1464, VOC_VAL: 1449, SBD_TRAIN: 8498, SBD_TRAIN_NOVAL: 5623}

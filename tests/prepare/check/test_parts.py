@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from episodes.lists import write_list
-from prepare import coco
-from prepare.benchmark import Benchmark
-from prepare.pascal import voc_lists
+from episodes.protocols import PROTOCOLS, Benchmark, protocol
 from tests.prepare.small_dataset import COUNTS, Outcome, add_line, cut, names
 from util.files import digest_lines
 
@@ -83,20 +82,16 @@ def test_a_dataset_without_labels_needs_no_test_list(data: Path, check: Callable
     assert f"{data / 'train.txt'}: no line names a label; write 'IMAGE LABEL' a line" in outcome.errors
 
 
-@pytest.mark.parametrize(
-    ("dataset", "experiment", "benchmarks"),
-    [("pascal", "split0_mobilenetv2", voc_lists.BENCHMARK), ("coco", "split0_mobilenetv2", coco.BENCHMARK)],
-)
+@pytest.mark.parametrize("dataset", ["pascal", "coco"])
 def test_lists_are_compared_with_the_benchmarks(
     data: Path,
     check: Callable[..., Outcome],
     monkeypatch: pytest.MonkeyPatch,
     dataset: str,
-    experiment: str,
-    benchmarks: dict[str, Benchmark],
 ) -> None:
     ids = [f"train{row:02d}" for row in range(24)]
-    monkeypatch.setitem(benchmarks, "train", Benchmark(24, digest_lines(ids)))
-    text = check(dataset=dataset, experiment=experiment).text
+    benchmarks = {**protocol(dataset).benchmarks, "train": Benchmark(24, digest_lines(ids))}
+    monkeypatch.setitem(PROTOCOLS, dataset, replace(protocol(dataset), benchmarks=benchmarks))
+    text = check(dataset=dataset, experiment="split0_mobilenetv2").text
     assert f"{data / 'train.txt'}: 24 images, exactly the benchmark's\n" in text
     assert re.search(r"val\.txt: 28 images, [\d,]+ fewer than the benchmark's", text)

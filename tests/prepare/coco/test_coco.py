@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,8 @@ import pytest
 from PIL import Image
 
 from episodes.lists import read_list
+from episodes.protocols import PROTOCOLS, Benchmark, protocol
 from prepare.__main__ import main
-from prepare.benchmark import Benchmark
-from prepare.coco import BENCHMARK
 from tests.prepare.coco.small_coco import (
     CATEGORIES,
     HEIGHT,
@@ -106,13 +106,17 @@ def test_the_benchmarks_lists_are_recognised(
 ) -> None:
     ids = "".join(f"COCO_val2014_{number:012d}\n" for number in (1, 2, 3, 4))
     digest = hashlib.sha256(ids.encode()).hexdigest()
-    monkeypatch.setitem(BENCHMARK, "train", Benchmark(4, None))
-    monkeypatch.setitem(BENCHMARK, "val", Benchmark(4, digest))
+
+    def expect(val_digest: str) -> None:
+        benchmarks = {"train": Benchmark(4, None), "val": Benchmark(4, val_digest)}
+        monkeypatch.setitem(PROTOCOLS, "coco", replace(protocol("coco"), benchmarks=benchmarks))
+
+    expect(digest)
     prepare(coco)
     log = capsys.readouterr().err
     assert "train.txt: 4 images, as many as the benchmark's" in log
     assert "val.txt: 4 images, exactly the benchmark's" in log
-    monkeypatch.setitem(BENCHMARK, "val", Benchmark(4, "another"))
+    expect("another")
     prepare(coco)
     assert "val.txt: 4 images, as many as the benchmark's, but others" in capsys.readouterr().err
 

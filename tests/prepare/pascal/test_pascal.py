@@ -20,11 +20,10 @@ import pytest
 from PIL import Image
 
 from episodes.lists import read_list
+from episodes.protocols import PROTOCOLS, Benchmark, Protocol
 from prepare import pascal
 from prepare.__main__ import main
-from prepare.benchmark import Benchmark
 from prepare.pascal.download import PublicFile
-from prepare.pascal.voc_lists import BENCHMARK
 from tests.prepare.pascal.http_server import serve
 from tests.prepare.pascal.voc_downloads import (
     NOT_IN_VOC,
@@ -57,8 +56,10 @@ def _one_process(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def exact(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the drawn ids be the benchmark's."""
-    monkeypatch.setitem(BENCHMARK, "train", Benchmark(len(TRAIN), digest_lines(TRAIN)))
-    monkeypatch.setitem(BENCHMARK, "val", Benchmark(len(VOC_VAL), digest_lines(VOC_VAL)))
+    benchmarks = {
+        split: Benchmark(len(ids), digest_lines(sorted(ids))) for split, ids in (("train", TRAIN), ("val", VOC_VAL))
+    }
+    monkeypatch.setitem(PROTOCOLS, "pascal", Protocol(benchmarks=benchmarks))
 
 
 def words(folder: Path, *options: object) -> list[str]:
