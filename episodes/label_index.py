@@ -9,12 +9,11 @@ from dataclasses import dataclass, fields
 import numpy as np
 from tqdm import tqdm
 
-from episodes.episode import check_same_size
 from episodes.lists import ImageList
 from util.device import available_cores
 from util.errors import UserError
 from util.files import cache_folder, digest_lines, read_arrays, write_tensors
-from util.images import image_size, read_image, read_label
+from util.images import check_same_size, image_size, read_image, read_label
 
 # Images that a thread counts at a time: a task for each would take a gigabyte for a million images.
 _BLOCK = 64

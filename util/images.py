@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 
@@ -42,6 +43,22 @@ _UNREADABLE = (OSError, SyntaxError, ValueError)
 
 # EXIF orientations 5 to 8 turn the picture by a quarter.
 _FIRST_TURNED_ORIENTATION = 5
+
+
+def find_files(folder: Path, suffixes: Collection[str], *, recursive: bool = True) -> list[Path]:
+    """The files in ``folder``, and below it if ``recursive``, whose suffixes are among ``suffixes``, sorted.
+
+    ``suffixes`` are in lower case, such as ``IMAGE_SUFFIXES``; those of the files may be in any case. Hidden files and
+    folders are left out: systems keep previews under names like ``._photo.jpg``.
+    """
+    paths = folder.rglob("*") if recursive else folder.iterdir()
+    return sorted(
+        path
+        for path in paths
+        if path.suffix.lower() in suffixes
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )
 
 
 def read_image(path: Path, useful_side: int | None = None) -> np.ndarray:
@@ -138,6 +155,15 @@ def _header_size(source: Path | io.BytesIO, name: Path | str) -> tuple[int, int]
             return (image.width, image.height) if turned else (image.height, image.width)
     except _UNREADABLE as error:
         raise UserError(f"{name}: not a readable image ({error})") from None
+
+
+def check_same_size(
+    image: Path | str, image_size: tuple[int, ...], label: Path | str, label_size: tuple[int, ...]
+) -> None:
+    """Raise ``UserError`` when the (height, width) of a label is not that of its image, or of another mask of it."""
+    if tuple(image_size) != tuple(label_size):
+        sizes = [f"{width}x{height}" for height, width in (label_size, image_size)]
+        raise UserError(f"{label}: the label is {sizes[0]} pixels, but {image} is {sizes[1]}; make them equal")
 
 
 def write_label(path: Path, label: np.ndarray) -> None:

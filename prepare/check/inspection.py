@@ -13,10 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from episodes.episode import check_same_size
 from prepare.check.problems import Problem
 from util.errors import UserError
-from util.images import IGNORE, read_image, read_label
+from util.images import IGNORE, check_same_size, read_image, read_label
 
 _VALUES = 256
 _LISTED_VALUES = 5

@@ -27,7 +27,7 @@ from util.arguments import number_between, whole_number
 from util.device import available_cores
 from util.errors import UserError
 from util.files import PROJECT, read_json, write_json
-from util.images import IGNORE, read_image
+from util.images import IGNORE, check_same_size, read_image
 from util.logging import logger
 from util.settings import differences
 
@@ -206,12 +206,7 @@ def _inspect(photograph: _Photograph) -> tuple[int, np.ndarray]:
     mask = photograph.mask
     if mask is None:
         return height * width, np.zeros(_LABELS, dtype=np.int32)
-    if mask.size() != (height, width):
-        mask_height, mask_width = mask.size()
-        raise UserError(
-            f"{mask.path}: the mask is {mask_width} x {mask_height} pixels and "
-            f"{photograph.image} {width} x {height}; they must have the same size"
-        )
+    check_same_size(photograph.image, (height, width), mask.path, mask.size())
     return height * width, np.bincount(mask.read().ravel(), minlength=_LABELS).astype(np.int32)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -12,9 +12,8 @@ from episodes.class_names import read_class_names
 from prepare.folder.coco_json import read_coco
 from prepare.folder.colour_masks import ColourMask, read_colours
 from prepare.folder.labelme import read_labelme
-from prepare.folder.naming import files_below
 from util.errors import UserError
-from util.images import image_size, read_label
+from util.images import find_files, image_size, read_label
 from util.logging import logger
 
 
@@ -77,10 +76,9 @@ def find_masks(
         return Masks(found, names, {"kind": "coco", "classes": list(names)})
     is_beside = masks.resolve() == images.resolve()
     stems = _stems(images, paths)
-    files = files_below(masks)
-    jsons = _by_stem(masks, files, ".json")
+    jsons = _by_stem(masks, ".json")
     annotated = {path: jsons[stem] for path, stem in stems.items() if stem in jsons}
-    pngs = {} if is_beside else _by_stem(masks, files, ".png")
+    pngs = {} if is_beside else _by_stem(masks, ".png")
     if not annotated and is_beside:
         raise UserError(
             f"{masks}: holds photographs and masks; keep the masks in a folder of their own (labelme's JSONs may stay)"
@@ -116,8 +114,8 @@ def _refuse(masks: Path, kind: str, options: Mapping[str, Path | None]) -> None:
             raise UserError(f"{option} {value}: not with {kind} ({masks}); leave it out")
 
 
-def _by_stem(folder: Path, files: Iterable[Path], suffix: str) -> dict[Path, Path]:
-    return {path.relative_to(folder).with_suffix(""): path for path in files if path.suffix.lower() == suffix}
+def _by_stem(folder: Path, suffix: str) -> dict[Path, Path]:
+    return {path.relative_to(folder).with_suffix(""): path for path in find_files(folder, {suffix})}
 
 
 def _tell_unused(masks: Path, files: Mapping[Path, Path], stems: Mapping[Path, Path]) -> None:

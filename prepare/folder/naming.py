@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from util.errors import UserError
-from util.images import IMAGE_SUFFIXES
+from util.images import IMAGE_SUFFIXES, find_files
 
 
 def find_images(images: Path, masks: Path | None) -> list[Path]:
@@ -16,7 +16,7 @@ def find_images(images: Path, masks: Path | None) -> list[Path]:
 
     Raises ``UserError`` where there is none, and where the photographs' folder lies in that of the masks.
     """
-    paths = [path for path in files_below(images) if path.suffix.lower() in IMAGE_SUFFIXES]
+    paths = find_files(images, IMAGE_SUFFIXES)
     if masks is not None and masks.resolve() != images.resolve():
         if images.resolve().is_relative_to(masks.resolve()):
             raise UserError(f"--masks {masks}: holds the photographs' folder {images}; name the folder of masks alone")
@@ -24,12 +24,6 @@ def find_images(images: Path, masks: Path | None) -> list[Path]:
     if not paths:
         raise UserError(f"{images}: no images in this folder; expected files that end in {', '.join(IMAGE_SUFFIXES)}")
     return paths
-
-
-def files_below(folder: Path) -> list[Path]:
-    """Files at any depth, without hidden ones (systems leave previews under names like ``._photo.jpg``)."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:

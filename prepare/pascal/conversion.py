@@ -18,7 +18,16 @@ from prepare.pascal.voc_lists import image_name, label_name
 from prepare.workers import process_map
 from util.errors import UserError
 from util.files import link_or_copy, write_bytes
-from util.images import IGNORE, complete_image_size, decode_image, decode_label, image_size, write_image, write_label
+from util.images import (
+    IGNORE,
+    check_same_size,
+    complete_image_size,
+    decode_image,
+    decode_label,
+    image_size,
+    write_image,
+    write_label,
+)
 
 _CLASSES = 20
 
@@ -50,11 +59,7 @@ def _make(root: Path, longer_side: int | None, example: Example) -> str | None:
         data = example.image.read()
         size = complete_image_size(data, example.image.place)
         label = _read_label(example.label)
-        if label.shape != size:
-            raise UserError(
-                f"{example.label.place}: the label is {_in_words(label.shape)} and {example.image.place} "
-                f"{_in_words(size)}; they must have the same size"
-            )
+        check_same_size(example.image.place, size, example.label.place, label.shape)
         new_size = _shrunk(size, longer_side)
         _make_image(example.image, data, root / image_name(example.image_id), size=size, new_size=new_size)
         if new_size != size:
@@ -91,7 +96,7 @@ def _make_image(entry: Entry, data: bytes, target: Path, *, size: tuple[int, int
     """
     if is_made(target):
         if image_size(target) != new_size:
-            raise UserError(f"{target}: not {_in_words(new_size)}; remove it or choose another --root")
+            raise UserError(f"{target}: not {new_size[1]}x{new_size[0]} pixels; remove it or choose another --root")
     elif new_size != size:
         image = decode_image(data, entry.place)
         # JPEGs are written with quality 95 unless told otherwise.
@@ -100,7 +105,3 @@ def _make_image(entry: Entry, data: bytes, target: Path, *, size: tuple[int, int
         link_or_copy(entry.source, target)
     else:
         write_bytes(target, data)
-
-
-def _in_words(size: tuple[int, ...]) -> str:
-    return f"{size[1]} x {size[0]} pixels"

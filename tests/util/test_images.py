@@ -12,9 +12,11 @@ from PIL import ExifTags, Image
 from util.errors import UserError
 from util.images import (
     IMAGE_SUFFIXES,
+    check_same_size,
     complete_image_size,
     decode_image,
     decode_label,
+    find_files,
     image_size,
     read_image,
     read_label,
@@ -35,6 +37,25 @@ def jpeg(image: np.ndarray, **options: object) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(image).save(stream, format="JPEG", quality=95, **options)
     return stream.getvalue()
+
+
+def test_files_of_a_folder_are_sorted_and_hidden_ones_left_out(tmp_path: Path) -> None:
+    for name in ("b/2.png", "b/1.JPG", "a.jpg", "._a.jpg", ".previews/3.jpg", "notes.txt", "b/._1.JPG"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "folder.png").mkdir()
+    assert find_files(tmp_path, IMAGE_SUFFIXES) == [tmp_path / name for name in ("a.jpg", "b/1.JPG", "b/2.png")]
+    assert find_files(tmp_path, {".txt", ".png"}) == [tmp_path / name for name in ("b/2.png", "notes.txt")]
+    assert find_files(tmp_path, IMAGE_SUFFIXES, recursive=False) == [tmp_path / "a.jpg"]
+    (tmp_path / ".previews" / "b").mkdir()
+    assert find_files(tmp_path / ".previews", IMAGE_SUFFIXES) == [tmp_path / ".previews" / "3.jpg"]
+
+
+def test_a_label_of_another_size_than_its_image_is_named() -> None:
+    check_same_size(Path("a.jpg"), (30, 40), Path("a.png"), (30, 40))
+    with pytest.raises(UserError) as error:
+        check_same_size("a.jpg", (30, 40), "a.png", (40, 30))
+    assert str(error.value) == "a.png: the label is 30x40 pixels, but a.jpg is 40x30; make them equal"
 
 
 def test_label_comes_back_with_its_palette(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "another size": (
         lambda data: write_label(data / names("val", 0)[1], np.ones((44, 60), dtype=np.uint8)),
-        r"val00\.png: the label is 60x44 pixels, its image .*val00\.jpg is 44x60; make them equal",
+        r"val00\.png: the label is 60x44 pixels, but .*val00\.jpg is 44x60; make them equal",
     ),
     "value out of range": (
         lambda data: set_value(data, CLASSES + 1),

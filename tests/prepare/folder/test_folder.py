@@ -137,7 +137,7 @@ def _binary_masks(images: Path, masks: Path) -> None:
     [
         (_truncate, r"photo2\.jpg: truncated JPEG"),
         (_spoil_two, r"photo2\.jpg: not a readable image.* \(and 1 more files\)"),
-        (_resize_mask, r"photo2\.png: the mask is 61 x 50 pixels and .*photo2\.jpg 60 x 50"),
+        (_resize_mask, r"photo2\.png: the label is 61x50 pixels, but .*photo2\.jpg is 60x50"),
         (_remove_mask, r"photo3\.jpg: no mask, expected .*masks/b/photo3\.png; 1 of 10 images have none"),
         (_colour_mask, r"photo2\.png: a label must be an 8-bit palette or grey PNG"),
         (_binary_masks, r"masks: no object in any mask, only \[0, 255\]; objects are 1 to 254, 255 is ignored"),

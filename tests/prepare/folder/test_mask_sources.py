@@ -132,7 +132,7 @@ def test_another_size_than_the_photograph_is_told(project: Path, images: Path, k
     options = kind(images, labels(images))
     write_photograph(images / "a" / "photo2.jpg", (HEIGHT, WIDTH + 1))
     before = written(project)
-    with pytest.raises(UserError, match=r"the mask is 60 x 50 pixels and .*photo2\.jpg 61 x 50") as error:
+    with pytest.raises(UserError, match=r"the label is 60x50 pixels, but .*photo2\.jpg is 61x50") as error:
         prepare(images, *options)
     assert "\n" not in str(error.value)
     assert written(project) == before

@@ -107,7 +107,7 @@ def _strange_label(folder: Path) -> None:
         (_cut_label, r"label\.png: not a readable label"),
         (
             _other_size,
-            r"label\.png: the label is 60 x 41 pixels and .*image\.jpg 60 x 40 pixels; they must have the same",
+            r"label\.png: the label is 60x41 pixels, but .*image\.jpg is 60x40; make them equal",
         ),
         (_colour_label, r"label\.png: a label must be an 8-bit palette or grey PNG"),
         (_strange_label, r"label\.png: has the label 21; expected 0 to 20, and 255 for void"),
@@ -130,5 +130,5 @@ def test_an_image_that_is_there_stays_if_its_size_fits(tmp_path: Path) -> None:
     write_image(tmp_path / IMAGE, np.zeros((40, 60, 3), dtype=np.uint8))
     make(tmp_path, example)
     assert not read_image(tmp_path / IMAGE).any()
-    with pytest.raises(UserError, match=rf"{ID}\.jpg: not 30 x 20 pixels; remove it or choose another --root"):
+    with pytest.raises(UserError, match=rf"{ID}\.jpg: not 30x20 pixels; remove it or choose another --root"):
         make(tmp_path, example, longer_side=30)

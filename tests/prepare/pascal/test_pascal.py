@@ -273,7 +273,7 @@ def _half_an_image(downloads: Downloads) -> None:
         (_spoil_list, r"dataset/train\.txt, line 2: expected an image id like 2007_000032, found 'car'"),
         (_no_mat_file, rf"dataset/cls/{SBD_ONLY[0]}\.mat: not an SBD label"),
         (_half_a_mat_file, rf"dataset/cls/{SBD_ONLY[0]}\.mat: not an SBD label"),
-        (_another_size, rf"{SBD_ONLY[0]}\.mat: the label is 12 x 9 pixels and .*{SBD_ONLY[0]}\.jpg \d+ x \d+ pixels"),
+        (_another_size, rf"{SBD_ONLY[0]}\.mat: the label is 12x9 pixels, but .*{SBD_ONLY[0]}\.jpg is \d+x\d+; "),
         (_half_a_label, rf"SegmentationClass/{VOC_VAL[0]}\.png: not a readable label"),
         (_half_an_image, rf"JPEGImages/{VOC_VAL[0]}\.jpg: truncated JPEG"),
     ],
