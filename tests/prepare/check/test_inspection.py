@@ -88,7 +88,7 @@ def test_no_problem_hides_another(data: Path, check: Callable[..., Outcome], tmp
     add_line(data, "a b c")
     (data / names("train", 5)[1]).unlink()
     outcome = check("--report", tmp_path / "report.json")
-    for message in (*(FAULTS[fault][1] for fault in faults), r"label .*train05\.png not found", "found 3 words"):
+    for message in (*(FAULTS[fault][1] for fault in faults), r"label .*train05\.png not found", "found 3 fields"):
         assert len([error for error in outcome.errors if re.search(message, error)]) == 1, message
     assert len(outcome.errors) == 7 and outcome.lines[-1] == "7 problems"
     report = json.loads((tmp_path / "report.json").read_text())

@@ -29,10 +29,10 @@ def without_label(data: Path) -> None:
 
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing list": (lambda data: (data / "val.txt").unlink(), r"val\.txt: list not found; `python -m prepare` makes"),
-    "empty list": (lambda data: (data / "val.txt").write_text("\n"), r"val\.txt: the list is empty; it should hold"),
-    "three words": (
+    "empty list": (lambda data: (data / "val.txt").write_text("\n"), r"val\.txt: the list is empty; expected one"),
+    "three fields": (
         lambda data: add_line(data, "a b c"),
-        r"train\.txt, line 25: expected 'IMAGE LABEL', found 3 words",
+        r"train\.txt, line 25: expected 'IMAGE LABEL', found 3 fields",
     ),
     "line without label": (without_label, r"train\.txt, line 3: no label after .*train02\.jpg; write 'IMAGE LABEL'"),
     "duplicate ids": (same_id, r"line 25: other/train00\.jpg has the same file name as .* on line 1; rename one"),
@@ -51,7 +51,7 @@ def test_images_in_both_lists_and_repeated_lines_are_warnings(data: Path, check:
     add_line(data, " ".join(names("train", 4)))
     outcome = check()
     assert outcome.code == 0 and len(outcome.warnings) == 2
-    assert f"{data / 'train.txt'}, line 26: {names('train', 4)[0]} is on line 5 already, left out" in outcome.warnings
+    assert f"{data / 'train.txt'}, line 26: {names('train', 4)[0]} is already on line 5; left out" in outcome.warnings
     shared = f"{data / 'train.txt'} and {data / 'val.txt'}: 1 images are in both ({names('val', 3)[0]})"
     assert any(warning.startswith(shared) for warning in outcome.warnings)
 
