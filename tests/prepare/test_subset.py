@@ -57,7 +57,7 @@ def test_a_list_is_written_and_rare_classes_are_named(labelled: Path, capsys: py
     assert len(subset) == 6
     log = capsys.readouterr().err
     assert "train_60.txt: 6 of 10 images" in log
-    assert "which take 4 images with 100 pixels (--min-area) of the class: class 2 (" in log
+    assert "which need 4 images with 100 pixels (--min-area) of the class: class 2 (" in log
     assert "class 1" not in log
 
 

@@ -87,7 +87,7 @@ def test_a_killed_worker_is_a_line_and_no_verdict(
         run_command(main, words(data, "--workers", 2))
     assert end.value.code == 2
     printed = capfd.readouterr()
-    assert "error: a worker process was killed, as happens when memory runs out" in printed.err
+    assert "error: a worker process was killed, probably because memory ran out" in printed.err
     assert "ready" not in printed.out and "Traceback" not in printed.err
 
 

@@ -57,11 +57,11 @@ def test_rare_classes(data: Path, check: Callable[..., Outcome]) -> None:
     start = f"{data / 'train.txt'}: class"
     advice = "use a longer list or a smaller DATA.min_area"
     assert outcome.errors == [
-        f"{start} 4 has 1 image with 225 pixels of it, episodes of 1 shot take 2 (training of fold 0, fold 1, fold 2); "
+        f"{start} 4 has 1 image with 225 pixels of it, episodes of 1 shot need 2 (training of fold 0, fold 1, fold 2); "
         f"{advice}"
     ]
     assert outcome.warnings == [
-        f"{start} 3 has 5 images with 225 pixels of it, episodes of 5 shots take 6 (training of fold 0, fold 1, "
+        f"{start} 3 has 5 images with 225 pixels of it, episodes of 5 shots need 6 (training of fold 0, fold 1, "
         f"fold 3); {advice}"
     ]
     # Fold 3 does not train on class 4, nor does unsupervised training read labels.

@@ -68,7 +68,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "all void": (
         lambda data: write_label(data / names("val", 0)[1], np.full((60, 44), 255, dtype=np.uint8)),
-        r"val00\.png: all of it is 255, not counted; label it or take the image off the list",
+        r"val00\.png: all of it is 255 \(ignored\); label it or take the image off the list",
     ),
 }
 
@@ -111,7 +111,7 @@ def test_all_missing_files_are_told_and_the_list_is_kept_short(
     outcome = check("--report", tmp_path / "report.json")
     missing = [error for error in outcome.errors if "image " in error and "not found" in error]
     assert len(missing) == 20 and "train19.jpg" in missing[-1]
-    assert "  and 32 more missing images; --report FILE.json lists all" in outcome.lines
+    assert "  and 32 more missing images; --report FILE.json lists them all" in outcome.lines
     errors = json.loads((tmp_path / "report.json").read_text())["errors"]
     assert len([entry for entry in errors if entry["kind"] == "missing images"]) == sum(COUNTS.values())
     assert outcome.lines[-1] == f"{len(errors)} problems"

@@ -72,14 +72,14 @@ def test_a_dataset_without_labels_needs_no_test_list(data: Path, check: Callable
     outcome = check()
     assert outcome.lines == [
         f"{data / 'train.txt'}: 24 images; no labels",
-        f"{data / 'val.txt'}: not there",
+        f"{data / 'val.txt'}: not found",
         "",
         "SHAPES: ready",
     ]
     cut(data / names("train", 3)[0])
     assert "train03.jpg: truncated JPEG" in check().errors[0]
     outcome = check(experiment="split0_demo")
-    assert f"{data / 'train.txt'}: no line names a label; write 'IMAGE LABEL' a line" in outcome.errors
+    assert f"{data / 'train.txt'}: no line names a label; write one 'IMAGE LABEL' per line" in outcome.errors
 
 
 @pytest.mark.parametrize("dataset", ["pascal", "coco"])

@@ -361,7 +361,7 @@ def test_labels_of_unknown_origin_are_refused(coco: Path) -> None:
     folder = coco.parent / "data" / "COCO2014" / "annotations" / "val2014"
     write_label(folder / "COCO_val2014_000000000001.png", np.zeros((HEIGHT, WIDTH), dtype=np.uint8))
     before = written(coco)
-    with pytest.raises(UserError, match=r"val2014: holds labels, and there is no .*val2014\.json; choose another"):
+    with pytest.raises(UserError, match=r"val2014: holds labels, but there is no .*val2014\.json; choose another"):
         prepare(coco)
     assert written(coco) == before
 
@@ -389,9 +389,13 @@ def _change_categories(coco: Path) -> None:
         (
             _lose_images,
             r"--images .*coco: lacks 5 of 5 images that .*instances_train2014\.json names \(COCO_train2014_000000000001"
-            r"\.jpg, COCO_train2014_000000000002\.jpg, COCO_train2014_000000000003\.jpg, \.\.\.\), also in train2014, ",
+            r"\.jpg, COCO_train2014_000000000002\.jpg, COCO_train2014_000000000003\.jpg, \.\.\.\), also below it in "
+            r"train2014, ",
         ),
-        (_lose_image, r"lacks 1 of 5 images that .*val2014\.json names \(COCO_val2014_000000000002\.jpg\), also in "),
+        (
+            _lose_image,
+            r"lacks 1 of 5 images that .*val2014\.json names \(COCO_val2014_000000000002\.jpg\), also below it in ",
+        ),
         (_damage_annotations, r"instances_train2014\.json: annotation 10: category 77 is not in 'categories'"),
         (_change_categories, r"instances_val2014\.json: category 4 is not as in .*instances_train2014\.json"),
     ],
@@ -413,7 +417,7 @@ def test_images_without_objects_need_not_be_there(coco: Path) -> None:
 def test_images_of_another_size(coco: Path, workers: int) -> None:
     path = coco / "train2014" / "COCO_train2014_000000000002.jpg"
     write_image(path, np.zeros((50, WIDTH, 3), dtype=np.uint8))
-    with pytest.raises(UserError, match=rf"{path.name}: 60 x 50 pixels, and its annotations are for 60 x 40") as error:
+    with pytest.raises(UserError, match=rf"{path.name}: 60x50 pixels, but its annotations are for 60x40") as error:
         prepare(coco, "--workers", workers)
     assert "\n" not in str(error.value)
     path.write_text("not an image")
@@ -425,14 +429,14 @@ def test_another_image_of_the_name_is_not_overwritten(coco: Path) -> None:
     taken = coco.parent / "data" / "COCO2014" / "val2014" / "COCO_val2014_000000000001.jpg"
     taken.parent.mkdir(parents=True)
     taken.write_text("something else")
-    with pytest.raises(UserError, match=rf"{taken.name}: holds something else than .*choose another --root"):
+    with pytest.raises(UserError, match=rf"{taken.name}: holds something other than .*choose another --root"):
         prepare(coco)
     assert taken.read_text() == "something else"
 
 
 def test_annotations_that_leave_no_pixel(coco: Path) -> None:
     spoil(coco, lambda value: value.update(annotations=[value["annotations"][-1]]), "val")
-    with pytest.raises(UserError, match=r"instances_val2014\.json: no annotation in it leaves a pixel in its image"):
+    with pytest.raises(UserError, match=r"val2014\.json: none of its annotations leaves a pixel in its image"):
         prepare(coco)
 
 

@@ -124,7 +124,7 @@ def _no_categories(value: dict[str, Any]) -> None:
         (_same_names, "classes 1 and 2 are both called 'zebra finch'"),
         (_many, "255 classes; masks have room for 254"),
         (_unknown, "annotation 1: category 8 is not in 'categories'"),
-        (_twice, "image 2: 'a.jpg' is no file name of its own"),
+        (_twice, "image 2: 'a.jpg' is not a unique file name"),
         (_elsewhere, r"none of the 2 photographs in .* is among its 'images'"),
         (_no_categories, "no class in it"),
     ],

@@ -190,7 +190,7 @@ def test_another_datasets_files_are_not_overwritten(project: Path, images: Path)
     taken = project / "data" / "mine" / "JPEGImages" / "photo1.jpg"
     taken.parent.mkdir(parents=True)
     taken.write_text("something else")
-    with pytest.raises(UserError, match=r"photo1\.jpg: holds something else than .*choose another --root"):
+    with pytest.raises(UserError, match=r"photo1\.jpg: holds something other than .*choose another --root"):
         prepare(images)
     assert taken.read_text() == "something else"
 
