@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from prepare.coco.segmentation import ADVICE, RunLengths, Segmentation, checked_value, read_segmentation
+from prepare.coco.segmentation import ADVICE, CocoSegmentation, RunLengths, checked_value, read_segmentation
 from util.errors import UserError
 from util.logging import logger
 
@@ -29,7 +29,7 @@ class Annotation(NamedTuple):
     image_id: int
     category: int
     crowd: bool
-    segmentation: Segmentation
+    segmentation: CocoSegmentation
 
 
 class AnnotatedImage(NamedTuple):

@@ -27,11 +27,11 @@ class RunLengths(NamedTuple):
     counts: np.ndarray
 
 
-Segmentation = list[np.ndarray] | RunLengths
+CocoSegmentation = list[np.ndarray] | RunLengths
 """Polygons, each float64 (2n,): x, y, x, y, ..., or run lengths."""
 
 
-def read_segmentation(segmentation: Any, place: str) -> Segmentation:
+def read_segmentation(segmentation: Any, place: str) -> CocoSegmentation:
     """The outline in an annotation's "segmentation"; raises ``UserError``, which begins with ``place``."""
     if isinstance(segmentation, list):
         return [_polygon(points, place) for points in segmentation]

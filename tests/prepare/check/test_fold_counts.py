@@ -93,5 +93,5 @@ def test_classes_are_the_datasets(data: Path, check: Callable[..., Outcome]) -> 
     assert list(outcome.rows())[:20] == fold_classes("coco", 1)[1] and len(outcome.rows()) == 80
     assert not any("expected 0 to" in error for error in outcome.errors)
     set_value(data, 81)
-    found = check(dataset="coco", experiment="split1_mobilenetv2").errors
-    assert any("20 pixels of value 81; expected 0 to 80 and 255" in error for error in found)
+    errors = check(dataset="coco", experiment="split1_mobilenetv2").errors
+    assert any("20 pixels of value 81; expected 0 to 80 and 255" in error for error in errors)

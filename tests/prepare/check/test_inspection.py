@@ -25,8 +25,8 @@ def spoil_checksum(path: Path) -> None:
     read_label(path)
 
 
-def as_png_photograph(data: Path) -> None:
-    """A photograph may be a PNG, and damaged."""
+def as_damaged_png(data: Path) -> None:
+    """An image may be a PNG, and damaged."""
     pixels = np.random.default_rng(0).integers(0, 255, (60, 44, 3), dtype=np.uint8)
     _, encoded = cv2.imencode(".png", pixels)
     content = bytearray(encoded.tobytes())
@@ -45,7 +45,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "truncated JPEG": (lambda data: cut(data / names("train", 0)[0]), r"train00\.jpg: truncated JPEG .*copy the file"),
     "empty image": (lambda data: (data / names("train", 0)[0]).write_bytes(b""), r"train00\.jpg: not a readable image"),
-    "damaged PNG photograph": (as_png_photograph, r"train00\.jpg: not a readable image; replace it"),
+    "damaged PNG image": (as_damaged_png, r"train00\.jpg: not a readable image; replace it"),
     "truncated PNG": (
         lambda data: cut(data / names("val", 0)[1]),
         r"val00\.png: not a readable label .*; copy or make it",
@@ -92,8 +92,8 @@ def test_no_problem_hides_another(data: Path, check: Callable[..., Outcome], tmp
         assert len([error for error in outcome.errors if re.search(message, error)]) == 1, message
     assert len(outcome.errors) == 7 and outcome.lines[-1] == "7 problems"
     report = json.loads((tmp_path / "report.json").read_text())
-    for found, key in ((outcome.errors, "errors"), (outcome.warnings, "warnings")):
-        assert sorted(found) == sorted(entry["message"] for entry in report[key])
+    for lines, key in ((outcome.errors, "errors"), (outcome.warnings, "warnings")):
+        assert sorted(lines) == sorted(entry["message"] for entry in report[key])
     # What has a problem is no episode's: classes 1 and 2 lose an image of the training list.
     assert {number: row[1] for number, row in outcome.rows().items()} == {1: 5, 2: 5, 3: 6, 4: 6}
 
@@ -104,7 +104,7 @@ def test_the_highest_value_and_void_are_allowed(data: Path, check: Callable[...,
         assert check().code == 0
 
 
-def test_all_missing_files_are_told_and_the_list_is_kept_short(
+def test_all_missing_files_are_reported_and_the_list_is_kept_short(
     data: Path, check: Callable[..., Outcome], tmp_path: Path
 ) -> None:
     shutil.rmtree(data / "JPEGImages")

@@ -1,4 +1,4 @@
-"""COCO's files of annotations: what is kept, and one line for everything that can be wrong with them."""
+"""COCO's annotation files: what is kept, and one line for everything that can be wrong with them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Content = dict[str, Any]
 
 def test_annotated_images_by_name_with_what_is_needed(tmp_path: Path) -> None:
     instances = read_instances(write_annotations(tmp_path / "instances.json", content()))
-    assert [annotated.id for annotated in instances.images] == [1, 2, 3, 4, 5]  # nobody annotated 6
+    assert [annotated.id for annotated in instances.images] == [1, 2, 3, 4, 5]  # 6 has no annotation
     assert instances.categories == {1: "person", 3: "car", 90: "toothbrush"}
     annotated = instances.images[1]
     assert annotated[:4] == (2, "COCO_train2014_000000000002.jpg", 40, 60)

@@ -1,4 +1,4 @@
-"""COCO-20i from COCO's downloads: the published layout, safe to interrupt, every mistake in its own words."""
+"""COCO-20i from COCO's downloads: the published layout, safe to interrupt, an error of its own for every mistake."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ def coco(tmp_path: Path) -> Path:
     return tmp_path / "coco"
 
 
-def words(coco: Path, *options: object, files: list[Path] | None = None) -> list[str]:
-    """The command that makes ``data`` and ``lists`` beside ``coco``."""
+def arguments(coco: Path, *options: object, files: list[Path] | None = None) -> list[str]:
+    """The command that makes ``data`` and ``lists`` next to ``coco``."""
     files = files or [coco / "annotations" / f"instances_{split}2014.json" for split in ("train", "val")]
     options = ("--root", coco.parent / "data", "--lists", coco.parent / "lists", "--workers", 1, *options)
     return ["coco", "--images", str(coco), "--annotations", *map(str, files), *map(str, options)]
 
 
 def prepare(coco: Path, *options: object, files: list[Path] | None = None) -> Path:
-    main(words(coco, *options, files=files))
+    main(arguments(coco, *options, files=files))
     return coco.parent / "data" / "COCO2014"
 
 
@@ -192,7 +192,7 @@ def test_images_that_are_in_place_are_left_alone(coco: Path) -> None:
     coco.rename(root)
     files = [root / "annotations" / f"instances_{split}2014.json" for split in ("train", "val")]
     before = {path: path.stat() for path in root.rglob("*.jpg")}
-    main(words(coco, "--images", root, files=files))
+    main(arguments(coco, "--images", root, files=files))
     assert {path: path.lstat() for path in root.rglob("*.jpg")} == before
     assert len((coco.parent / "lists" / "coco" / "val.txt").read_text().splitlines()) == 4
 
@@ -257,7 +257,7 @@ def test_a_killed_run_continues_to_the_same_bytes(tmp_path: Path) -> None:
     count = 48
     coco = tmp_path / "coco"
     files = [write_large_coco(coco, count)]
-    command = [sys.executable, "-m", "prepare", *words(coco, "--workers", 2, files=files)]
+    command = [sys.executable, "-m", "prepare", *arguments(coco, "--workers", 2, files=files)]
     folder = tmp_path / "data" / "COCO2014" / "annotations" / "train2014"
     process = subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE)
     while not any(folder.glob("[!.]*")) and process.poll() is None:
@@ -290,7 +290,7 @@ def test_a_full_disk_ends_in_one_line_and_the_command_continues(
     with monkeypatch.context() as patch:
         patch.setattr(Image.Image, "save", fill_disk)
         with pytest.raises(SystemExit, match="2"):
-            run_command(main, words(coco))
+            run_command(main, arguments(coco))
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     label = coco.parent / "data/COCO2014/annotations/train2014/COCO_train2014_000000000003.png"
     assert line == f"error: {label}: No space left on device; make room and type the same command again"
@@ -328,7 +328,7 @@ def test_a_disk_that_is_really_full_leaves_nothing_half_written(
             shutil.copy(coco / "train2014" / image(1)["file_name"], coco / "train2014" / image(number)["file_name"])
 
     spoil(coco, add_images)
-    command = words(coco, "--root", small_disk / "data", "--lists", small_disk / "lists")
+    command = arguments(coco, "--root", small_disk / "data", "--lists", small_disk / "lists")
     with pytest.raises(SystemExit, match="2"):
         run_command(main, command)
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
@@ -400,7 +400,7 @@ def _change_categories(coco: Path) -> None:
         (_change_categories, r"instances_val2014\.json: category 4 is not as in .*instances_train2014\.json"),
     ],
 )
-def test_bad_input_is_told_before_anything_is_written(coco: Path, harm: Callable[[Path], None], message: str) -> None:
+def test_bad_input_is_reported_before_writing(coco: Path, harm: Callable[[Path], None], message: str) -> None:
     harm(coco)
     with pytest.raises(UserError, match=message) as error:
         prepare(coco)

@@ -1,4 +1,4 @@
-"""Which ids train and test, and the comparison with the benchmark."""
+"""Which ids train and test, and why lists may differ from the benchmark's."""
 
 from __future__ import annotations
 
