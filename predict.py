@@ -13,13 +13,21 @@ import torch
 from torch import Tensor
 
 from engine.evaluate import to_original
-from episodes.episode import check_same_size
 from episodes.transforms import ValTransform, View, content_size
 from model import FSSModel, load_model
 from util.device import choose_device
 from util.draw import overlay
 from util.errors import UserError, run_command
-from util.images import IGNORE, IMAGE_SUFFIXES, read_image, read_label, write_image, write_label
+from util.images import (
+    IGNORE,
+    IMAGE_SUFFIXES,
+    check_same_size,
+    find_files,
+    read_image,
+    read_label,
+    write_image,
+    write_label,
+)
 from util.logging import logger, start_logging
 
 
@@ -53,16 +61,15 @@ def main(arguments: list[str]) -> None:
 
 
 def find_queries(paths: list[Path]) -> list[Path]:
-    """The photographs among ``paths`` and in the folders among them. Raises ``UserError`` when there are none."""
-    found = [
+    """The images among ``paths`` and directly in the folders among them. Raises ``UserError`` when there are none."""
+    queries = [
         file
         for path in paths
-        for file in (sorted(path.iterdir()) if path.is_dir() else [path])
-        if not path.is_dir() or file.suffix.lower() in IMAGE_SUFFIXES
+        for file in (find_files(path, IMAGE_SUFFIXES, recursive=False) if path.is_dir() else [path])
     ]
-    if not found:
+    if not queries:
         raise UserError(f"--query {' '.join(map(str, paths))}: no images there")
-    return found
+    return queries
 
 
 def read_support(image: Path, mask: Path, size: int) -> View:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from episodes.lists import ImageList
+from episodes.protocols import data_folder, protocol
 from episodes.pseudo_files import VERSION, PseudoFiles
 from masks.recipes import find_recipe
 from masks.regions import RegionFilter
@@ -20,24 +21,19 @@ from util.files import digest_file
 from util.logging import logger
 from util.schema import Config
 
-_FOLDERS = {"coco": "COCO2014"}
-_DEFAULT_EXPERIMENT = "ssl_resnet50"
 _FROM_TIMM = Path("timm")
 # Keys of Cluster that the masks of every recipe depend on; a recipe names its own.
 _COMMON_KEYS = (
     *("recipe", "extractor", "extractor_normalize", "stage", "stride", "flip", "scales", "seed", "assign_size"),
     *("region_rule", "empty_share", "border_share", "image_share"),
 )
-# For a dataset of the user's own: the family for two CPU cores.
-_DEFAULT_EXPERIMENT_OF_OWN_IMAGES = "ssl_mobilenetv2"
-_PROJECT_DATASETS = ("pascal", "coco", "shapes")
 
 
 def choose_config(root: Path, dataset: str, settings: list[str]) -> Config:
     """The configuration that the arguments of a command line select. Raises ``UserError``."""
     values = dict(setting.split("=", 1) for setting in settings if "=" in setting)
     overrides = [setting for setting in settings if not setting.startswith("experiment=")]
-    data_root = root / _FOLDERS.get(dataset, dataset)
+    data_root = root / data_folder(dataset)
     extractor = values.get("extractor", values.get("Cluster.extractor"))
     experiment = values.get("experiment") or _default_experiment(dataset, extractor)
     config = load_config(dataset, experiment, [f"DATA.data_root={data_root}", *overrides])
@@ -117,16 +113,12 @@ def _weights_digest(weights: Path | None) -> str | None:
 
 
 def _default_experiment(dataset: str, extractor: str | None) -> str:
-    """The unsupervised experiment that has this extractor; all are candidates where none has it.
+    """The unsupervised experiment that has this extractor; any of them where none has it.
 
-    Those with a file of their own come first. Among several it is ``ssl_resnet50``, or for a user's dataset without
-    such files ``ssl_mobilenetv2``, else the first.
+    Among several, those with a file of their own come first, and of these the dataset's default.
     """
     names = [name for name in experiments(dataset) if name.startswith("ssl_")]
     fitting = [name for name in names if load_config(dataset, name).Cluster.extractor == extractor] or names
-    own = [name for name in experiments(dataset, with_own_file=True) if name in fitting]
-    defaults = [_DEFAULT_EXPERIMENT]
-    if not own and dataset not in _PROJECT_DATASETS:
-        defaults.insert(0, _DEFAULT_EXPERIMENT_OF_OWN_IMAGES)
-    candidates = own or fitting
-    return next((name for name in [*defaults, *candidates] if name in candidates), _DEFAULT_EXPERIMENT)
+    candidates = [name for name in experiments(dataset, with_own_file=True) if name in fitting] or fitting
+    default = protocol(dataset).default_experiment
+    return default if default in candidates else candidates[0]

@@ -27,7 +27,7 @@ from masks.regions import mask_pool
 from util.distributed import gathered, rank, world_size
 from util.errors import UserError
 from util.files import write_text
-from util.images import IGNORE, IMAGENET_MEAN, IMAGENET_STD, image_size, read_label
+from util.images import IGNORE, IMAGENET_MEAN, IMAGENET_STD, check_same_size, image_size, read_label
 from util.logging import logger
 
 _NEIGHBOURS = 20
@@ -100,9 +100,8 @@ class Probe:
     def _regions_of(self, row: int, backbone: nn.Module) -> Iterator[tuple[int, int, np.ndarray]]:
         """(row, class, (D,) feature) of each class in the image."""
         path = self.labelled.label_path(row)
-        label, size = read_label(path), image_size(self.labelled.image_path(row))
-        if label.shape != size:
-            raise UserError(f"{path}: the label is {label.shape}, its image {size}; replace one (height, width)")
+        label, image_path = read_label(path), self.labelled.image_path(row)
+        check_same_size(image_path, image_size(image_path), path, label.shape)
         classes = [int(value) for value in np.unique(label) if value not in (_BACKGROUND, IGNORE)]
         if classes:
             maps = _trained_maps(backbone, self._images[row])

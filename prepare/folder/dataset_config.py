@@ -10,13 +10,13 @@ from typing import Any
 
 import yaml
 
+from episodes.protocols import PROTOCOLS
 from prepare.folder.test_part import Fold
 from util.config import load_config
 from util.errors import UserError
 from util.files import PROJECT, write_text
 from util.logging import logger
 
-_OTHER_COMMANDS = ("pascal", "coco", "shapes")
 _FAMILY = "mobilenetv2"
 
 
@@ -33,7 +33,7 @@ class DatasetFacts:
 
 def check_name(name: str) -> None:
     """Raise ``UserError`` for what cannot be the name of a user's dataset."""
-    if name in _OTHER_COMMANDS:
+    if name in PROTOCOLS:
         raise UserError(f"--name {name}: belongs to `python -m prepare {name}`; choose another")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
         raise UserError(f"--name '{name}': use letters, digits, - and _ only")

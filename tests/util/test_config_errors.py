@@ -45,6 +45,7 @@ def test_all_problems_are_listed_at_once() -> None:
 
 IMPOSSIBLE = """
 epochs=-1, epochs=1.5, epochs={, epochs=a: b, batch_size=0, base_lr=0, base_lr=.inf, base_lr=.nan, momentum=1, shot=0,
+rotate_max=-11, val_size=1, train_w=4, ignore_label=0, cluster_num=256, extractor=resnet, classes=255,
 evaluate=maybe, mid_stages=[]
 """
 

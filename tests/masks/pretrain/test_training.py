@@ -214,6 +214,14 @@ def test_large_images_are_reduced(folder: Path) -> None:
     assert {image.shape for image in images} == {(25, 30, 3)}
 
 
+def test_hidden_files_of_a_folder_are_no_images(folder: Path) -> None:
+    images = masks.pretrain.unlabelled_images.find_images(folder, None)
+    for hidden in (folder / "deeper" / "._1.png", folder / ".previews" / "1.png"):
+        hidden.parent.mkdir(exist_ok=True)
+        hidden.write_bytes(b"no image")
+    assert masks.pretrain.unlabelled_images.find_images(folder, None) == images
+
+
 def test_list_file_names_the_images(folder: Path, tmp_path: Path) -> None:
     listed = tmp_path / "train.txt"
     listed.write_text("0.png\ndeeper/1.png labels/1.png\n")

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from prepare.__main__ import main
-from tests.prepare.small_dataset import Outcome, names, words
+from tests.prepare.small_dataset import Outcome, arguments, names
 from util import config as config_module
 from util.errors import UserError, run_command
 from util.files import PROJECT
@@ -109,10 +109,10 @@ def test_a_killed_worker_is_a_line_and_no_verdict(
     monkeypatch.setattr("prepare.workers.ProcessPoolExecutor", fork)
     monkeypatch.setattr("prepare.check.inspection.read_image", be_killed)
     with pytest.raises(SystemExit) as end:
-        run_command(main, words(data, "--workers", 2))
+        run_command(main, arguments(data, "--workers", 2))
     assert end.value.code == 2
     printed = capfd.readouterr()
-    assert "error: a worker process was killed, as happens when memory runs out" in printed.err
+    assert "error: a worker process was killed, probably because memory ran out" in printed.err
     assert "ready" not in printed.out and "Traceback" not in printed.err
 
 
