@@ -24,8 +24,8 @@ def test_without_a_digest_the_number_decides() -> None:
 
 
 def test_a_dataset_outside_the_table_follows_pascal_without_official_lists() -> None:
-    assert protocol("cells") == protocol("shapes") == Protocol()
-    assert replace(protocol("pascal"), benchmarks={}) == Protocol()
+    assert protocol("cells") == Protocol()
+    assert replace(protocol("pascal"), benchmarks={}, default_experiment=Protocol().default_experiment) == Protocol()
     assert data_folder("cells") == "cells" and data_folder("pascal") == "pascal"
 
 
