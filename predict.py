@@ -48,7 +48,8 @@ def main(arguments: list[str]) -> None:
     words = parser.parse_args(arguments)
     start_logging()
     model = load_model(words.checkpoint).to(choose_device([0]))
-    size = model.settings["val_size"]
+    assert model.settings is not None  # every checkpoint holds them
+    size = model.settings.val_size
     supports = [read_support(image, mask, size) for image, mask in words.support]
     for path in find_queries(words.query):
         photograph = read_image(path)

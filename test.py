@@ -19,7 +19,7 @@ from model import FSSModel
 from model.baselines import METHODS, Baseline
 from model.checkpoints import load_model, provenance
 from model.frozen.feature_cache import FeatureCache
-from model.fss_network import configured_backbone
+from model.fss_network import NetworkSettings, configured_backbone
 from util.config import Config, load_config
 from util.device import choose_device
 from util.environment import describe
@@ -67,7 +67,7 @@ def build_method(config: Config, method: str) -> tuple[FSSModel | Baseline, dict
             )
         return load_model(path), provenance(path)
     seed_everything(settings.manual_seed, "initialisation")
-    network = settings.model_dump()
+    network = NetworkSettings.configured(settings)
     model: FSSModel | Baseline
     if method == "untrained":
         model = FSSModel.from_settings(network, backbone_weights=settings.backbone_weights)

@@ -16,7 +16,8 @@ from episodes.loaders import make_loader
 from episodes.pseudo_files import PseudoFiles
 from masks.build import check_pseudo_masks
 from model import FSSModel
-from model.checkpoints import read_checkpoint
+from model.checkpoints import load_weights, read_checkpoint
+from model.fss_network import NetworkSettings
 from util.config import Config, load_config
 from util.device import choose_device
 from util.errors import UserError, run_command
@@ -75,6 +76,7 @@ def build_trainer(config: Config, episodes: TrainingEpisodes) -> Trainer:
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
             transformer_lr=settings.transformer_lr,
+            transformer_weight_decay=settings.transformer_weight_decay,
         ),
         device=device,
         batches=lambda epoch: make_loader(
@@ -99,15 +101,14 @@ def initial_model(config: Config, *, with_backbone: bool) -> tuple[FSSModel, str
     weight = config.TRAIN.weight
     backbone_weights = config.TRAIN.backbone_weights if with_backbone and weight is None else None
     seed_everything(config.TRAIN.manual_seed, "initialisation")
-    model = FSSModel.from_settings(config.TRAIN.model_dump(), backbone_weights=backbone_weights)
+    settings = NetworkSettings.configured(config.TRAIN)
+    sides = {key: getattr(config.TRAIN, key) for key in ("train_h", "train_w")}
+    model = FSSModel.from_settings(settings, backbone_weights=backbone_weights, **sides)
     own_use = "none" if config.unsupervised else f"fold {config.TRAIN.split} training classes"
     if weight is None:
         return model, own_use
     checkpoint = read_checkpoint(weight)
-    try:
-        model.load_state_dict(checkpoint["model"])
-    except RuntimeError as error:
-        raise UserError(f"TRAIN.weight={weight}: another network than the config's ({error})") from None
+    load_weights(model, checkpoint, weight)
     earlier_use = checkpoint["label_use"]
     return model, own_use if earlier_use in ("none", own_use) else f"{earlier_use}, {own_use}"
 

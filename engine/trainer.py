@@ -16,6 +16,7 @@ from engine.optimizers import Optimizers
 from engine.run_folder import BEST, LATEST, append_epoch, checkpoint_origin, save_checkpoint
 from engine.schedule import sgd_lr
 from model.checkpoints import CHECKPOINT_VERSION
+from model.fss_network import NetworkSettings
 from model.loss import dice_loss
 from util.config import Config
 from util.logging import logger
@@ -105,6 +106,7 @@ class Trainer:
     def _checkpoint(self) -> dict[str, Any]:
         return {
             "version": CHECKPOINT_VERSION,
+            "network": NetworkSettings.configured(self.config.TRAIN).model_dump(mode="json"),
             "model": self.model.state_dict(),
             "optimizers": self.optimizers.state_dict(),
             "epoch": self.finished_epochs,

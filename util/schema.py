@@ -106,6 +106,8 @@ class TrainSection(_Section):
     mid_stages: list[int] = Field([-3, -2], min_length=1, description="stages that are concatenated")
     high_stage: int = Field(-1, description="stage for the prior")
     hidden_dims: int = Field(256, ge=8, multiple_of=8)
+    object_prototypes: int = Field(20, ge=1, description="clusters of the support's object pixels")
+    background_prototypes: int = Field(50, ge=1, description="clusters of the support's background pixels")
     support_self_attention: bool = True
     contrast_residual: bool = Field(False, description="add the nearest contrast, with a learned scale, to the logits")
     compat: Literal["ours", "published"] = "ours"
@@ -128,6 +130,7 @@ class TrainSection(_Section):
     base_lr: float = Field(0.002, gt=0)
     lr_scale: float = Field(15.0, gt=0, description="the SGD rate applied is base_lr times this")
     transformer_lr: float = Field(1e-4, gt=0, description="AdamW rate of the transformer, constant")
+    transformer_weight_decay: float = Field(1e-2, ge=0, description="AdamW decay of the transformer, biases excepted")
     power: float = Field(0.9, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(1e-4, ge=0)
