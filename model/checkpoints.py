@@ -42,7 +42,7 @@ def load_weights(model: FSSModel, checkpoint: Mapping[str, Any], path: Path) -> 
         path,
         stored.model_dump(mode="json", exclude=anything),
         model.settings.model_dump(mode="json", exclude=anything),
-        advice="give the configuration the same values of TRAIN, or train another network",
+        advice="give the configuration the same values of TRAIN, or another TRAIN.weight",
     )
     model.load_stored(checkpoint["model"], path)
 

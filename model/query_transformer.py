@@ -36,7 +36,7 @@ class QueryTransformerLayer(nn.Module):
         prototypes: Tensor,
         absent: Tensor,
     ) -> Tensor:
-        """x, position (B, h * w, C); ignored (B, h * w) True where padded; prototypes and absent from ``SupportPrototypes``."""
+        """x, position (B, h * w, C); ignored (B, h * w) True where padded; the rest as from ``SupportPrototypes``."""
         attended = self.self_attention(x + position, x, size, ignored)
         x = self.norms[0](x + self.dropout(attended))
         x = self.norms[1](self.feed_forwards[0](x))

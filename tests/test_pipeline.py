@@ -230,7 +230,7 @@ def test_weights_of_another_network(workspace: Workspace, fails: Callable[..., s
     workspace.train("small")
     overrides = workspace.overrides("wide", "TRAIN.hidden_dims=32", f"TRAIN.weight={workspace.root}/small/latest.pth")
     message = fails(train_command.main, ["shapes", "ssl_demo", *overrides])
-    assert "another network than the config's" in message
+    assert "hidden_dims is 16 there, 32 asked" in message
 
 
 def test_pseudo_masks_of_other_settings(workspace: Workspace, fails: Callable[..., str]) -> None:
