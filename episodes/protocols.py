@@ -43,7 +43,7 @@ class Protocol:
     """
 
     classes: int | None = None
-    """Number of object classes, whatever the configuration says; None: as configured, 20 if it does not say."""
+    """Number of object classes, regardless of the configuration; None: as configured, else 20."""
 
     interleaved: bool = False
     """Whether a fold holds back every fourth class, rather than consecutive ones."""

@@ -97,7 +97,7 @@ def check_pseudo_masks(config: Config, images: ImageList) -> None:
     """Refuse to train on pseudo masks that ``config`` would not make from ``images``.
 
     Extractor weights are compared where their file is there: masks may be made on another machine. Raises ``UserError``
-    that names every key that differs, or says that the masks are not complete.
+    that names every key that differs, or states that the masks are incomplete.
     """
     settings = {**manifest_settings(config, images), "file_sizes_digest": images.file_sizes_digest()}
     if settings["weights_digest"] is None:

@@ -69,7 +69,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     checkpoint = read_weights(path)
     version = checkpoint.get("version")
     if version == CHECKPOINT_VERSION:
-        # Checkpoints that do not say which network they hold have it among the settings of their training.
+        # Checkpoints without the settings of their network have them among those of their training.
         train = checkpoint["config"]["TRAIN"]
         named = {name: train[name] for name in NetworkSettings.model_fields if name in train}
         return {"network": named, **checkpoint}

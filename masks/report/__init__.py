@@ -46,7 +46,7 @@ def report(masks: PseudoMasks, labels: TrueLabels | None = None) -> dict[str, An
     """Measure pseudo masks; without ``labels`` only by themselves.
 
     The result holds JSON values only: what the masks were made with, the use of labels, and a group for each thing
-    that is measured, which says in ``protocol`` how, or in ``left_out`` why not. Each mask is read once. Raises
+    that is measured, with how in ``protocol`` or why not in ``left_out``. Each mask is read once. Raises
     ``UserError`` for a damaged mask and for a label that does not fit its mask.
     """
     labels = labels or TrueLabels((None,) * len(masks), classes=0, min_area=0)
