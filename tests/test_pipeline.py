@@ -105,6 +105,7 @@ def test_same_seed_same_weights_another_seed_others(workspace: Workspace) -> Non
     assert not equal(first, workspace.train("third", "TRAIN.manual_seed=5"))
 
 
+@pytest.mark.slow
 def test_a_killed_run_continues_to_the_same_weights(workspace: Workspace) -> None:
     uninterrupted = workspace.train("uninterrupted", "TRAIN.epochs=4")
     overrides = workspace.overrides("killed", "TRAIN.epochs=4")

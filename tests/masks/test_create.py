@@ -114,6 +114,7 @@ def _run_and_stop(stage: str, number: signal.Signals, words: list[str], log: Pat
 _CLUSTERING = ("reading", "extracting", "clustering", "segmenting", "finishing")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("made", "stage", "number"),
     [
@@ -177,6 +178,7 @@ def _run_two_processes(words: list[str]) -> str:
     return done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made", ["global"], indirect=True)
 @pytest.mark.parametrize("algorithm", ["minibatch", "spherical"])
 def test_two_processes_give_the_masks_of_one(
@@ -190,6 +192,7 @@ def test_two_processes_give_the_masks_of_one(
     assert _content(tmp_path / "two") == _content(made[1] if algorithm == "minibatch" else tmp_path / "one")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made", ["objects"], indirect=True)
 def test_two_processes_learn_the_objects_of_one(root: Path, made: tuple[str, Path], tmp_path: Path) -> None:
     _run_two_processes(arguments(root, "objects", tmp_path / "two"))
@@ -287,6 +290,7 @@ def test_stride_of_the_features(tmp_path: Path, settings: list[str], stride: int
     assert find_recipe(cluster.recipe).stride(cluster) == stride
 
 
+@pytest.mark.slow
 def test_the_script_runs_from_its_own_folder_under_sh(root: Path, tmp_path: Path) -> None:
     (tmp_path / "two.txt").write_text("JPEGImages/photo_01.jpg\nJPEGImages/photo_02.jpg\n")
     words = arguments(root, "objects", tmp_path / "pseudo", f"list={tmp_path / 'two.txt'}")

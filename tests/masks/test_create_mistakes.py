@@ -95,6 +95,7 @@ def _write_kinds(folder: Path) -> list[str]:
     return list(kinds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["global", "objects"])
 def test_images_of_every_kind_get_masks_of_their_size(
     root: Path, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, recipe: str

@@ -17,6 +17,8 @@ from masks.pretrain.unlabelled_images import find_images
 from tests.masks.pretrain.pretraining import TINY, build_without_batch_norm, draw_images, same, start
 from util.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -145,12 +145,14 @@ def test_result_opens_strictly_in_timm(folder: Path, tmp_path: Path) -> None:
     assert not out.with_suffix(".partial.pth").exists()
 
 
+@pytest.mark.slow
 def test_seed_decides_the_weights(folder: Path, tmp_path: Path) -> None:
     first = run(folder, tmp_path / "1.safetensors")
     assert same(first, run(folder, tmp_path / "2.safetensors", workers=1))
     assert not same(first, run(folder, tmp_path / "3.safetensors", replace(TINY, seed=6)))
 
 
+@pytest.mark.slow
 def test_interrupted_run_continues_to_the_same_weights(
     folder: Path, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -253,6 +253,7 @@ def write_large_coco(folder: Path, count: int) -> Path:
     return write_annotations(folder / "annotations" / "instances_train2014.json", value)
 
 
+@pytest.mark.slow
 def test_a_killed_run_continues_to_the_same_bytes(tmp_path: Path) -> None:
     count = 48
     coco = tmp_path / "coco"
