@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -60,7 +60,7 @@ class Trainer:
         """Train for the epoch numbered from 0, validate, and say how it went."""
         settings = self.config.TRAIN
         seed_everything(settings.manual_seed, "epoch", epoch)
-        summary = train_one_epoch(
+        metrics = train_one_epoch(
             self.model,
             self.batches(epoch),
             loss=partial(dice_loss, ignore_index=None if self.config.published else settings.ignore_label),
@@ -71,7 +71,7 @@ class Trainer:
             device=self.device,
             print_freq=settings.print_freq,
         )
-        record: dict[str, Any] = {"epoch": epoch + 1, **asdict(summary)}
+        record: dict[str, Any] = {"epoch": epoch + 1, **metrics}
         if self.validate is not None:
             seed_everything(settings.manual_seed, "test")
             record["validation_miou"] = self.validate()
