@@ -12,6 +12,7 @@ from engine.optimizers import build_optimizers
 from engine.run_folder import LATEST, open_run_folder
 from engine.trainer import Trainer
 from episodes.build import TrainingEpisodes, evaluation, training_episodes, training_images
+from episodes.episode import collate
 from episodes.loaders import make_loader
 from episodes.pseudo_files import PseudoFiles
 from masks.build import check_pseudo_masks
@@ -87,6 +88,7 @@ def build_trainer(config: Config, episodes: TrainingEpisodes) -> Trainer:
         ),
         steps=epoch_episodes // settings.batch_size,
         validate=partial(validation_miou, config, model, device) if settings.evaluate else None,
+        picture_batch=(lambda: collate([episodes[0, 0]])) if config.VIS.visualize else None,
         label_use=label_use,
     )
     if resumed is not None:
