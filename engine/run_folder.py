@@ -18,6 +18,7 @@ from util.settings import differences
 
 LATEST = "latest.pth"
 BEST = "best.pth"
+EPOCHS = "epochs.jsonl"
 # Keys that may differ when a run goes on: they change neither episodes nor weights.
 _FREE_KEYS = {
     "TRAIN": {
@@ -59,15 +60,6 @@ def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
 def checkpoint_origin(config: Config) -> dict[str, Any]:
     """What a checkpoint says about where it comes from: the resolved config and the versions."""
     return {"config": config.model_dump(mode="json"), "environment": json.loads(json.dumps(describe()))}
-
-
-def append_epoch(config: Config, record: dict[str, Any]) -> None:
-    """One JSON line for an epoch, in ``epochs.jsonl``; a line of the same epoch from an interrupted run goes."""
-    path = config.run_folder / "epochs.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    kept = [line for line in lines if json.loads(line)["epoch"] < record["epoch"]]
-    with atomic_write(path) as temporary:
-        temporary.write_text("\n".join([*kept, json.dumps(record)]) + "\n", encoding="utf-8")
 
 
 def _binding(config: Config) -> dict[str, Any]:

@@ -14,11 +14,12 @@ from torch import nn
 from engine.epoch import Batches, Metrics, train_one_epoch
 from engine.gallery import episode_picture
 from engine.optimizers import Optimizers
-from engine.run_folder import BEST, LATEST, append_epoch, checkpoint_origin, save_checkpoint
+from engine.run_folder import BEST, EPOCHS, LATEST, checkpoint_origin, save_checkpoint
 from engine.schedule import sgd_lr
 from model.checkpoints import CHECKPOINT_VERSION
 from model.loss import dice_loss
 from util.config import Config
+from util.files import replace_json_line
 from util.logging import logger
 from util.seed import seed_everything
 
@@ -103,7 +104,7 @@ class Trainer:
 
     def _keep(self, record: dict[str, Any], writer: SummaryWriter) -> None:
         """Log the epoch and write the checkpoints that are due, with a picture for TensorBoard."""
-        append_epoch(self.config, record)
+        replace_json_line(self.config.run_folder / EPOCHS, record)
         settings, miou = self.config.TRAIN, record.get("validation_miou", -1.0)
         is_best = settings.best_on_validation and miou > self.best_miou
         self.best_miou = max(self.best_miou, miou)
