@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from functools import partial
 
 import torch
@@ -18,6 +17,7 @@ from episodes.pseudo_files import PseudoFiles
 from masks.build import check_pseudo_masks
 from model import FSSModel
 from model.checkpoints import read_checkpoint
+from util.arguments import Parser
 from util.config import Config, load_config
 from util.device import choose_device
 from util.errors import UserError, run_command
@@ -26,14 +26,14 @@ from util.seed import seed_everything
 
 
 def main(arguments: list[str]) -> None:
-    """Read the command line and train, or go on with the run that its folder holds."""
-    parser = argparse.ArgumentParser(prog="train.sh", description=__doc__)
+    """Parse the command line and train, or go on with the run that its folder holds."""
+    parser = Parser(prog="train.sh", description=__doc__)
     parser.add_argument("dataset")
     parser.add_argument("experiment")
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
-    words = parser.parse_args(arguments)
+    parser.add_argument("overrides", nargs="*", default=[], metavar="key=value")
+    parsed = parser.parse_args(arguments)
     start_logging()
-    config = load_config(words.dataset, words.experiment, words.overrides)
+    config = load_config(parsed.dataset, parsed.experiment, parsed.overrides)
     images = training_images(config)
     if config.unsupervised:
         check_pseudo_masks(config, images)
