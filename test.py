@@ -22,7 +22,7 @@ from model.fss_network import configured_backbone
 from util.arguments import Parser
 from util.config import Config, load_config
 from util.device import choose_device
-from util.environment import describe
+from util.environment import describe_environment
 from util.errors import UserError, run_command
 from util.images import read_image
 from util.logging import logger, start_logging
@@ -110,7 +110,7 @@ def run_test(
         "min_area": config.DATA.min_area,
         "compat": settings.compat,
         "torch": torch.__version__,
-        "commit": describe()["commit"],
+        "commit": describe_environment()["commit"],
     }
     return build_results(metrics, protocol, sorted({test.slot(number) for number in test.episodes.classes}))
 

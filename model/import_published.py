@@ -21,7 +21,7 @@ from model.fss_network import FSSModel
 from model.weights import Weights, named_weights, read_weights
 from model.weights.tensor_names import PUBLISHED_MARK, describe, named_tensors, timm_name, to_timm
 from util.arguments import Parser
-from util.environment import describe as describe_environment
+from util.environment import describe_environment
 from util.errors import UserError, run_command
 from util.files import atomic_write
 from util.logging import logger, start_logging
