@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import random
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 from engine.evaluate import to_original
 from episodes.transforms import ValTransform, View, content_size
 from model import FSSModel, load_model
+from util.arguments import Parser
 from util.device import choose_device
 from util.draw import overlay
 from util.errors import UserError, run_command
@@ -40,24 +40,24 @@ class Prediction(NamedTuple):
 
 def main(arguments: list[str]) -> None:
     """Read the command line; write a mask, a probability map and an overlay for each query."""
-    parser = argparse.ArgumentParser(prog="predict.py", description=__doc__)
+    parser = Parser(prog="predict.py", description=__doc__)
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--support", nargs=2, type=Path, action="append", required=True, metavar=("IMAGE", "MASK"))
     parser.add_argument("--query", nargs="+", type=Path, required=True, help="photographs, or folders of them")
     parser.add_argument("--output", type=Path, default=Path("predictions"), help="folder (%(default)s)")
-    words = parser.parse_args(arguments)
+    parsed = parser.parse_args(arguments)
     start_logging()
-    model = load_model(words.checkpoint).to(choose_device([0]))
+    model = load_model(parsed.checkpoint).to(choose_device([0]))
     assert model.settings is not None  # every checkpoint holds them
     size = model.settings.val_size
-    supports = [read_support(image, mask, size) for image, mask in words.support]
-    for path in find_queries(words.query):
+    supports = [read_support(image, mask, size) for image, mask in parsed.support]
+    for path in find_queries(parsed.query):
         photograph = read_image(path)
         prediction = predict(model, photograph, supports, size)
-        write_label(words.output / f"{path.stem}_mask.png", prediction.mask)
+        write_label(parsed.output / f"{path.stem}_mask.png", prediction.mask)
         grey = np.rint(255 * prediction.probability).astype(np.uint8)
-        write_image(words.output / f"{path.stem}_probability.png", np.stack([grey] * 3, axis=2))
-        write_image(words.output / f"{path.stem}_overlay.jpg", overlay(photograph, prediction.mask))
+        write_image(parsed.output / f"{path.stem}_probability.png", np.stack([grey] * 3, axis=2))
+        write_image(parsed.output / f"{path.stem}_overlay.jpg", overlay(photograph, prediction.mask))
         logger.info("%s: %.1f %% object", path, 100 * prediction.mask.mean())
 
 

@@ -6,7 +6,6 @@ A checkpoint of the published few-shot code becomes a checkpoint that gives the 
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +20,8 @@ from model.frozen.backbone import build_backbone
 from model.fss_network import FSSModel, NetworkSettings
 from model.weights import Weights, named_weights, read_weights
 from model.weights.tensor_names import PUBLISHED_MARK, describe_tensors, named_tensors, timm_name, to_timm
-from util.environment import describe as describe_environment
+from util.arguments import Parser
+from util.environment import describe_environment
 from util.errors import UserError, run_command
 from util.files import atomic_write
 from util.logging import logger, start_logging
@@ -51,19 +51,19 @@ _OUTSIDE = {
 
 def main(arguments: list[str]) -> None:
     """Read the command line, convert, and log how to use the result."""
-    parser = argparse.ArgumentParser(prog="python -m model.import_published", description=__doc__)
+    parser = Parser(prog="python -m model.import_published", description=__doc__)
     parser.add_argument("source", type=Path, metavar="IN")
     parser.add_argument("target", type=Path, metavar="OUT")
-    words = parser.parse_args(arguments)
+    parsed = parser.parse_args(arguments)
     start_logging()
-    content = read_weights(words.source)
+    content = read_weights(parsed.source)
     if PUBLISHED_MARK in named_tensors(content):
-        checkpoint = import_checkpoint(content, words.source)
-        with atomic_write(words.target) as temporary:
+        checkpoint = import_checkpoint(content, parsed.source)
+        with atomic_write(parsed.target) as temporary:
             torch.save(checkpoint, temporary)
-        logger.info("%s: use it with TRAIN.weight=%s", words.target, words.target)
+        logger.info("%s: use it with TRAIN.weight=%s", parsed.target, parsed.target)
     else:
-        import_backbone(named_weights(content, words.source), words.target)
+        import_backbone(named_weights(content, parsed.source), parsed.target)
 
 
 def import_checkpoint(content: Mapping[str, Any], source: Path) -> dict[str, Any]:

@@ -113,8 +113,8 @@ def test_adding_a_dataset(project: Path) -> None:
         config = load_config("mine", f"split{fold}_mobilenetv2", ["TRAIN.episodes=5"])
         assert config.TRAIN.split == fold and not config.unsupervised
         training, test = training_episodes(config, training_images(config)), evaluation(config).episodes
-        assert {training[0, index].class_id for index in range(12)} == set(range(1, CLASSES + 1)) - {fold + 1}
-        assert {test[0, index].class_id for index in range(5)} == {fold + 1}
+        assert {training[0, index]["class_id"] for index in range(12)} == set(range(1, CLASSES + 1)) - {fold + 1}
+        assert {test[0, index]["class_id"] for index in range(5)} == {fold + 1}
 
 
 def test_adding_an_extractor(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,8 +195,8 @@ def test_adding_a_recipe(project: Path, tmp_path: Path, monkeypatch: pytest.Monk
     config = choose_config(project / "data", "mine", words[2:])
     episodes = training_episodes(config, training_images(config))
     assert len(episodes) == IMAGES
-    assert {episode.class_id for episode in (episodes[0, index] for index in range(IMAGES))} == {1}
-    assert set(episodes[0, 0].query_mask.unique().tolist()) <= {0, 1, 255}
+    assert {episode["class_id"] for episode in (episodes[0, index] for index in range(IMAGES))} == {1}
+    assert set(episodes[0, 0]["query_mask"].unique().tolist()) <= {0, 1, 255}
     with pytest.raises(UserError, match="object_share"):
         masks.create.main([*words, "Cluster.object_share=0.5"])
 

@@ -7,11 +7,10 @@ Source: Wu et al., "Unsupervised Feature Learning via Non-Parametric Instance Di
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,7 +25,7 @@ from masks.pretrain.unlabelled_images import open_images
 from masks.regions import mask_pool
 from util.distributed import gathered, rank, world_size
 from util.errors import UserError
-from util.files import write_text
+from util.files import replace_json_line
 from util.images import IGNORE, IMAGENET_MEAN, IMAGENET_STD, check_same_size, image_size, read_label
 from util.logging import logger
 
@@ -82,7 +81,9 @@ class Probe:
         )
         if rank() == 0:
             metrics = {"accuracy": round(accuracy, 4), "chance": round(1 / classes, 4)}
-            replace_line(self.log, {"epoch": epoch, **metrics, "classes": classes, "regions": len(regions.classes)})
+            replace_json_line(
+                self.log, {"epoch": epoch, **metrics, "classes": classes, "regions": len(regions.classes)}
+            )
 
     @cached_property
     def _images(self) -> Sequence[np.ndarray]:
@@ -144,13 +145,6 @@ def neighbour_accuracy(regions: Regions) -> float:
     voter = np.arange(len(answers))[:, None]
     np.add.at(totals, (voter, answers[rows]), votes * np.exp((1 - distances) / _TEMPERATURE))
     return float(balanced_accuracy_score(answers, totals.argmax(axis=1)))
-
-
-def replace_line(log: Path, line: dict[str, Any]) -> None:
-    """Append ``line`` to the JSON lines of ``log``, in place of those of its epoch and later ones."""
-    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-    earlier = [text for text in lines if json.loads(text)["epoch"] < line["epoch"]]
-    write_text(log, "".join(text + "\n" for text in [*earlier, json.dumps(line)]))
 
 
 @torch.inference_mode()

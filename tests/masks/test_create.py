@@ -222,7 +222,7 @@ def test_a_transformer_over_several_views(root: Path, tmp_path: Path, recipe: st
     main(arguments(root, recipe, tmp_path / "pseudo", *words, *views))
     manifest = read_json(tmp_path / "pseudo" / "manifest.json")
     assert (manifest["stride"], manifest["flip"], manifest["scales"]) == (8, True, [1.0, 1.5])
-    with pytest.raises(UserError, match="flip is True there, False asked; scales is"):
+    with pytest.raises(UserError, match="flip is True there, False expected; scales is"):
         main(arguments(root, recipe, tmp_path / "pseudo", *words))
 
 

@@ -60,7 +60,7 @@ def test_killed_torchrun_continues_to_the_same_weights(folder: Path, whole: Path
     log = tmp_path / "log"
     assert start([folder, out, "--kill", "1"], log, processes=2) != 0 and "SIGKILL" in log.read_text()
     assert out.with_suffix(".partial.pth").exists() and not out.exists()
-    message = r"weights\.partial\.pth: made with other settings \(processes is 2 there, 1 asked\); delete it or give"
+    message = r"weights\.partial\.pth: made with other settings \(processes is 2 there, 1 expected\); delete it or give"
     with pytest.raises(UserError, match=message):
         pretrain(find_images(folder, None), out, TINY, workers=0)
     assert start([folder, out], log, processes=2) == 0, log.read_text()

@@ -350,7 +350,7 @@ def test_labels_of_other_settings_are_refused(coco: Path) -> None:
         prepare(coco, "--crowd", "ignore")
     spoil(coco, lambda value: value["annotations"].pop())
     with pytest.raises(
-        UserError, match=r"annotations is \w+ there, \w+ asked\); .* or delete .*annotations/train2014$"
+        UserError, match=r"annotations is \w+ there, \w+ expected\); .* or delete .*annotations/train2014$"
     ):
         prepare(coco)
     assert written(coco) == before

@@ -229,7 +229,7 @@ def test_a_dataset_stays_what_it_was_made_of(project: Path, images: Path, tmp_pa
     with pytest.raises(UserError, match=r"source\.json: .* was made from something else \(masks is True there"):
         prepare(images)
     shutil.copytree(images, tmp_path / "others")
-    with pytest.raises(UserError, match=r"images is .*/images there, .*/others asked\); choose another --name"):
+    with pytest.raises(UserError, match=r"images is .*/images there, .*/others expected\); choose another --name"):
         prepare(tmp_path / "others", "--masks", images.parent / "masks")
     assert written(project) == before
 

@@ -106,7 +106,9 @@ def test_a_second_run_draws_only_what_is_missing(tmp_path: Path) -> None:
 
 def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
     draw(tmp_path)
-    with pytest.raises(UserError, match=r"shapes\.json: made with other settings \(val is 4 there, 5 asked; seed is"):
+    with pytest.raises(
+        UserError, match=r"shapes\.json: made with other settings \(val is 4 there, 5 expected; seed is"
+    ):
         draw(tmp_path, val=5, seed=7)
 
 
