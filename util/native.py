@@ -5,8 +5,8 @@
 
 A folder of operators holds ``*_cpu.cpp``, ``*_cuda.cu`` where there is a version for GPUs, and a reference in Python
 that is used where a build is missing. Each source becomes a shared library in ``build/``, named after all it depends
-on: the sources, torch's version and, for the CPU, its vector instructions. So a library built from other
-sources or for another torch or processor is not loaded, and machines that share the folder keep separate builds.
+on: the sources, torch's version and, for the CPU, its vector instructions. So a library built from other sources or
+for another torch or processor is not loaded, and machines that share the folder keep separate builds.
 
 ``CUDA_HOME`` names the toolkit; empty, none is used. ``TORCH_CUDA_ARCH_LIST`` names the architectures.
 ``UNSUPFSS_OPS=reference`` loads nothing.
