@@ -31,8 +31,7 @@ class Trainer:
 
     ``batches(epoch)`` returns an epoch's batches, ``steps`` of them in every epoch. ``validate()`` returns the mIoU of
     the model as it is, 0..1. ``picture_batch()`` returns a batch whose first episode is drawn at every checkpoint.
-    Either is None where it is not wanted. ``label_use`` states which labels the weights depend on; every checkpoint
-    holds it.
+    Both are optional. ``label_use`` states which labels the weights depend on; every checkpoint holds it.
     """
 
     config: Config
