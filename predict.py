@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import random
 from functools import partial
 from pathlib import Path
@@ -13,13 +12,22 @@ import torch
 from torch import Tensor
 
 from engine.evaluate import to_original
-from episodes.episode import check_same_size
 from episodes.transforms import ValTransform, View, content_size
 from model import FSSModel, load_model
+from util.arguments import Parser
 from util.device import choose_device
 from util.draw import overlay
 from util.errors import UserError, run_command
-from util.images import IGNORE, IMAGE_SUFFIXES, read_image, read_label, write_image, write_label
+from util.images import (
+    IGNORE,
+    IMAGE_SUFFIXES,
+    check_same_size,
+    find_files,
+    read_image,
+    read_label,
+    write_image,
+    write_label,
+)
 from util.logging import logger, start_logging
 
 
@@ -32,37 +40,37 @@ class Prediction(NamedTuple):
 
 def main(arguments: list[str]) -> None:
     """Read the command line; write a mask, a probability map and an overlay for each query."""
-    parser = argparse.ArgumentParser(prog="predict.py", description=__doc__)
+    parser = Parser(prog="predict.py", description=__doc__)
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--support", nargs=2, type=Path, action="append", required=True, metavar=("IMAGE", "MASK"))
     parser.add_argument("--query", nargs="+", type=Path, required=True, help="photographs, or folders of them")
     parser.add_argument("--output", type=Path, default=Path("predictions"), help="folder (%(default)s)")
-    words = parser.parse_args(arguments)
+    parsed = parser.parse_args(arguments)
     start_logging()
-    model = load_model(words.checkpoint).to(choose_device([0]))
-    size = model.settings["val_size"]
-    supports = [read_support(image, mask, size) for image, mask in words.support]
-    for path in find_queries(words.query):
+    model = load_model(parsed.checkpoint).to(choose_device([0]))
+    assert model.settings is not None  # every checkpoint holds them
+    size = model.settings.val_size
+    supports = [read_support(image, mask, size) for image, mask in parsed.support]
+    for path in find_queries(parsed.query):
         photograph = read_image(path)
         prediction = predict(model, photograph, supports, size)
-        write_label(words.output / f"{path.stem}_mask.png", prediction.mask)
+        write_label(parsed.output / f"{path.stem}_mask.png", prediction.mask)
         grey = np.rint(255 * prediction.probability).astype(np.uint8)
-        write_image(words.output / f"{path.stem}_probability.png", np.stack([grey] * 3, axis=2))
-        write_image(words.output / f"{path.stem}_overlay.jpg", overlay(photograph, prediction.mask))
+        write_image(parsed.output / f"{path.stem}_probability.png", np.stack([grey] * 3, axis=2))
+        write_image(parsed.output / f"{path.stem}_overlay.jpg", overlay(photograph, prediction.mask))
         logger.info("%s: %.1f %% object", path, 100 * prediction.mask.mean())
 
 
 def find_queries(paths: list[Path]) -> list[Path]:
-    """The photographs among ``paths`` and in the folders among them. Raises ``UserError`` when there are none."""
-    found = [
+    """The images among ``paths`` and directly in the folders among them. Raises ``UserError`` when there are none."""
+    queries = [
         file
         for path in paths
-        for file in (sorted(path.iterdir()) if path.is_dir() else [path])
-        if not path.is_dir() or file.suffix.lower() in IMAGE_SUFFIXES
+        for file in (find_files(path, IMAGE_SUFFIXES, recursive=False) if path.is_dir() else [path])
     ]
-    if not found:
+    if not queries:
         raise UserError(f"--query {' '.join(map(str, paths))}: no images there")
-    return found
+    return queries
 
 
 def read_support(image: Path, mask: Path, size: int) -> View:

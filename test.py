@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,11 @@ from model import FSSModel
 from model.baselines import METHODS, Baseline
 from model.checkpoints import load_model, provenance
 from model.frozen.feature_cache import FeatureCache
-from model.fss_network import configured_backbone
+from model.fss_network import NetworkSettings, configured_backbone
+from util.arguments import Parser
 from util.config import Config, load_config
 from util.device import choose_device
-from util.environment import describe
+from util.environment import describe_environment
 from util.errors import UserError, run_command
 from util.images import read_image
 from util.logging import logger, start_logging
@@ -30,27 +30,27 @@ from util.seed import seed_everything
 
 
 def main(arguments: list[str]) -> None:
-    """Read the command line, test, write ``results.json``, the scores of the episodes and sheets of examples."""
-    parser = argparse.ArgumentParser(prog="test.sh", description=__doc__)
+    """Parse the command line, test, write ``results.json``, the scores of the episodes and sheets of examples."""
+    parser = Parser(prog="test.sh", description=__doc__)
     parser.add_argument("dataset")
     parser.add_argument("experiment")
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser.add_argument("overrides", nargs="*", default=[], metavar="key=value")
     parser.add_argument(
         "--method",
         choices=("network", "untrained", *METHODS),
         default="network",
         help="network: the checkpoint; untrained: the network as initialised; the rest need no training",
     )
-    words = parser.parse_intermixed_args(arguments)
+    parsed = parser.parse_intermixed_args(arguments)
     start_logging()
-    config = load_config(words.dataset, words.experiment, words.overrides)
+    config = load_config(parsed.dataset, parsed.experiment, parsed.overrides)
     # Methods without a checkpoint keep their results beside the experiment's, not over them.
-    beside = config.run_folder.with_name(f"{config.run_folder.name}_{words.method}")
-    folder = config.run_folder if config.TRAIN.save_path or words.method == "network" else beside
+    beside = config.run_folder.with_name(f"{config.run_folder.name}_{parsed.method}")
+    folder = config.run_folder if config.TRAIN.save_path or parsed.method == "network" else beside
     # The published protocol counts in slots, not in classes.
     names = {} if config.published else dataset_names(config.DATA.data_root)
-    model, origin = build_method(config, words.method)
-    results = run_test(config, model, evaluation(config), folder=folder, origin={"method": words.method, **origin})
+    model, origin = build_method(config, parsed.method)
+    results = run_test(config, model, evaluation(config), folder=folder, origin={"method": parsed.method, **origin})
     save_results(results, folder)
     logger.info("results in %s\n%s", folder, results_table(results, names))
 
@@ -67,7 +67,7 @@ def build_method(config: Config, method: str) -> tuple[FSSModel | Baseline, dict
             )
         return load_model(path), provenance(path)
     seed_everything(settings.manual_seed, "initialisation")
-    network = settings.model_dump()
+    network = NetworkSettings.configured(settings)
     model: FSSModel | Baseline
     if method == "untrained":
         model = FSSModel.from_settings(network, backbone_weights=settings.backbone_weights)
@@ -110,7 +110,7 @@ def run_test(
         "min_area": config.DATA.min_area,
         "compat": settings.compat,
         "torch": torch.__version__,
-        "commit": describe()["commit"],
+        "commit": describe_environment()["commit"],
     }
     return build_results(metrics, protocol, sorted({test.slot(number) for number in test.episodes.classes}))
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
 from functools import partial
 
 import torch
 
 from engine.evaluate import evaluate
 from engine.optimizers import build_optimizers
-from engine.run_folder import LATEST, open_run_folder
+from engine.run_folder import LATEST, interrupted_run, open_run_folder
 from engine.trainer import Trainer
 from episodes.build import TrainingEpisodes, evaluation, training_episodes, training_images
+from episodes.episode import collate
 from episodes.loaders import make_loader
 from episodes.pseudo_files import PseudoFiles
 from masks.build import check_pseudo_masks
 from model import FSSModel
-from model.checkpoints import read_checkpoint
+from model.checkpoints import load_weights, read_checkpoint
+from model.fss_network import NetworkSettings
+from util.arguments import Parser
 from util.config import Config, load_config
 from util.device import choose_device
 from util.errors import UserError, run_command
@@ -25,14 +27,14 @@ from util.seed import seed_everything
 
 
 def main(arguments: list[str]) -> None:
-    """Read the command line and train, or go on with the run that its folder holds."""
-    parser = argparse.ArgumentParser(prog="train.sh", description=__doc__)
+    """Parse the command line and train, or continue the run that the experiment's folder holds."""
+    parser = Parser(prog="train.sh", description=__doc__)
     parser.add_argument("dataset")
     parser.add_argument("experiment")
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
-    words = parser.parse_args(arguments)
+    parser.add_argument("overrides", nargs="*", default=[], metavar="key=value")
+    parsed = parser.parse_args(arguments)
     start_logging()
-    config = load_config(words.dataset, words.experiment, words.overrides)
+    config = load_config(parsed.dataset, parsed.experiment, parsed.overrides)
     images = training_images(config)
     if config.unsupervised:
         check_pseudo_masks(config, images)
@@ -51,21 +53,19 @@ def main(arguments: list[str]) -> None:
 
 
 def build_trainer(config: Config, episodes: TrainingEpisodes) -> Trainer:
-    """Network, optimizers and batches of ``config``, as they stood when the run was interrupted."""
+    """Network, optimizers and batches of ``config``, in the state in which the run was interrupted."""
     settings = config.TRAIN
     epoch_episodes = settings.epoch_episodes or len(episodes)
     if epoch_episodes < settings.batch_size:
         raise UserError(
             f"TRAIN.batch_size={settings.batch_size} is more than the {epoch_episodes} episodes of an epoch; "
-            "make it smaller, or TRAIN.epoch_episodes larger"
+            "decrease it or increase TRAIN.epoch_episodes"
         )
-    latest = settings.resume or config.run_folder / LATEST
-    if settings.resume is not None and not latest.is_file():
-        raise UserError(f"TRAIN.resume={latest}: checkpoint not found; leave the key empty to start from the beginning")
-    resumed = latest if latest.is_file() else None
+    interrupted = interrupted_run(config)
     device = choose_device(settings.train_gpu)
-    model, label_use = initial_model(config, with_backbone=resumed is None)
+    model, label_use = initial_model(config, with_backbone=interrupted is None)
     model.to(device)
+    loading = {"episodes": epoch_episodes, "batch_size": settings.batch_size, "workers": settings.workers}
     trainer = Trainer(
         config=config,
         model=model,
@@ -75,39 +75,33 @@ def build_trainer(config: Config, episodes: TrainingEpisodes) -> Trainer:
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
             transformer_lr=settings.transformer_lr,
+            transformer_weight_decay=settings.transformer_weight_decay,
         ),
         device=device,
-        batches=lambda epoch: make_loader(
-            episodes,
-            epoch=epoch,
-            episodes=epoch_episodes,
-            batch_size=settings.batch_size,
-            workers=settings.workers,
-            drop_last=True,
-        ),
+        batches=lambda epoch: make_loader(episodes, epoch=epoch, drop_last=True, **loading),
         steps=epoch_episodes // settings.batch_size,
         validate=partial(validation_miou, config, model, device) if settings.evaluate else None,
+        picture_batch=(lambda: collate([episodes[0, 0]])) if config.VIS.visualize else None,
         label_use=label_use,
     )
-    if resumed is not None:
-        trainer.resume(read_checkpoint(resumed))
+    if interrupted is not None:
+        trainer.resume(read_checkpoint(interrupted))
     return trainer
 
 
 def initial_model(config: Config, *, with_backbone: bool) -> tuple[FSSModel, str]:
-    """The network before the first step, from ``TRAIN.weight`` where that is set, and the labels it will have used."""
+    """The network before the first step, from ``TRAIN.weight`` where that is set, and the labels it will depend on."""
     weight = config.TRAIN.weight
     backbone_weights = config.TRAIN.backbone_weights if with_backbone and weight is None else None
     seed_everything(config.TRAIN.manual_seed, "initialisation")
-    model = FSSModel.from_settings(config.TRAIN.model_dump(), backbone_weights=backbone_weights)
+    settings = NetworkSettings.configured(config.TRAIN)
+    sides = {key: getattr(config.TRAIN, key) for key in ("train_h", "train_w")}
+    model = FSSModel.from_settings(settings, backbone_weights=backbone_weights, **sides)
     own_use = "none" if config.unsupervised else f"fold {config.TRAIN.split} training classes"
     if weight is None:
         return model, own_use
     checkpoint = read_checkpoint(weight)
-    try:
-        model.load_state_dict(checkpoint["model"])
-    except RuntimeError as error:
-        raise UserError(f"TRAIN.weight={weight}: another network than the config's ({error})") from None
+    load_weights(model, checkpoint, weight)
     earlier_use = checkpoint["label_use"]
     return model, own_use if earlier_use in ("none", own_use) else f"{earlier_use}, {own_use}"
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -108,11 +107,11 @@ def main(arguments: list[str]) -> None:
         help="those of the second, in the same order",
     )
     parser.add_argument("--draws", type=whole_number(100), default=2000, help="of the bootstrap (%(default)s)")
-    words: argparse.Namespace = parser.parse_args(arguments)
-    if len(words.first) != len(words.against):
-        raise UserError(f"{len(words.first)} folders against {len(words.against)}; name as many behind --against")
-    tests = [paired_test(first, second) for first, second in zip(words.first, words.against, strict=True)]
-    sys.stdout.write(table(tests, compare(tests, draws=words.draws)) + "\n")
+    parsed = parser.parse_args(arguments)
+    if len(parsed.first) != len(parsed.against):
+        raise UserError(f"{len(parsed.first)} folders against {len(parsed.against)}; name as many behind --against")
+    tests = [paired_test(first, second) for first, second in zip(parsed.first, parsed.against, strict=True)]
+    sys.stdout.write(table(tests, compare(tests, draws=parsed.draws)) + "\n")
 
 
 def _with_mean(values: Sequence[np.ndarray]) -> np.ndarray:

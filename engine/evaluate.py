@@ -17,8 +17,8 @@ from util.logging import logger
 ContentSize = Callable[[int, int], tuple[int, int]]
 # One scored episode: batch, position in it, prediction (H0, W0) of 0/1, score.
 OnPrediction = Callable[[Mapping[str, Any], int, Tensor, EpisodeScore], None]
-# With more predictions than this share empty, the log names a collapse.
-COLLAPSED_SHARE = 0.95
+# A test with a larger share of empty predictions than this has collapsed to background.
+MAX_EMPTY_SHARE = 0.95
 
 
 @torch.inference_mode()
@@ -45,7 +45,7 @@ def evaluate(
     metrics = EpisodeMetrics()
     with tqdm(total=total, unit="episode", desc="test", mininterval=5) as progress:
         for batch in batches:
-            logits = predict(model, batch, device)
+            logits = batch_logits(model, batch, device)
             for i, target in enumerate(batch["original_mask"]):
                 prediction = to_original(logits[i], target.shape, content_size).argmax(dim=0).cpu()
                 class_id, query = int(batch["class_id"][i]), int(batch["query_index"][i])
@@ -53,14 +53,14 @@ def evaluate(
                 if on_prediction is not None:
                     on_prediction(batch, i, prediction, score)
             progress.update(len(batch["original_mask"]))
-    if metrics.episodes and metrics.empty_predictions > COLLAPSED_SHARE * metrics.episodes:
+    if metrics.episodes and metrics.empty_predictions > MAX_EMPTY_SHARE * metrics.episodes:
         logger.warning(
             "COLLAPSED: no object pixel in %d of %d predictions", metrics.empty_predictions, metrics.episodes
         )
     return metrics
 
 
-def predict(model: nn.Module, batch: Mapping[str, Any], device: torch.device) -> Tensor:
+def batch_logits(model: nn.Module, batch: Mapping[str, Any], device: torch.device) -> Tensor:
     """Logits (B, 2, H, W) for a batch of episodes."""
     names = ("query_image", "support_images", "support_masks", "query_padding", "support_padding")
     logits: Tensor = model(*(batch[name].to(device, non_blocking=True) for name in names))

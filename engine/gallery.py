@@ -1,4 +1,4 @@
-"""Two sheets of a test: examples taken at even distances, and the worst predictions."""
+"""Pictures of episodes: two sheets of a test (examples at even distances, worst predictions), one row in training."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from engine.evaluate import batch_logits
 from engine.metrics import EpisodeScore
 from util.draw import contact_sheet, overlay
 from util.images import IMAGENET_MEAN, IMAGENET_STD, write_image
@@ -24,8 +26,8 @@ class _Failure(NamedTuple):
 class Gallery:
     """Keeps every n-th of ``total`` scored episodes, ``count`` in all, and the ``count`` with the lowest IoU.
 
-    Of the worst, one for each query photograph. ``query_image(row)`` reads the photograph of a row of the list as RGB
-    uint8 (H0, W0, 3).
+    Of the worst, one for each query image. ``query_image(row)`` reads the image of a row of the list as RGB uint8
+    (H0, W0, 3).
     """
 
     def __init__(self, count: int, total: int, query_image: Callable[[int], np.ndarray]) -> None:
@@ -37,7 +39,7 @@ class Gallery:
         self.worst: dict[str, _Failure] = {}
 
     def add(self, batch: Mapping[str, Any], i: int, prediction: Tensor, score: EpisodeScore) -> None:
-        """Look at episode ``i`` of ``batch`` and its prediction (H0, W0) 0/1."""
+        """Consider episode ``i`` of ``batch`` and its prediction (H0, W0) of 0/1."""
         if self.seen % self.every == 0 and len(self.examples) < self.count:
             self.examples.append(self._row(batch, i, prediction))
         if self._is_among_the_worst(score):
@@ -47,7 +49,7 @@ class Gallery:
         self.seen += 1
 
     def save(self, folder: Path) -> None:
-        """Write ``examples.png`` and ``worst.png``, if there is anything on them."""
+        """Write ``examples.png`` and ``worst.png``, each unless it is empty."""
         worst = sorted(self.worst.values(), key=lambda failure: failure.iou)
         for name, rows in (("examples", self.examples), ("worst", [failure.row for failure in worst])):
             if rows:
@@ -61,15 +63,35 @@ class Gallery:
 
     def _row(self, batch: Mapping[str, Any], i: int, prediction: Tensor) -> list[np.ndarray]:
         query = self.query_image(int(batch["query_index"][i]))
-        return [
-            overlay(_photograph(batch["support_images"][i, 0]), batch["support_masks"][i, 0].numpy()),
-            query,
-            overlay(query, batch["original_mask"][i].numpy()),
-            overlay(query, prediction.numpy()),
-        ]
+        return _episode_row(batch, i, query, batch["original_mask"][i], prediction)
 
 
-def _photograph(image: Tensor) -> np.ndarray:
+@torch.inference_mode()
+def episode_picture(model: nn.Module, batch: Mapping[str, Any], device: torch.device) -> np.ndarray:
+    """The first episode of a training batch and its prediction as a sheet of one row: RGB uint8 (H, W, 3).
+
+    The model predicts in evaluation mode and is left in training mode.
+    """
+    model.eval()
+    prediction = batch_logits(model, batch, device)[0].argmax(dim=0).cpu()
+    model.train()
+    row = _episode_row(batch, 0, _rgb(batch["query_image"][0]), batch["query_mask"][0], prediction)
+    return contact_sheet([row], TITLES)
+
+
+def _episode_row(
+    batch: Mapping[str, Any], i: int, query: np.ndarray, truth: Tensor, prediction: Tensor
+) -> list[np.ndarray]:
+    """The images under ``TITLES`` for episode ``i``; ``query`` (H, W, 3), both masks (H, W), 0/1 and 255 ignored."""
+    return [
+        overlay(_rgb(batch["support_images"][i, 0]), batch["support_masks"][i, 0].numpy()),
+        query,
+        overlay(query, truth.numpy()),
+        overlay(query, prediction.numpy()),
+    ]
+
+
+def _rgb(image: Tensor) -> np.ndarray:
     """(3, H, W) normalised -> (H, W, 3) RGB uint8."""
     colours = image.permute(1, 2, 0).numpy() * IMAGENET_STD + IMAGENET_MEAN
     return (255 * colours).clip(0, 255).astype(np.uint8)

@@ -10,7 +10,6 @@ from torch import nn
 
 # Names of the modules that make up the transformer.
 _TRANSFORMER = ("support_prototypes.", "query_transformer.")
-_TRANSFORMER_WEIGHT_DECAY = 1e-2
 
 
 @dataclass
@@ -46,14 +45,20 @@ class Optimizers:
 
 
 def build_optimizers(
-    model: nn.Module, *, base_lr: float, momentum: float, weight_decay: float, transformer_lr: float
+    model: nn.Module,
+    *,
+    base_lr: float,
+    momentum: float,
+    weight_decay: float,
+    transformer_lr: float,
+    transformer_weight_decay: float,
 ) -> Optimizers:
-    """SGD over every trainable parameter outside the transformer, AdamW over those inside, biases undecayed."""
+    """SGD over every trainable parameter outside the transformer, AdamW over those inside, without decay of biases."""
     trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     transformer = {name: p for name, p in trainable.items() if name.startswith(_TRANSFORMER)}
     rest = [p for name, p in trainable.items() if name not in transformer]
     groups = [
-        {"params": [p for n, p in transformer.items() if "bias" not in n], "weight_decay": _TRANSFORMER_WEIGHT_DECAY},
+        {"params": [p for n, p in transformer.items() if "bias" not in n], "weight_decay": transformer_weight_decay},
         {"params": [p for n, p in transformer.items() if "bias" in n], "weight_decay": 0.0},
     ]
     return Optimizers(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.metrics import EpisodeMetrics
+from util.arguments import Parser
 from util.errors import UserError, run_command
 from util.files import read_json, write_json
 
@@ -81,10 +82,11 @@ def comparison_table(folders: list[Path]) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    """Print the comparison of the run folders named in ``arguments``."""
-    if not arguments:
-        raise UserError("usage: python -m engine.report FOLDER... (run folders with a results.json)")
-    sys.stdout.write(comparison_table([Path(folder) for folder in arguments]) + "\n")
+    """The command ``python -m engine.report``."""
+    parser = Parser(prog="python -m engine.report", description="The results of several run folders side by side.")
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help=f"run folders that hold {RESULTS}")
+    parsed = parser.parse_args(arguments)
+    sys.stdout.write(comparison_table(parsed.folders) + "\n")
 
 
 if __name__ == "__main__":

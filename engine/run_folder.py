@@ -11,14 +11,15 @@ import torch
 import yaml
 
 from util.config import Config, save_config
-from util.environment import describe
+from util.environment import describe_environment
 from util.errors import UserError
 from util.files import atomic_write, write_text
 from util.settings import differences
 
 LATEST = "latest.pth"
 BEST = "best.pth"
-# Keys that may differ when a run goes on: they change neither episodes nor weights.
+EPOCHS = "epochs.jsonl"
+# Keys that may differ when a run is continued: neither episodes nor weights depend on them.
 _FREE_KEYS = {
     "TRAIN": {
         "workers", "print_freq", "save_freq", "train_gpu", "save_path", "resume", "evaluate", "best_on_validation",
@@ -26,28 +27,37 @@ _FREE_KEYS = {
     },
     "DATA": {"data_root", "val_list"},
     "Cluster": {"threads"},
-    "VIS": {"debug_vis", "visualize", "pictures"},
+    "VIS": {"visualize", "pictures"},
 }  # fmt: skip
 
 
 def open_run_folder(config: Config, *, copies: Mapping[str, Path]) -> None:
-    """Write the configuration into the run folder, or see that the one there is the same.
+    """Write the configuration into the run folder, or check that the one it holds is the same.
 
-    ``copies`` names files that an unsupervised run keeps beside it, where they exist: what its pseudo masks were worth.
-    Raises ``UserError`` naming every key in which a run already there differs.
+    ``copies`` maps names in the run folder to files that an unsupervised run copies, where they exist: the measured
+    quality of its pseudo masks. Raises ``UserError`` that names every key in which the folder's run differs.
     """
     path = config.run_folder / "config.yaml"
     if path.is_file():
-        different = differences(yaml.safe_load(path.read_text(encoding="utf-8")), _binding(config))
+        different = differences(yaml.safe_load(path.read_text(encoding="utf-8")), _decisive_settings(config))
         if different:
             raise UserError(
                 f"{config.run_folder} holds a run with another configuration ({'; '.join(different)}); "
-                "give TRAIN.save_path another folder, or delete this one"
+                "set TRAIN.save_path to another folder, or delete this one"
             )
     save_config(config, path)
     for name, source in copies.items():
         if config.unsupervised and source.is_file():
             write_text(config.run_folder / name, source.read_text(encoding="utf-8"))
+
+
+def interrupted_run(config: Config) -> Path | None:
+    """The checkpoint to continue from: ``TRAIN.resume``, else the run folder's latest; None where there is none."""
+    resume = config.TRAIN.resume
+    if resume is not None and not resume.is_file():
+        raise UserError(f"TRAIN.resume={resume}: checkpoint not found; leave the key empty to start from the beginning")
+    latest = resume or config.run_folder / LATEST
+    return latest if latest.is_file() else None
 
 
 def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
@@ -57,20 +67,11 @@ def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
 
 
 def checkpoint_origin(config: Config) -> dict[str, Any]:
-    """What a checkpoint says about where it comes from: the resolved config and the versions."""
-    return {"config": config.model_dump(mode="json"), "environment": json.loads(json.dumps(describe()))}
+    """The origin that a checkpoint records: the resolved configuration and the versions of the software."""
+    return {"config": config.model_dump(mode="json"), "environment": json.loads(json.dumps(describe_environment()))}
 
 
-def append_epoch(config: Config, record: dict[str, Any]) -> None:
-    """One JSON line for an epoch, in ``epochs.jsonl``; a line of the same epoch from an interrupted run goes."""
-    path = config.run_folder / "epochs.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    kept = [line for line in lines if json.loads(line)["epoch"] < record["epoch"]]
-    with atomic_write(path) as temporary:
-        temporary.write_text("\n".join([*kept, json.dumps(record)]) + "\n", encoding="utf-8")
-
-
-def _binding(config: Config) -> dict[str, Any]:
+def _decisive_settings(config: Config) -> dict[str, Any]:
     """The settings that episodes or weights depend on."""
     return {
         section: {key: value for key, value in settings.items() if key not in _FREE_KEYS.get(section, set())}

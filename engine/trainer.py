@@ -1,9 +1,9 @@
-"""A whole training run: epochs, validation, checkpoints, and going on where it was interrupted."""
+"""A whole training run: epochs, validation, checkpoints, TensorBoard, and continuing after an interruption."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -11,21 +11,28 @@ import torch
 from tensorboardX import SummaryWriter
 from torch import nn
 
-from engine.epoch import Batches, train_one_epoch
+from engine.epoch import Batches, Metrics, train_one_epoch
+from engine.gallery import episode_picture
 from engine.optimizers import Optimizers
-from engine.run_folder import BEST, LATEST, append_epoch, checkpoint_origin, save_checkpoint
+from engine.run_folder import BEST, EPOCHS, LATEST, checkpoint_origin, save_checkpoint
 from engine.schedule import sgd_lr
 from model.checkpoints import CHECKPOINT_VERSION
+from model.fss_network import NetworkSettings
 from model.loss import dice_loss
 from util.config import Config
+from util.files import replace_json_line
 from util.logging import logger
 from util.seed import seed_everything
 
 
 @dataclass
 class Trainer:
-    """``batches(epoch)`` gives an epoch's batches, all epochs having ``steps`` of them; ``validate()`` the mIoU of the
-    model as it is, 0..1, or None; ``label_use`` goes into every checkpoint, so that a result can say what it cost.
+    """A run of training: what it trains, on what, and how far it has come.
+
+    ``batches(epoch)`` returns an epoch's batches, ``steps`` of them in every epoch. ``validate()`` returns the mIoU of
+    the model as it is, 0..1. ``picture_batch()`` returns a batch whose first episode is drawn at every checkpoint.
+    Either is None where it is not wanted. ``label_use`` states which labels the weights depend on; every checkpoint
+    holds it.
     """
 
     config: Config
@@ -35,32 +42,37 @@ class Trainer:
     batches: Callable[[int], Batches]
     steps: int
     validate: Callable[[], float] | None
+    picture_batch: Callable[[], Mapping[str, Any]] | None
     label_use: str
     finished_epochs: int = 0
     best_miou: float = -1.0
 
     def resume(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the state that ``checkpoint`` holds."""
+        """Take over the state that ``checkpoint`` holds."""
         self.model.load_state_dict(checkpoint["model"])
         self.optimizers.load_state_dict(checkpoint["optimizers"])
         self.finished_epochs, self.best_miou = checkpoint["epoch"], checkpoint["best_miou"]
 
     def run(self) -> None:
-        """Train to the last epoch, leaving ``latest.pth``, and ``best.pth`` where that is asked for."""
-        settings = self.config.TRAIN
-        with SummaryWriter(str(self.config.run_folder / "tensorboard")) as writer:
-            while self.finished_epochs < settings.epochs:
-                record = self._run_epoch(self.finished_epochs)
+        """Train to the last epoch; writes ``latest.pth``, with ``TRAIN.best_on_validation`` also ``best.pth``."""
+        # TensorBoard drops the points of an interrupted run from the first iteration that is repeated.
+        folder, repeated_from = self.config.run_folder / "tensorboard", self.finished_epochs * self.steps + 1
+        with SummaryWriter(str(folder), purge_step=repeated_from) as writer:
+            while self.finished_epochs < self.config.TRAIN.epochs:
+                record = self._run_epoch(self.finished_epochs, writer)
                 self.finished_epochs += 1
-                self._keep(record)
-                for name, value in record.items():
-                    writer.add_scalar(f"train/{name}", value, self.finished_epochs)
+                self._keep(record, writer)
 
-    def _run_epoch(self, epoch: int) -> dict[str, Any]:
-        """Train for the epoch numbered from 0, validate, and say how it went."""
+    def _run_epoch(self, epoch: int, writer: SummaryWriter) -> dict[str, Any]:
+        """Train for the epoch numbered from 0 and validate; returns the epoch's metrics."""
         settings = self.config.TRAIN
+
+        def add_scalars(iteration: int, metrics: Metrics) -> None:
+            for name, value in metrics.items():
+                writer.add_scalar(f"train/{name}", value, iteration)
+
         seed_everything(settings.manual_seed, "epoch", epoch)
-        summary = train_one_epoch(
+        metrics = train_one_epoch(
             self.model,
             self.batches(epoch),
             loss=partial(dice_loss, ignore_index=None if self.config.published else settings.ignore_label),
@@ -70,11 +82,13 @@ class Trainer:
             last_iteration=settings.epochs * self.steps,
             device=self.device,
             print_freq=settings.print_freq,
+            on_printed_line=add_scalars,
         )
-        record: dict[str, Any] = {"epoch": epoch + 1, **asdict(summary)}
+        record: dict[str, Any] = {"epoch": epoch + 1, **metrics}
         if self.validate is not None:
             seed_everything(settings.manual_seed, "test")
             record["validation_miou"] = self.validate()
+            writer.add_scalar("validation/miou", record["validation_miou"], (epoch + 1) * self.steps)
             logger.info("epoch %d  validation mIoU %.2f", epoch + 1, 100 * record["validation_miou"])
         return record
 
@@ -89,22 +103,26 @@ class Trainer:
             power=settings.power,
         )
 
-    def _keep(self, record: dict[str, Any]) -> None:
-        """Log the epoch and write the checkpoints that are due."""
-        append_epoch(self.config, record)
-        miou = record.get("validation_miou", -1.0)
-        improved = miou > self.best_miou
+    def _keep(self, record: dict[str, Any], writer: SummaryWriter) -> None:
+        """Log the epoch and write the checkpoints that are due, with a picture for TensorBoard."""
+        replace_json_line(self.config.run_folder / EPOCHS, record)
+        settings, miou = self.config.TRAIN, record.get("validation_miou", -1.0)
+        is_best = settings.best_on_validation and miou > self.best_miou
         self.best_miou = max(self.best_miou, miou)
-        settings = self.config.TRAIN
-        if self.finished_epochs % settings.save_freq == 0 or self.finished_epochs == settings.epochs:
+        is_due = self.finished_epochs % settings.save_freq == 0 or self.finished_epochs == settings.epochs
+        if is_due:
             save_checkpoint(self.config.run_folder / LATEST, self._checkpoint())
-        if improved and settings.best_on_validation:
+        if is_best:
             chosen = f"{self.label_use}; chosen by the labels of {self.config.DATA.val_list.name}"
             save_checkpoint(self.config.run_folder / BEST, {**self._checkpoint(), "label_use": chosen})
+        if self.picture_batch is not None and (is_due or is_best):
+            picture = episode_picture(self.model, self.picture_batch(), self.device)
+            writer.add_image("episode", picture, self.finished_epochs * self.steps, dataformats="HWC")
 
     def _checkpoint(self) -> dict[str, Any]:
         return {
             "version": CHECKPOINT_VERSION,
+            "network": NetworkSettings.configured(self.config.TRAIN).model_dump(mode="json"),
             "model": self.model.state_dict(),
             "optimizers": self.optimizers.state_dict(),
             "epoch": self.finished_epochs,

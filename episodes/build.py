@@ -9,6 +9,7 @@ from functools import partial
 from episodes.folds import fold_classes
 from episodes.lists import ImageList, read_list
 from episodes.loaders import EpisodeLoader, make_loader
+from episodes.protocols import protocol
 from episodes.pseudo import PseudoEpisodes
 from episodes.supervised import SupervisedEpisodes
 from episodes.transforms import TrainTransform, ValTransform, content_size
@@ -88,18 +89,17 @@ def evaluation(config: Config) -> Evaluation:
         evaluation=True,
         void_is_padding=_void_is_padding(config),
     )
-    nominal = 5000 if config.dataset == "coco" else 1000
-    total = train.episodes or nominal + config.published
+    rules = protocol(config.dataset)
+    total = train.episodes or rules.test_episodes + config.published
     batches = make_loader(
         episodes, epoch=0, episodes=total, batch_size=train.batch_size_val, workers=train.workers, drop_last=False
     )
-    fold_size = 20 if config.dataset == "coco" else 5
     return Evaluation(
         episodes=episodes,
         batches=batches,
         total=total,
         content_size=None if config.published else partial(content_size, size=train.val_size),
-        slot=(lambda class_id: test_classes.index(class_id) % fold_size) if config.published else int,
+        slot=(lambda class_id: test_classes.index(class_id) % rules.fold_size) if config.published else int,
     )
 
 
@@ -109,5 +109,5 @@ def _folds(config: Config) -> tuple[list[int], list[int]]:
 
 
 def _void_is_padding(config: Config) -> bool:
-    """The published code takes void pixels for padding, in PASCAL only."""
-    return config.published and config.dataset != "coco"
+    """The published code takes void pixels for padding, but not in COCO."""
+    return config.published and protocol(config.dataset).void_is_padding

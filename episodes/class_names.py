@@ -1,4 +1,4 @@
-"""Names of classes: ``classes.txt`` in a dataset's folder, line 1 the name of class 1."""
+"""Names of classes: ``classes.txt`` in a dataset's folder, whose first line is the name of class 1."""
 
 from __future__ import annotations
 
@@ -7,33 +7,36 @@ from pathlib import Path
 
 from util.errors import UserError
 from util.files import read_lines, write_text
+from util.images import MAX_CLASSES
 
 _FILE = "classes.txt"
-_MOST_CLASSES = 254  # 0 is background, 255 not labelled
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:
-    """The names in a text file, one a line; blank lines are left out.
+    """The names in a text file, one per line; blank lines are left out.
 
-    Raises ``UserError`` for a missing file, one that is no text, and for names that ``checked_names`` refuses.
+    Raises ``UserError`` for a missing file, one that is not text, and names that ``checked_names`` refuses.
     """
     lines = read_lines(path, "expected the name of a class on each line")
     return checked_names([line for line in lines if line.strip()], path)
 
 
 def checked_names(names: Iterable[str], source: Path) -> tuple[str, ...]:
-    """The names, their blanks made single; ``UserError`` for none, more than 254, an empty one or one given twice."""
-    found = tuple(" ".join(name.split()) for name in names)
-    if not found:
-        raise UserError(f"{source}: no class in it; expected 1 to {_MOST_CLASSES}")
-    if len(found) > _MOST_CLASSES:
-        raise UserError(f"{source}: {len(found)} classes; masks have room for {_MOST_CLASSES}")
-    for row, name in enumerate(found):
+    """The names with single spaces; ``source`` is the file that errors name.
+
+    Raises ``UserError`` for no name, for more than 254, for an empty one and for one that occurs twice.
+    """
+    checked = tuple(" ".join(name.split()) for name in names)
+    if not checked:
+        raise UserError(f"{source}: no class in it; expected 1 to {MAX_CLASSES}")
+    if len(checked) > MAX_CLASSES:
+        raise UserError(f"{source}: {len(checked)} classes; masks have room for {MAX_CLASSES}")
+    for row, name in enumerate(checked):
         if not name:
             raise UserError(f"{source}: class {row + 1} has no name")
-        if name in found[:row]:
-            raise UserError(f"{source}: classes {found.index(name) + 1} and {row + 1} are both called '{name}'")
-    return found
+        if name in checked[:row]:
+            raise UserError(f"{source}: classes {checked.index(name) + 1} and {row + 1} are both called '{name}'")
+    return checked
 
 
 def write_dataset_names(root: Path, names: Sequence[str]) -> None:
@@ -42,6 +45,6 @@ def write_dataset_names(root: Path, names: Sequence[str]) -> None:
 
 
 def dataset_names(root: Path) -> dict[int, str]:
-    """The name of each class of the dataset in this folder; empty where nobody named them."""
+    """The name of each class of the dataset in this folder; empty if it has no ``classes.txt``."""
     path = root / _FILE
     return dict(enumerate(read_class_names(path), start=1)) if path.is_file() else {}

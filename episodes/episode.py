@@ -17,8 +17,7 @@ from torch.utils.data import Sampler
 from typing_extensions import NotRequired, TypedDict
 
 from episodes.transforms import PADDED, Transform, View
-from util.errors import UserError
-from util.images import IGNORE, image_size, read_image, read_label
+from util.images import IGNORE, check_same_size, image_size, read_image, read_label
 from util.seed import numpy_random
 
 EpisodeKey = tuple[int, int]
@@ -108,13 +107,6 @@ def read_example(example: Example, useful_side: int | None = None) -> tuple[np.n
     mask = (label == example.object_id).astype(np.uint8)
     mask[label == IGNORE] = IGNORE
     return image, mask
-
-
-def check_same_size(image: Path, image_size: tuple[int, ...], label: Path, label_size: tuple[int, ...]) -> None:
-    """Raises ``UserError`` when the (height, width) of a label is not that of its image."""
-    if tuple(image_size) != tuple(label_size):
-        sizes = [f"{width}x{height}" for height, width in (label_size, image_size)]
-        raise UserError(f"{label}: the label is {sizes[0]} pixels, its image {image} is {sizes[1]}; make them equal")
 
 
 def collate(episodes: Sequence[Episode]) -> Batch:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from episodes.protocols import protocol
 from util.errors import UserError
 
-_FOLDS = 4
-_ALL_FOLDS = 5
-_PASCAL_CLASSES = 20
-_COCO_CLASSES = 80
-# What the published code tests on when it trains on all folds of COCO.
-_COCO_ALL_FOLDS_TEST = [*range(1, 8), 9, *range(15, 21), 40, 57, 58, 59, 61, 66]
+FOLDS = range(4)
+ALL_FOLDS = 5
+"""The split that trains and tests on all classes."""
+
+_DEFAULT_CLASSES = 20
 
 
 def fold_classes(
@@ -19,23 +19,25 @@ def fold_classes(
 ) -> tuple[list[int], list[int]]:
     """The (train, test) class numbers of a fold, each sorted, counted from 1.
 
-    ``split`` 0 to 3 holds back a quarter of the classes: consecutive ones (PASCAL-5i), or every fourth for
-    ``dataset`` "coco" unless ``interleaved`` is False. Split 5 trains and tests on all classes; of an interleaved
-    "coco" it tests on twenty of them. Any other dataset has consecutive folds over ``classes`` classes (20 where not
-    given), as even as they go: the first ones may have a class more.
-    Raises ``UserError`` for another split, or a fold without a class.
+    ``split`` 0 to 3 holds back a quarter of the classes, as evenly as possible: consecutive ones (PASCAL-5i), or every
+    fourth where the dataset's protocol and ``interleaved`` say so (COCO-20i). Split 5 trains and tests on all classes;
+    interleaved COCO tests on twenty of them. ``classes`` is the number of classes (default 20) unless the protocol
+    fixes it. Raises ``UserError`` for any other split and for a fold without a class.
     """
-    total = _COCO_CLASSES if dataset == "coco" else classes or _PASCAL_CLASSES
+    rules = protocol(dataset)
+    total = rules.classes or classes or _DEFAULT_CLASSES
+    interleaved = interleaved and rules.interleaved
     numbers = list(range(1, total + 1))
-    if split == _ALL_FOLDS:
-        return numbers, list(_COCO_ALL_FOLDS_TEST if dataset == "coco" and interleaved else numbers)
-    if split not in range(_FOLDS):
-        raise UserError(f"TRAIN.split must be 0, 1, 2, 3 or {_ALL_FOLDS} (all folds), not {split}")
-    if dataset == "coco" and interleaved:
-        test = numbers[split::_FOLDS]
+    if split == ALL_FOLDS:
+        tested = rules.all_folds_test if interleaved else None
+        return numbers, list(tested or numbers)
+    if split not in FOLDS:
+        raise UserError(f"TRAIN.split must be 0, 1, 2, 3 or {ALL_FOLDS} (all folds), not {split}")
+    if interleaved:
+        test = numbers[split :: len(FOLDS)]
     else:
-        test = np.array_split(numbers, _FOLDS)[split].tolist()
+        test = np.array_split(numbers, len(FOLDS))[split].tolist()
     train = [number for number in numbers if number not in test]
     if not test or not train:
-        raise UserError(f"TRAIN.split={split}: {total} classes are too few for this fold; use split {_ALL_FOLDS}")
+        raise UserError(f"TRAIN.split={split}: {total} classes are too few for this fold; use split {ALL_FOLDS}")
     return train, test

@@ -1,4 +1,4 @@
-"""Rows of a table by what they have in common."""
+"""Rows of a table, grouped by the value they share."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 
 
 class Groups:
-    """The positions of each value of an array (n,), rising.
+    """The positions of each distinct value of an array (n,), in ascending order.
 
-    ``values`` are those that occur, rising. All positions lie in one array: workers share it with the trainer, where
-    they would copy the pages of a million small ones.
+    ``values`` are the distinct values, ascending. All positions lie in one array, which worker processes share with the
+    trainer; the memory pages of a million small arrays would be copied to each of them.
     """
 
     def __init__(self, array: np.ndarray) -> None:

@@ -9,20 +9,19 @@ from dataclasses import dataclass, fields
 import numpy as np
 from tqdm import tqdm
 
-from episodes.episode import check_same_size
 from episodes.lists import ImageList
 from util.device import available_cores
 from util.errors import UserError
 from util.files import cache_folder, digest_lines, read_arrays, write_tensors
-from util.images import image_size, read_image, read_label
+from util.images import check_same_size, image_size, read_image, read_label
 
-# Images that a thread counts at a time: a task for each would take a gigabyte for a million images.
+# Images that a thread counts at a time: one task per image would take a gigabyte for a million images.
 _BLOCK = 64
 
 
 @dataclass(frozen=True)
 class LabelAreas:
-    """An entry for each label value that occurs in an image: by image, then by value.
+    """An entry for each label value that occurs in an image, sorted by image, then by value.
 
     ``image`` int32, the row in the list; ``label`` uint8; ``area`` int32, pixels; all (entries,).
     """
@@ -32,7 +31,7 @@ class LabelAreas:
     area: np.ndarray
 
     def images_with(self, label: int, min_area: int = 1) -> np.ndarray:
-        """Rows of the images in which ``label`` covers ``min_area`` pixels, int32, rising."""
+        """Rows of the images in which ``label`` covers at least ``min_area`` pixels, int32, ascending."""
         rows: np.ndarray = self.image[(self.label == label) & (self.area >= min_area)]
         return rows
 
@@ -40,13 +39,13 @@ class LabelAreas:
 def label_areas(images: ImageList) -> LabelAreas:
     """Pixels of each label value in each image.
 
-    Cached under a digest of the label files' paths, sizes and times. Raises ``UserError`` for a missing or
-    unreadable label and for one of another size than its image.
+    Cached under a digest of the label files' paths, sizes and modification times. Raises ``UserError`` for a missing or
+    unreadable label and for one whose size is not that of its image.
     """
     cache = cache_folder() / f"label-areas-{_digest(images)}.safetensors"
     if cache.is_file():
         names = [field.name for field in fields(LabelAreas)]
-        return LabelAreas(**read_arrays(cache, names, remedy="delete it, it will be made again"))
+        return LabelAreas(**read_arrays(cache, names, remedy="delete it; it will be made again"))
     areas = _count_all(images)
     write_tensors(cache, vars(areas))
     return areas
@@ -68,30 +67,30 @@ def _digest(images: ImageList) -> str:
 def _count_all(images: ImageList) -> LabelAreas:
     rows = range(len(images))
     blocks = [rows[start : start + _BLOCK] for start in range(0, len(images), _BLOCK)]
-    counted = []
+    counts = []
     with (
         ThreadPoolExecutor(available_cores()) as pool,
         tqdm(total=len(images), desc="label areas", unit="image") as progress,
     ):
         for block, entries in zip(blocks, pool.map(lambda block: _count_block(images, block), blocks), strict=True):
-            counted.append(entries)
+            counts.append(entries)
             progress.update(len(block))
-    image, label, area = np.concatenate(counted, axis=1)
+    image, label, area = np.concatenate(counts, axis=1)
     return LabelAreas(image.astype(np.int32), label.astype(np.uint8), area.astype(np.int32))
 
 
 def _count_block(images: ImageList, rows: range) -> np.ndarray:
-    """Image, label and area of the entries of these images, int64 (3, entries)."""
+    """The entries of these images: image, label and area, int64 (3, entries)."""
     areas = np.stack([_count(images, row) for row in rows])
     row, label = np.nonzero(areas)
     return np.stack([row + rows.start, label, areas[row, label]])
 
 
 def _count(images: ImageList, row: int) -> np.ndarray:
-    """Pixels of each of the 256 values."""
+    """Pixels of each of the 256 label values, int64 (256,)."""
     image_path, label_path = images.image_path(row), images.label_path(row)
     label = read_label(label_path)
     if label.shape != image_size(image_path):
-        # The header does not know of an EXIF rotation, the decoded image does.
+        # The header does not show every EXIF rotation; the decoded image does.
         check_same_size(image_path, read_image(image_path).shape[:2], label_path, label.shape)
     return np.bincount(label.ravel(), minlength=256)

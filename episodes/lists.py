@@ -1,4 +1,4 @@
-"""Image lists: text files with one "IMAGE LABEL" per line, both relative to the data root.
+"""Image lists: text files with one "IMAGE LABEL" per line, both paths relative to the data root.
 
 The format is in docs/architecture.md, "Image lists".
 """
@@ -20,8 +20,8 @@ from util.logging import logger
 class ImageList:
     """The images of a list and, where it names them, their labels.
 
-    ``images`` and ``labels`` are paths relative to ``root`` in list order; ``digest`` is the SHA-256 of the sorted
-    image ids (file names without suffix), one a line; ``list_file`` is where all this was read.
+    ``images`` and ``labels`` are paths relative to ``root``, in list order; ``digest`` is the SHA-256 of the sorted
+    image ids (file names without suffix), one per line; ``list_file`` is the file that was read.
     """
 
     root: Path
@@ -34,18 +34,19 @@ class ImageList:
         return len(self.images)
 
     def image_path(self, index: int) -> Path:
+        """The image's path."""
         return self.root / self.images[index]
 
     def label_path(self, index: int) -> Path:
-        """Raises ``UserError`` when the list names no label for the image."""
+        """The label's path. Raises ``UserError`` if the list names no label for the image."""
         return self.root / self._label_name(index)
 
     def label_names(self) -> list[str]:
-        """``labels``. Raises ``UserError`` when the list names none for an image."""
+        """``labels``, none of them None. Raises ``UserError`` if the list names no label for some image."""
         return [self._label_name(index) for index in range(len(self))]
 
     def file_sizes_digest(self) -> str:
-        """SHA-256 of the image ids with the bytes of their files, sorted: other photographs, another digest."""
+        """SHA-256 of the sorted image ids with their file sizes in bytes: it changes when the files do."""
         sizes = {Path(image).stem: os.stat(os.path.join(self.root, image)).st_size for image in self.images}
         return digest_lines(f"{image_id} {size}" for image_id, size in sorted(sizes.items()))
 
@@ -57,11 +58,11 @@ class ImageList:
 
 
 def read_list(list_file: Path, data_root: Path, *, need_labels: bool) -> ImageList:
-    """Read a list and check that its files exist; labels are looked at only when ``need_labels``.
+    """Read a list and check that its files exist; labels are checked only if ``need_labels``.
 
-    Fields are separated by a tab where there is one, else by blanks. A line that repeats an earlier one is left
-    out. Raises ``UserError`` for a missing or empty list, a line that is not "IMAGE LABEL", a missing file, and
-    two images with the same id (their pseudo masks would have the same name).
+    Fields are separated by tabs if the line has any, else by spaces. A line that repeats an earlier image is left out
+    with a warning. Raises ``UserError`` for a missing or empty list, a line that is not "IMAGE LABEL", a missing file,
+    and two images with the same id (their pseudo masks would have the same name).
     """
     images: list[str] = []
     labels: list[str | None] = []
@@ -79,9 +80,10 @@ def read_list(list_file: Path, data_root: Path, *, need_labels: bool) -> ImageLi
 
 
 class ListLine(NamedTuple):
-    """What a line of a list names; ``repeats`` is the number of an earlier line with the same image, if there is one.
+    """The image and label that a line of a list names.
 
-    ``place`` says in words where the line stands.
+    ``place`` names the list and the line for messages; ``repeats`` is the number of an earlier line with the same
+    image, None if there is none.
     """
 
     place: str
@@ -90,17 +92,17 @@ class ListLine(NamedTuple):
     repeats: int | None
 
     def repetition(self) -> str:
-        """That the line is left out, in words."""
-        return f"{self.place}: {self.image} is on line {self.repeats} already, left out"
+        """The message that the line is left out."""
+        return f"{self.place}: {self.image} is already on line {self.repeats}; left out"
 
 
 def scan_list(list_file: Path) -> Iterator[ListLine | UserError]:
-    """The lines of a list that are not blank; no file they name is looked at.
+    """The lines of a list that are not blank; the files they name are not checked.
 
-    Mistakes are values, so that who wants all of them can go on: a line that is not "IMAGE LABEL", an image with the
-    same id as another, an empty list. Raises ``UserError`` for a list that is missing or no text.
+    Mistakes are yielded rather than raised, so that a caller can collect all of them: a line that is not "IMAGE LABEL",
+    an image with the same id as another, an empty list. Raises ``UserError`` for a list that is missing or not text.
     """
-    expected = "it should hold one 'IMAGE LABEL' a line"
+    expected = "expected one 'IMAGE LABEL' per line"
     text = read_lines(list_file, expected, missing="list not found; `python -m prepare` makes the lists")
     lines = [(number, line) for number, line in enumerate(text, start=1) if line.strip()]
     if not lines:
@@ -121,7 +123,7 @@ def scan_list(list_file: Path) -> Iterator[ListLine | UserError]:
 
 
 def write_list(list_file: Path, pairs: Iterable[tuple[str, str | None]]) -> None:
-    """Write (image, label or None) pairs, relative to the data root, so that ``read_list`` gives them back."""
+    """Write (image, label or None) pairs, relative to the data root, atomically; ``read_list`` reads them back."""
     write_text(list_file, "".join(_format(image, label) + "\n" for image, label in pairs))
 
 
@@ -132,7 +134,7 @@ def _parse(line: str, place: str) -> tuple[str, str | None]:
         fields = line.split()
     if len(fields) > 2:
         raise UserError(
-            f"{place}: expected 'IMAGE LABEL', found {len(fields)} words; put a tab between names that have blanks"
+            f"{place}: expected 'IMAGE LABEL', found {len(fields)} fields; put a tab between names that contain spaces"
         )
     return fields[0], fields[1] if len(fields) == 2 else None
 
@@ -150,7 +152,7 @@ def _check_files(image: str, label: str | None, *, data_root: Path, place: str, 
 
 
 def _is_file(folder: Path, name: str) -> bool:
-    # Lists are long, and the methods of a Path take three times as long as the question to the disk.
+    # Lists are long, and the methods of Path take three times as long as the system call.
     return os.path.isfile(os.path.join(folder, name))
 
 
@@ -158,5 +160,5 @@ def _format(image: str, label: str | None) -> str:
     names = [name for name in (image, label) if name is not None]
     if not any(character.isspace() for name in names for character in name):
         return " ".join(names)
-    # The tab tells the reader that the blanks belong to the names.
+    # A tab marks the spaces as part of the names.
     return "\t".join([*names, ""])

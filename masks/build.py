@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from episodes.lists import ImageList
+from episodes.protocols import data_folder, protocol
 from episodes.pseudo_files import VERSION, PseudoFiles
 from masks.recipes import find_recipe
 from masks.regions import RegionFilter
@@ -20,8 +21,6 @@ from util.files import digest_file
 from util.logging import logger
 from util.schema import Config
 
-_FOLDERS = {"coco": "COCO2014"}
-_DEFAULT_EXPERIMENT = "ssl_resnet50"
 _FROM_TIMM = Path("timm")
 # Keys of Cluster that the masks of every recipe depend on; a recipe names its own.
 _COMMON_KEYS = (
@@ -34,7 +33,7 @@ def choose_config(root: Path, dataset: str, settings: list[str]) -> Config:
     """The configuration that the arguments of a command line select. Raises ``UserError``."""
     values = dict(setting.split("=", 1) for setting in settings if "=" in setting)
     overrides = [setting for setting in settings if not setting.startswith("experiment=")]
-    data_root = root / _FOLDERS.get(dataset, dataset)
+    data_root = root / data_folder(dataset)
     extractor = values.get("extractor", values.get("Cluster.extractor"))
     experiment = values.get("experiment") or _default_experiment(dataset, extractor)
     config = load_config(dataset, experiment, [f"DATA.data_root={data_root}", *overrides])
@@ -98,7 +97,7 @@ def check_pseudo_masks(config: Config, images: ImageList) -> None:
     """Refuse to train on pseudo masks that ``config`` would not make from ``images``.
 
     Extractor weights are compared where their file is there: masks may be made on another machine. Raises ``UserError``
-    that names every key that differs, or says that the masks are not complete.
+    that names every key that differs, or states that the masks are incomplete.
     """
     settings = {**manifest_settings(config, images), "file_sizes_digest": images.file_sizes_digest()}
     if settings["weights_digest"] is None:
@@ -114,8 +113,12 @@ def _weights_digest(weights: Path | None) -> str | None:
 
 
 def _default_experiment(dataset: str, extractor: str | None) -> str:
-    """The unsupervised experiment that has this extractor; without one ``ssl_resnet50``, or the first there is."""
+    """The unsupervised experiment that has this extractor; any of them where none has it.
+
+    Among several, those with a file of their own come first, and of these the dataset's default.
+    """
     names = [name for name in experiments(dataset) if name.startswith("ssl_")]
     fitting = [name for name in names if load_config(dataset, name).Cluster.extractor == extractor] or names
-    # For a dataset without experiments load_config says which datasets there are.
-    return _DEFAULT_EXPERIMENT if _DEFAULT_EXPERIMENT in fitting or not fitting else fitting[0]
+    candidates = [name for name in experiments(dataset, with_own_file=True) if name in fitting] or fitting
+    default = protocol(dataset).default_experiment
+    return default if default in candidates else candidates[0]

@@ -11,7 +11,6 @@ shares the images among the processes; the masks are the same.
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 from collections.abc import Iterable, Sequence
@@ -30,6 +29,7 @@ from masks.recipes import find_recipe
 from masks.recipes.recipe import Maps, Segmenter
 from masks.regions import region_rows
 from masks.report import report, report_table
+from util.arguments import Parser
 from util.device import available_cores
 from util.distributed import from_first, own_device, process_group, rank, wait_for_all, world_size
 from util.errors import run_command
@@ -45,10 +45,10 @@ _FLOAT16_BYTES = 2
 
 def main(arguments: list[str]) -> None:
     """Read the command line, choose the configuration and make the masks."""
-    parser = argparse.ArgumentParser(prog="masks/create.sh", description="Pseudo masks for the images of a train list.")
+    parser = Parser(prog="masks/create.sh", description="Pseudo masks for the images of a train list.")
     parser.add_argument("root", type=Path, help="the folder that holds the dataset's folder")
     parser.add_argument("dataset")
-    parser.add_argument("settings", nargs="*", metavar="key=value", help="experiment=NAME, list=FILE, ...")
+    parser.add_argument("settings", nargs="*", default=[], metavar="key=value", help="experiment=NAME, list=FILE, ...")
     parsed = parser.parse_args(arguments)
     start_logging()
     with process_group():

@@ -1,4 +1,4 @@
-"""The network: one file for each named block of the paper's figure, ``fss_network`` wires them.
+"""The network: one file per block of the paper's figure; ``fss_network`` wires them.
 
 features -> prior, support_prototypes -> query_transformer -> classifier; ``loss`` stands outside. ``ops`` and
 ``clusterutils`` hold the two operations that have native versions, ``baselines`` the methods without training.

@@ -1,4 +1,4 @@
-"""Methods without training: what a network has to beat. Same inputs and outputs as the network."""
+"""Methods without training that a network has to beat, with the same inputs and outputs as the network."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Baseline(nn.Module):
         query_padding: Tensor | None = None,
         support_padding: Tensor | None = None,
     ) -> Tensor:
-        """Logits (B, 2, H, W) from what ``FSSModel.forward`` takes."""
+        """Logits (B, 2, H, W) from the arguments of ``FSSModel.forward``."""
         if self.method == "foreground":
             score = torch.ones_like(query_image[:, :1])
         else:
@@ -51,7 +51,7 @@ def _prototype_contrast(features: EpisodeFeatures, masks: EpisodeMasks) -> Tenso
     support_mid = features.support_mid.unflatten(0, masks.share.shape[:2])
     background = (1 - masks.share) * ~masks.support_padding
     similarities = [
-        F.cosine_similarity(features.query_mid, masked_average(support_mid, mask).mean(dim=1)[..., None, None], dim=1)
-        for mask in (masks.share, background)
+        F.cosine_similarity(features.query_mid, masked_average(support_mid, share).mean(dim=1)[..., None, None], dim=1)
+        for share in (masks.share, background)
     ]
     return (similarities[0] - similarities[1])[:, None]

@@ -1,16 +1,18 @@
-"""Trained networks: reading checkpoints, and the network in one."""
+"""Trained networks: reading checkpoints, and building the network that one holds."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from model.fss_network import FSSModel
+from model.fss_network import FSSModel, NetworkSettings
 from model.hub import WEIGHTS_FILE
 from model.weights import read_weights
-from model.weights.tensor_names import describe, named_tensors
+from model.weights.tensor_names import describe_tensors, named_tensors
 from util.errors import UserError
 from util.files import digest_file
+from util.settings import require_same
 
 # 2: batch norm is folded into the backbone's convolutions.
 CHECKPOINT_VERSION = 2
@@ -25,13 +27,28 @@ def load_model(path: Path | str) -> FSSModel:
     if path.is_dir():
         return FSSModel.from_pretrained(path)
     checkpoint = read_checkpoint(path)
-    model = FSSModel.from_settings(checkpoint["config"]["TRAIN"], backbone_weights=None)
-    model.load_state_dict(checkpoint["model"])
-    return model.eval()
+    return FSSModel.from_stored(checkpoint["network"], checkpoint["model"], path)
+
+
+def load_weights(model: FSSModel, checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Load the tensors of a checkpoint into a network that must be the same but for the size of its images.
+
+    Raises ``UserError`` that names every setting that differs.
+    """
+    assert model.settings is not None  # it was built from a configuration
+    stored = NetworkSettings.stored(checkpoint["network"], path)
+    anything = {"val_size"}
+    require_same(
+        path,
+        stored.model_dump(mode="json", exclude=anything),
+        model.settings.model_dump(mode="json", exclude=anything),
+        advice="give the configuration the same values of TRAIN, or another TRAIN.weight",
+    )
+    model.load_stored(checkpoint["model"], path)
 
 
 def provenance(path: Path) -> dict[str, str]:
-    """What is known of where the network of a checkpoint or of a shared folder comes from, for the record of a test."""
+    """The known origin of the network in a checkpoint or a shared folder, for the protocol of a test."""
     if path.is_dir():
         return {"checkpoint": _digested(path / WEIGHTS_FILE), "trained": "unknown", "label_use": "unknown"}
     checkpoint = read_checkpoint(path)
@@ -45,18 +62,24 @@ def provenance(path: Path) -> dict[str, str]:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint of this project: ``version``, ``config``, ``model``, what training needs. ``UserError``."""
+    """A checkpoint of this project: ``version``, ``network``, ``config``, ``model`` and what training needs.
+
+    Raises ``UserError`` for anything else.
+    """
     checkpoint = read_weights(path)
     version = checkpoint.get("version")
     if version == CHECKPOINT_VERSION:
-        return checkpoint
+        # Checkpoints without the settings of their network have them among those of their training.
+        train = checkpoint["config"]["TRAIN"]
+        named = {name: train[name] for name in NetworkSettings.model_fields if name in train}
+        return {"network": named, **checkpoint}
     if isinstance(version, int):
         raise UserError(
             f"{path}: a checkpoint of format {version}, this software reads format {CHECKPOINT_VERSION}; "
             "train it again, or use the version that wrote it"
         )
     raise UserError(
-        f"{path}: not a checkpoint of this software but {describe(named_tensors(checkpoint))}; "
+        f"{path}: not a checkpoint of this software but {describe_tensors(named_tensors(checkpoint))}; "
         "for a checkpoint of the published code: python -m model.import_published IN.pth OUT.pth"
     )
 

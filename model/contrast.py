@@ -1,4 +1,4 @@
-"""Comparing pixels with the support, without training: the *nearest* contrast."""
+"""The *nearest* contrast: comparing query pixels with support pixels, without training."""
 
 from __future__ import annotations
 
@@ -25,26 +25,27 @@ def episode_contrast(features: EpisodeFeatures, masks: EpisodeMasks) -> Tensor:
 
 @at_least_float32
 def nearest_contrast(
-    query: Tensor, support: Tensor, support_mask: Tensor, query_padding: Tensor, support_padding: Tensor
+    query: Tensor, support: Tensor, share: Tensor, query_padding: Tensor, support_padding: Tensor
 ) -> Tensor:
     """Mean of the five highest cosines to support object pixels minus that to support background pixels.
 
-    query (B, C, h, w) and support (B, K, C, h', w') features, maps of unit length side by side;
-    support_mask (B, K, h', w') in 0..1, object above 0.5; query_padding (B, h, w) and support_padding
-    (B, K, h', w') True where padded. Returns (B, 1, h, w), above 0 where the query looks like the object.
+    query (B, C, h, w) and support (B, K, C, h', w') features, concatenated maps of unit length; share (B, K, h', w') of
+    object, 0..1, object above 0.5; query_padding (B, h, w) and support_padding (B, K, h', w') True where padded.
+    Returns (B, 1, h, w), above 0 where the query looks like the object.
 
-    The mean over all unpadded pixels of both images is subtracted first: it is what every pixel shares.
+    The mean over all unpadded pixels of both images is subtracted first: it is common to all pixels.
     """
     B, C, h, w = query.shape
     query = query.flatten(2).transpose(1, 2)  # (B, h * w, C)
     support = support.flatten(3).transpose(2, 3).reshape(B, -1, C)
+    # Features relative to the mean of all unpadded pixels.
     valid_query, valid_support = ~query_padding.flatten(1), ~support_padding.flatten(1)
     pixels = torch.cat([query, support], dim=1)
     weights = torch.cat([valid_query, valid_support], dim=1).to(query.dtype)[..., None]
     mean = (pixels * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True).clamp(min=1)
     cosine = F.normalize(query - mean, dim=-1) @ F.normalize(support - mean, dim=-1).transpose(1, 2)
-    share = support_mask.flatten(1)
-    # An object smaller than a feature cell has no share above one half: its fullest cells stand for it.
+    # Object pixels. An object smaller than a feature cell has no share above one half: its fullest cells represent it.
+    share = share.flatten(1)
     object_pixels = (share > 0.5) | (share >= share.amax(1, keepdim=True).clamp(min=1e-6))
     contrast = _mean_of_highest(cosine, object_pixels & valid_support)
     contrast = contrast - _mean_of_highest(cosine, ~object_pixels & valid_support)

@@ -1,4 +1,4 @@
-"""What every method starts from: frozen features of query and supports, and masks at feature resolution."""
+"""The start of every method: frozen features of query and supports, and masks at feature resolution."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from model.frozen.feature_cache import FeatureCache
 class EpisodeMasks(NamedTuple):
     """Masks at feature resolution. Letters: B episodes, K shots, (h, w) the query's map, (h', w') the supports'."""
 
-    share: Tensor  # (B, K, h', w') share of object, 0..1
+    share: Tensor  # (B, K, h', w') of object, 0..1
     objects: Tensor  # (B, K, h', w') True on the object
     query_padding: Tensor  # (B, h, w) True where padded
     support_padding: Tensor  # (B, K, h', w') True where padded
 
 
 class EpisodeFeatures(NamedTuple):
-    """Frozen features, hundreds of megabytes of them: not to be held longer than needed."""
+    """Frozen features. They take hundreds of megabytes and should not be kept longer than needed."""
 
     query_mid: Tensor  # (B, Cm, h, w)
     query_high: Tensor  # (B, Ch, h, w)
-    support_mid: Tensor  # (B * K, Cm, h', w'); not (B, K, ...), which convolutions would copy
+    support_mid: Tensor  # (B * K, Cm, h', w'), as convolutions would copy (B, K, ...)
     support_high: Tensor  # (B * K, Ch, h', w')
 
 
@@ -53,17 +53,17 @@ def episode_features(
     return EpisodeFeatures(query_mid, query_high, support_mid, support_high), masks
 
 
-def masked_average(features: Tensor, mask: Tensor) -> Tensor:
-    """Masked average pooling: features (..., C, h, w), mask (..., h, w) in 0..1 -> (..., C).
+def masked_average(features: Tensor, share: Tensor) -> Tensor:
+    """Masked average pooling: features (..., C, h, w), share (..., h, w) in 0..1 -> (..., C).
 
     docs/method.md, section 2.
     """
-    total = (features * mask.unsqueeze(-3)).sum(dim=(-2, -1))
-    return total / (mask.sum(dim=(-2, -1)) + 0.0005).unsqueeze(-1)
+    total = (features * share.unsqueeze(-3)).sum(dim=(-2, -1))
+    return total / (share.sum(dim=(-2, -1)) + 0.0005).unsqueeze(-1)
 
 
 def _padding(padding: Tensor | None, images: Tensor, size: torch.Size) -> Tensor:
-    """Padding at feature resolution; nothing is padded where none is given."""
+    """Padding at feature resolution; without any, nothing is padded."""
     if padding is None:
         return torch.zeros(*images.shape[:-3], *size, dtype=torch.bool, device=images.device)
     return _nearest(padding, size)

@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
+from typing_extensions import Self
 
 from model.contrast import episode_contrast
 from model.episode_features import EpisodeFeatures, EpisodeMasks, episode_features, masked_average
@@ -23,20 +25,59 @@ from model.prior import prior
 from model.query_transformer import QueryTransformer
 from model.support_prototypes import SupportPrototypes
 from model.weights import Weights
+from util.errors import UserError
 
 # Before training, the logits are the nearest contrast times this.
 CONTRAST_SCALE = 15.0
 
 
+class NetworkSettings(BaseModel):
+    """Which network it is, and the size of the images it is made for: saved with its weights, and enough to build it.
+
+    The names are those of the configuration's section ``TRAIN``, where ``util.schema`` explains them. The numbers of
+    prototypes have defaults because files written before they were settings lack them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: str
+    backbone_normalize: str
+    mid_stages: tuple[int, ...]
+    high_stage: int
+    hidden_dims: int
+    support_self_attention: bool
+    contrast_residual: bool
+    object_prototypes: int = 20
+    background_prototypes: int = 50
+    compat: str
+    val_size: int
+
+    @classmethod
+    def configured(cls, train: BaseModel) -> Self:
+        """Those of a configuration's section ``TRAIN``."""
+        return cls(**{name: getattr(train, name) for name in cls.model_fields})
+
+    @classmethod
+    def stored(cls, values: Mapping[str, Any], source: Path | str) -> Self:
+        """Those that a file holds; raises ``UserError``, which names ``source``, for anything else."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+            raise UserError(f"{source}: holds no network that this software can build ({problems})") from None
+
+
 class FSSModel(nn.Module, SharedModel):
     """Segments in a query image what the support masks show, from one or more support images.
 
-    The number of shots is no property of the network: one that was trained with one shot takes five. Every shot has
-    the same say: the prototype and the prior are means over the shots, and the pixels of all shots together are
+    The number of shots is not a property of the network: one that was trained with one shot takes five. Every shot
+    counts equally: the prototype and the prior are means over the shots, and the pixels of all shots together are
     clustered into prototypes.
 
     Letters: B episodes, K shots, (H, W) the input, (h, w) its features, C the hidden channels.
     """
+
+    settings: NetworkSettings | None
 
     def __init__(
         self,
@@ -45,22 +86,29 @@ class FSSModel(nn.Module, SharedModel):
         channels: int = 256,
         support_self_attention: bool = True,
         contrast_residual: bool = False,
+        object_prototypes: int = 20,
+        background_prototypes: int = 50,
         published_clustering: bool = False,
-        settings: Mapping[str, Any] | None = None,
+        settings: NetworkSettings | None = None,
     ) -> None:
         """With ``contrast_residual`` the untrained network is the *nearest* method, and training adds to it.
 
-        ``settings`` are those that ``from_settings`` made the network from, kept to be saved with it.
+        ``settings`` are those that ``from_settings`` built the network from, kept to be saved with it.
         """
         super().__init__()
-        self.settings = dict(settings or {})
+        self.settings = settings
         self.backbone: Backbone | FeatureCache = backbone
         self.adjust_query = _adjust(backbone.mid_channels, channels)
         self.adjust_support = _adjust(backbone.mid_channels, channels)
         self.merge_query = Merge(channels, maps=1)
         self.merge_support = Merge(channels)
         self.hamming_clustering = PublishedHammingClustering() if published_clustering else HammingClustering()
-        self.support_prototypes = SupportPrototypes(channels, self_attention=support_self_attention)
+        self.support_prototypes = SupportPrototypes(
+            channels,
+            self_attention=support_self_attention,
+            object_prototypes=object_prototypes,
+            background_prototypes=background_prototypes,
+        )
         self.query_transformer = QueryTransformer(channels)
         self.classifier = _classifier(channels)
         self.contrast_scale = nn.Parameter(torch.tensor(CONTRAST_SCALE)) if contrast_residual else None
@@ -69,16 +117,38 @@ class FSSModel(nn.Module, SharedModel):
                 nn.init.zeros_(parameter)
 
     @classmethod
-    def from_settings(cls, settings: Mapping[str, Any], *, backbone_weights: Path | Weights | None) -> FSSModel:
-        """A network from the ``NETWORK_KEYS`` of ``settings``; random backbone where no weights are given."""
+    def from_settings(
+        cls, settings: NetworkSettings, *, backbone_weights: Path | Weights | None, **sides: int
+    ) -> FSSModel:
+        """The network with these settings; a random backbone where no weights are given.
+
+        ``sides`` are further sides of images, by their keys in ``TRAIN``. Raises ``UserError`` for an unknown backbone,
+        weights that do not fit it, and sides that do not.
+        """
         return cls(
-            configured_backbone(settings, backbone_weights),
-            channels=settings["hidden_dims"],
-            support_self_attention=settings["support_self_attention"],
-            contrast_residual=settings["contrast_residual"],
-            published_clustering=settings["compat"] == "published",
-            settings={key: settings[key] for key in NETWORK_KEYS},
+            configured_backbone(settings, backbone_weights, **sides),
+            channels=settings.hidden_dims,
+            support_self_attention=settings.support_self_attention,
+            contrast_residual=settings.contrast_residual,
+            object_prototypes=settings.object_prototypes,
+            background_prototypes=settings.background_prototypes,
+            published_clustering=settings.compat == "published",
+            settings=settings,
         )
+
+    @classmethod
+    def from_stored(cls, settings: Mapping[str, Any], tensors: Mapping[str, Tensor], source: Path | str) -> FSSModel:
+        """The network that a file holds, in evaluation mode on the CPU; raises ``UserError`` that names ``source``."""
+        model = cls.from_settings(NetworkSettings.stored(settings, source), backbone_weights=None)
+        model.load_stored(tensors, source)
+        return model.eval()
+
+    def load_stored(self, tensors: Mapping[str, Tensor], source: Path | str) -> None:
+        """Load all tensors of a file; raises ``UserError``, which names ``source``, where they do not fit."""
+        try:
+            self.load_state_dict(tensors)
+        except RuntimeError as error:
+            raise UserError(f"{source}: holds tensors of another network ({' '.join(str(error).split())})") from None
 
     def cluster(self, features: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """features (N, C), k -> assignment (N,) int64, counts (k,). An instance's ``cluster`` may be replaced."""
@@ -86,7 +156,7 @@ class FSSModel(nn.Module, SharedModel):
         return assignment, counts
 
     def _assign(self) -> Assign:
-        """All sets of a batch at once; set by set where ``cluster`` was replaced or is the published one."""
+        """All sets of a batch at once; one by one where ``cluster`` was replaced or is the published one."""
         if "cluster" in self.__dict__ or not isinstance(self.hamming_clustering, HammingClustering):
             return one_by_one(self.cluster)
         return self.hamming_clustering.assign
@@ -103,7 +173,7 @@ class FSSModel(nn.Module, SharedModel):
 
         query_image (B, 3, H, W) and support_images (B, K, 3, H', W') ImageNet-normalised float; support_masks
         (B, K, H', W') 0 background, 1 object, 255 void; query_padding (B, H, W) and support_padding (B, K, H', W')
-        True where padded (None: nothing is). Supports may have another size than the query.
+        True where padded (None: nothing is). Supports may differ in size from the query.
         """
         features, masks = episode_features(
             self.backbone, query_image, support_images, support_masks, query_padding, support_padding
@@ -119,9 +189,9 @@ class FSSModel(nn.Module, SharedModel):
         return F.interpolate(widened(logits), query_image.shape[-2:], mode="bilinear", align_corners=True)
 
     def _residual(self, features: EpisodeFeatures, masks: EpisodeMasks) -> Tensor | None:
-        """What comparing pixels with the support adds to the logits, (B, 2, h, w).
+        """What comparing pixels with the support adds to the logits, (B, 2, h, w); None without contrast residual.
 
-        K shots are K looks at the object: the contrast is that much surer, and weighs sqrt(K) times as much.
+        With K shots the contrast is more certain and weighs sqrt(K) times as much.
         """
         if self.contrast_scale is None:
             return None
@@ -130,44 +200,33 @@ class FSSModel(nn.Module, SharedModel):
         return torch.cat([-contrast, contrast], dim=1)
 
     def _merged(self, features: EpisodeFeatures, share: Tensor) -> tuple[Tensor, Tensor]:
-        """Query (B, C, h, w) and supports (B, K, C, h', w'), each told the prototype (docs/method.md, sections 2 to 4).
+        """Query (B, C, h, w) and supports (B, K, C, h', w'), each merged with a prototype of the object.
 
-        share (B, K, h', w') in 0..1, that of the object.
+        share (B, K, h', w') of object, 0..1; docs/method.md, sections 2 to 4.
         """
         shots = share.shape[:2]  # (B, K)
+        # Features of their own for query and support.
         query = self.adjust_query(features.query_mid)
         support = self.adjust_support(features.support_mid)
+        # The object's mean feature in each shot, and over the shots.
         own_prototypes = masked_average(support, share.flatten(0, 1))  # (B * K, C)
         prototype = own_prototypes.unflatten(0, shots).mean(dim=1)
+        # The query also receives the prior.
         prior_map = prior(features.query_high, features.support_high.unflatten(0, shots), share)
         query = self.merge_query(query, prototype, prior_map)
         return query, self.merge_support(support, own_prototypes).unflatten(0, shots)
 
 
-# The keys of a config's TRAIN section that say what the network is, and the size of the photographs it is made for.
-NETWORK_KEYS = (
-    "backbone",
-    "backbone_normalize",
-    "mid_stages",
-    "high_stage",
-    "hidden_dims",
-    "support_self_attention",
-    "contrast_residual",
-    "compat",
-    "val_size",
-)
-
-
-def configured_backbone(settings: Mapping[str, Any], weights: Path | Weights | None) -> Backbone:
-    """The backbone that ``settings``, a config's TRAIN section, name. Raises ``UserError`` for sides it cannot take."""
+def configured_backbone(settings: NetworkSettings, weights: Path | Weights | None, **sides: int) -> Backbone:
+    """The backbone with these settings; raises ``UserError`` for sides of images that do not fit it."""
     backbone = build_backbone(
-        settings["backbone"],
+        settings.backbone,
         weights=weights,
-        normalize=settings["backbone_normalize"],
-        mid_stages=settings["mid_stages"],
-        high_stage=settings["high_stage"],
+        normalize=settings.backbone_normalize,
+        mid_stages=settings.mid_stages,
+        high_stage=settings.high_stage,
     )
-    backbone.check_sides(**{key: settings[key] for key in ("train_h", "train_w", "val_size") if key in settings})
+    backbone.check_sides(**sides, val_size=settings.val_size)
     return backbone
 
 

@@ -1,4 +1,4 @@
-"""Which pixels belong together: k-means of the features' hash codes (docs/method.md, section 6)."""
+"""Clustering of pixels: k-means of the hash codes of their features (docs/method.md, section 6)."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ ITERATIONS = 10
 
 
 class HammingClustering(nn.Module):
-    """Clusters all sets of a batch in one call; a set's clusters do not depend on the others.
+    """Clusters all sets of a batch in one call; the clusters of a set do not depend on the others.
 
-    Hyperplanes and first centroids come from the module's own generator: in training a new draw each call, counted
-    in a buffer so that a resumed run draws what it would have drawn; in evaluation the same draw always, so that
-    a prediction is a function of its inputs.
+    From Vyas et al., "Fast Transformers with Clustered Attention", NeurIPS 2020, and its implementation (Katharopoulos
+    et al., ICML 2020). Hyperplanes and first centroids come from the module's own generator: in training a new draw
+    per call, counted in a buffer so that a resumed run continues with the same draws; in evaluation always the same
+    draw, so that a prediction depends on its inputs only.
     """
 
     def __init__(self, *, seed: int = 0) -> None:
@@ -43,29 +44,32 @@ class HammingClustering(nn.Module):
 
     @torch.no_grad()
     def assign(self, features: Tensor, members: Tensor, ks: Sequence[int]) -> Tensor:
-        """Cluster each sample's sets: features (B, N, C), members (B, S, N) True in the set, ks one for each set.
+        """Cluster the sets of each sample: features (B, N, C), members (B, S, N) True in the set, a k for each set.
 
         Returns assignment (B, S, N) int64 in 0..k-1, -1 for features not in the set. A set of fewer than k features has
         fewer than k clusters.
         """
         B, S, N = members.shape
+        # Hash codes, the same for all sets of a sample
         planes, scores = self._draw(N, features.shape[2])
         codes = _hash(features.flatten(0, 1), planes).view(B, 1, N).expand(B, S, N)
-        # The members of a set move to the front of its row, those not in it behind the end.
+        # One row per set: its members move to the front, all others to a column that is cut off
         place = torch.where(members, members.cumsum(-1) - 1, N)
         rows = codes.new_zeros(B, S, N + 1).scatter(-1, place, codes)[..., :N].flatten(0, 1)
         lengths = members.sum(-1).flatten()
+        # K-means from the members with the lowest scores
         first = _lowest(scores.to(codes.device), lengths, max(ks))
         limits = torch.tensor(ks, device=codes.device).repeat(B)
         assignment, _, _ = hamming_kmeans(rows, lengths, rows.gather(1, first), limits, ITERATIONS, BITS)
+        # Back to where the members came from
         of_members = assignment.long().view(B, S, N).gather(-1, place.clamp(max=N - 1))
         return of_members.masked_fill(~members, -1)
 
-    @torch.compiler.disable  # a generator of one's own is no part of a graph
+    @torch.compiler.disable  # a generator cannot be part of a graph
     def _draw(self, N: int, C: int) -> tuple[Tensor, Tensor]:
-        """Hyperplanes (BITS, C + 1), and a score for each place in a set: the lowest become its first centroids.
+        """Hyperplanes (BITS, C + 1), and a score for each place in a set: those with the lowest become first centroids.
 
-        The scores of n places are the first n scores of more places.
+        The scores of n places are a prefix of the scores of more places.
         """
         generator = torch_random("clustering", self.seed, int(self.draws) if self.training else "evaluation")
         if self.training:
@@ -74,7 +78,7 @@ class HammingClustering(nn.Module):
 
 
 def _lowest(scores: Tensor, lengths: Tensor, count: int) -> Tensor:
-    """Places of the ``count`` lowest scores among the first ``lengths`` (G,) of N -> (G, count), 0 where none is."""
+    """Places of the ``count`` lowest scores among the first ``lengths`` (G,) of N -> (G, count), then 0."""
     order = scores.argsort()
     inside = order < lengths[:, None]
     column = torch.where(inside, inside.cumsum(-1) - 1, len(scores)).clamp(max=count)
@@ -83,11 +87,11 @@ def _lowest(scores: Tensor, lengths: Tensor, count: int) -> Tensor:
 
 
 class PublishedHammingClustering(nn.Module):
-    """As the published code does it: random in evaluation too, and not the same on every device.
+    """The published clustering: random in evaluation too, and different on different devices.
 
-    Hyperplanes come from torch's global generator and first centroids from numpy's, anew at each call. An even split
-    of a bit gives 0 on a CPU and a random bit on a GPU, where one more update is made. A cluster without members gets
-    a random code; unlike there, a seed repeats it.
+    Hyperplanes come from torch's global generator and first centroids from numpy's, newly drawn at each call. A tie in
+    a bit gives 0 on a CPU and a random bit on a GPU, where there is one more update. A cluster without members gets a
+    random code; unlike in the published code, a seed reproduces it.
     """
 
     @torch.no_grad()
@@ -116,7 +120,7 @@ class PublishedHammingClustering(nn.Module):
 
 
 def one_by_one(cluster: Cluster) -> Assign:
-    """A function for all sets of a batch that gives one set after the other to ``cluster``."""
+    """A function for all sets of a batch that passes one set after another to ``cluster``."""
 
     @torch.compiler.disable  # how large a set is depends on the masks
     def assign(features: Tensor, members: Tensor, ks: Sequence[int]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Networks as folders that can be shared: ``model.safetensors`` and a ``config.json`` that says what network it is."""
+"""Networks as folders that can be shared: ``model.safetensors``, and ``config.json`` with the network's settings."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import ModelHubMixin, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from pydantic import BaseModel
 from safetensors.torch import save_file
 from typing_extensions import Self
 
@@ -26,10 +27,10 @@ FORMAT_VERSION = 1
 class SharedModel(ModelHubMixin, library_name="unsupfss", license="apache-2.0", tags=["few-shot-segmentation"]):
     """Gives a network ``save_pretrained``, ``from_pretrained`` and ``push_to_hub``.
 
-    The network has ``settings``, plain values that ``from_settings`` makes the same network from.
+    The network has ``settings``, and a class method ``from_stored`` that builds the same network from them.
     """
 
-    settings: dict[str, Any]
+    settings: BaseModel | None
 
     @classmethod
     def from_pretrained(cls, name: str | Path, **options: Any) -> Self:  # type: ignore[override]
@@ -47,12 +48,13 @@ class SharedModel(ModelHubMixin, library_name="unsupfss", license="apache-2.0", 
         return model
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        if not self.settings:
-            raise UserError("only a network that was made from settings can say in its config.json what it is")
+        if self.settings is None:
+            raise UserError(f"only a network that was built from settings can be shared: {CONFIG_FILE} holds them")
         tensors: Mapping[str, Tensor] = self.state_dict()  # type: ignore[attr-defined]
         with atomic_write(save_directory / WEIGHTS_FILE) as temporary:
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
-        write_json(save_directory / CONFIG_FILE, {"format_version": FORMAT_VERSION, "network": self.settings})
+        network = self.settings.model_dump(mode="json")
+        write_json(save_directory / CONFIG_FILE, {"format_version": FORMAT_VERSION, "network": network})
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, config: Any = None, **options: Any) -> Self:
@@ -62,7 +64,5 @@ class SharedModel(ModelHubMixin, library_name="unsupfss", license="apache-2.0", 
             path = Path(model_id) / WEIGHTS_FILE
         else:
             path = Path(hf_hub_download(model_id, WEIGHTS_FILE, **options))
-        model: Any = cls.from_settings(config["network"], backbone_weights=None)  # type: ignore[attr-defined]
-        model.load_state_dict(read_weights(path))
-        shared: Self = model.eval()
+        shared: Self = cls.from_stored(config["network"], read_weights(path), model_id)  # type: ignore[attr-defined]
         return shared

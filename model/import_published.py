@@ -1,12 +1,11 @@
-"""Weights of others made ours: ``python -m model.import_published IN.pth OUT.pth``.
+"""Converting weights from elsewhere: ``python -m model.import_published IN.pth OUT.pth``.
 
-A checkpoint of the published few-shot code becomes a checkpoint that gives the published logits. The file of a
-backbone (the published deep-stem ResNets, torchvision's ResNets, MoCo v2, SimCLR, DINO) becomes one with timm's names.
+A checkpoint of the published few-shot code becomes a checkpoint that gives the published logits. The file of a backbone
+(the published deep-stem ResNets, torchvision's ResNets, MoCo v2, SimCLR, DINO) becomes one with timm's names.
 """
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,16 +17,17 @@ from torch import Tensor
 
 from model.checkpoints import CHECKPOINT_VERSION
 from model.frozen.backbone import build_backbone
-from model.fss_network import FSSModel
+from model.fss_network import FSSModel, NetworkSettings
 from model.weights import Weights, named_weights, read_weights
-from model.weights.tensor_names import PUBLISHED_MARK, describe, named_tensors, timm_name, to_timm
-from util.environment import describe as describe_environment
+from model.weights.tensor_names import PUBLISHED_MARK, describe_tensors, named_tensors, timm_name, to_timm
+from util.arguments import Parser
+from util.environment import describe_environment
 from util.errors import UserError, run_command
 from util.files import atomic_write
 from util.logging import logger, start_logging
 
 _BACKBONE = "backbone.body."
-# Parts of the published network whose results it throws away.
+# Parts of the published network whose results it discards.
 _UNUSED = ("transformer.self_supp_cluster.", "addtional_proj.", "pred_supp_qry_proj.")
 # Published names -> ours, where they differ.
 _ATTENTION = {
@@ -50,20 +50,20 @@ _OUTSIDE = {
 
 
 def main(arguments: list[str]) -> None:
-    """Read the command line, convert, and say how to use the result."""
-    parser = argparse.ArgumentParser(prog="python -m model.import_published", description=__doc__)
+    """Read the command line, convert, and log how to use the result."""
+    parser = Parser(prog="python -m model.import_published", description=__doc__)
     parser.add_argument("source", type=Path, metavar="IN")
     parser.add_argument("target", type=Path, metavar="OUT")
-    words = parser.parse_args(arguments)
+    parsed = parser.parse_args(arguments)
     start_logging()
-    content = read_weights(words.source)
+    content = read_weights(parsed.source)
     if PUBLISHED_MARK in named_tensors(content):
-        checkpoint = import_checkpoint(content, words.source)
-        with atomic_write(words.target) as temporary:
+        checkpoint = import_checkpoint(content, parsed.source)
+        with atomic_write(parsed.target) as temporary:
             torch.save(checkpoint, temporary)
-        logger.info("%s: use it with TRAIN.weight=%s", words.target, words.target)
+        logger.info("%s: use it with TRAIN.weight=%s", parsed.target, parsed.target)
     else:
-        import_backbone(named_weights(content, words.source), words.target)
+        import_backbone(named_weights(content, parsed.source), parsed.target)
 
 
 def import_checkpoint(content: Mapping[str, Any], source: Path) -> dict[str, Any]:
@@ -74,22 +74,24 @@ def import_checkpoint(content: Mapping[str, Any], source: Path) -> dict[str, Any
     rest = {key: value for key, value in tensors.items() if key not in unused and not key.startswith(_BACKBONE)}
     name = timm_name(backbone)
     if name not in ("resnet50_v2", "resnet101_v2"):
-        raise UserError(f"{source}: its backbone should be a deep-stem ResNet-50 or 101; it is {describe(backbone)}")
-    settings = {
-        "backbone": name,
-        "backbone_normalize": "imagenet",
-        "mid_stages": [-3, -2],
-        "high_stage": -1,
-        "hidden_dims": tensors[PUBLISHED_MARK].shape[0],
-        "support_self_attention": False,
-        "contrast_residual": False,
-        "compat": "published",
-        "val_size": 473,
-    }
+        raise UserError(
+            f"{source}: its backbone should be a deep-stem ResNet-50 or 101; found {describe_tensors(backbone)}"
+        )
+    settings = NetworkSettings(
+        backbone=name,
+        backbone_normalize="imagenet",
+        mid_stages=(-3, -2),
+        high_stage=-1,
+        hidden_dims=tensors[PUBLISHED_MARK].shape[0],
+        support_self_attention=False,
+        contrast_residual=False,
+        compat="published",
+        val_size=473,
+    )
     model = FSSModel.from_settings(settings, backbone_weights=Weights(source, to_timm(backbone)))
     ours = {our_name(key): value for key, value in rest.items()}
-    wanted = {key: value for key, value in model.state_dict().items() if not key.startswith("backbone.")}
-    wrong = sorted(key for key in wanted.keys() | ours.keys() if _shape(wanted, key) != _shape(ours, key))
+    expected = {key: value for key, value in model.state_dict().items() if not key.startswith("backbone.")}
+    wrong = sorted(key for key in expected.keys() | ours.keys() if _shape(expected, key) != _shape(ours, key))
     if wrong:
         raise UserError(f"{source}: not the published network; wrong or missing: {', '.join(wrong)}")
     model.load_state_dict(ours, strict=False)
@@ -97,7 +99,8 @@ def import_checkpoint(content: Mapping[str, Any], source: Path) -> dict[str, Any
     logger.info("%d tensors (%s numbers) that the published network never uses are left out", len(unused), numbers)
     return {
         "version": CHECKPOINT_VERSION,
-        "config": {"dataset": "published", "experiment": source.name, "TRAIN": settings},
+        "network": settings.model_dump(mode="json"),
+        "config": {"dataset": "published", "experiment": source.name, "TRAIN": settings.model_dump(mode="json")},
         "model": model.state_dict(),
         "epoch": int(content.get("epoch", 0)),
         "label_use": "unknown (published checkpoint)",
@@ -106,13 +109,13 @@ def import_checkpoint(content: Mapping[str, Any], source: Path) -> dict[str, Any
 
 
 def import_backbone(weights: Weights, target: Path) -> None:
-    """Write a backbone's weights to ``target`` under timm's names, after they were loaded for a test.
+    """Write a backbone's weights to ``target`` under timm's names, after loading them as a check.
 
     Raises ``UserError`` for a file that is no backbone.
     """
     name = timm_name(weights.tensors)
     if name is None:
-        kind = describe(weights.tensors)
+        kind = describe_tensors(weights.tensors)
         raise UserError(f"{weights.path}: neither a published checkpoint nor a known backbone; it looks like {kind}")
     build_backbone(name, weights=weights, normalize="imagenet", mid_stages=[-2])
     with atomic_write(target) as temporary:
@@ -126,7 +129,7 @@ def import_backbone(weights: Weights, target: Path) -> None:
 def our_name(published: str) -> str:
     """Our name of a published parameter outside the backbone; the name itself where there is none.
 
-    A layer of the query transformer has two FFNs and four norms, which are numbered through there.
+    A layer of the query transformer has two FFNs and four norms; the published names number them across layers.
     """
     stem, _, kind = published.rpartition(".")
     if stem in _OUTSIDE:

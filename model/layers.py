@@ -1,4 +1,4 @@
-"""Layers of the network: merging, deformable self-attention, prototype cross-attention, FFN.
+"""Layers of the network: merging, deformable self-attention, prototype cross-attention, FFN, position encoding.
 
 The equations are in docs/method.md, sections 4 and 7.
 """
@@ -28,10 +28,10 @@ def attention_heads(channels: int) -> int:
 
 
 def recomputed(layer: nn.Module, *inputs: Any) -> Tensor:
-    """``layer(*inputs)``, of which backward computes the intermediate results anew instead of keeping them.
+    """``layer(*inputs)`` with intermediate results that backward recomputes instead of keeping.
 
-    A transformer layer keeps thirty times its input, half of what a training step needs; computing it twice adds a
-    tenth to the step's time.
+    A transformer layer keeps thirty times its input, half of the memory of a training step; computing it twice adds a
+    tenth to the time of a step.
     """
     if not torch.is_grad_enabled():
         output: Tensor = layer(*inputs)
@@ -61,10 +61,11 @@ class Merge(nn.Module):
 
 
 class DeformableSelfAttention(nn.Module):
-    """Each position looks at ``POINTS`` learned places around itself, in one feature map.
+    """Each position attends to ``POINTS`` learned places around itself, in one feature map.
 
-    In training each value is also zeroed with probability ``dropout``, without rescaling, and the attention
-    weights are dropped with rescaling.
+    From Zhu et al., "Deformable DETR: Deformable Transformers for End-to-End Object Detection", ICLR 2021. In training
+    each value is also zeroed with probability ``dropout``, without rescaling, and attention weights are dropped with
+    rescaling.
     """
 
     def __init__(self, channels: int, dropout: float = 0.1) -> None:
@@ -94,13 +95,16 @@ class DeformableSelfAttention(nn.Module):
     def forward(self, query: Tensor, value: Tensor, size: tuple[int, int], ignored: Tensor) -> Tensor:
         """query, value (B, h * w, C); size (h, w); ignored (B, h * w) True where padded. Returns (B, h * w, C)."""
         B, L, C = query.shape
+        # What is read
         value = self.value_projection(value).masked_fill(ignored[..., None], 0)
         if self.training:
             value = value * (torch.rand(B, L, 1, device=value.device) >= self.dropout)
+        # Where, and with which weights
         offsets = self.sampling_offsets(query).view(B, L, self.heads, 1, POINTS, 2)
         weights = self.attention_weights(query).view(B, L, self.heads, 1, POINTS)
         locations, weights = _locations_and_weights(offsets, weights, size)
         weights = F.dropout(weights, self.dropout, self.training)
+        # Sample and add up
         value = value.view(B, L, self.heads, C // self.heads)
         sampled = deform_attn(value, torch.tensor([size]), locations, weights)
         return self.output_projection(sampled)
@@ -118,7 +122,11 @@ def _locations_and_weights(offsets: Tensor, weights: Tensor, size: tuple[int, in
 
 
 class PrototypeCrossAttention(nn.Module):
-    """Query positions attend to the support's prototypes."""
+    """Query positions attend to the support's prototypes.
+
+    From Zhang et al., "Few-Shot Segmentation via Cycle-Consistent Transformer" (CyCTR), NeurIPS 2021, which attends to
+    pixels.
+    """
 
     def __init__(self, channels: int, dropout: float = 0.1) -> None:
         super().__init__()
@@ -130,7 +138,7 @@ class PrototypeCrossAttention(nn.Module):
         self.output_projection = _linear(channels, channels)
 
     def forward(self, query: Tensor, prototypes: Tensor, absent: Tensor) -> Tensor:
-        """query (B, L, C); prototypes (B, P, C); absent (B, P) True where a row is only filling. -> (B, L, C)"""
+        """query (B, L, C); prototypes (B, P, C); absent (B, P) True for padding rows. -> (B, L, C)"""
         B, L, C = query.shape
         q = self._split(self.query_projection(query))
         k = self._split(self.key_projection(prototypes))
@@ -151,7 +159,7 @@ class PrototypeCrossAttention(nn.Module):
 class FeedForward(nn.Module):
     """x + drop(W2 drop(relu(W1 x))), three times as wide inside, no biases.
 
-    Dropout and ReLU change places, which changes no result and saves a copy of the wide one.
+    Dropout and ReLU are swapped, which changes no result and saves a copy of the wide tensor.
     """
 
     def __init__(self, channels: int, dropout: float = 0.1) -> None:
@@ -173,7 +181,7 @@ def _linear(inputs: int, outputs: int) -> PointwiseLinear:
 
 
 def sine_position_encoding(padding: Tensor, channels: int) -> Tensor:
-    """Sines and cosines of the position among the valid pixels, y first.
+    """Sines and cosines of the position among the valid pixels, y first (as in DETR, Carion et al., ECCV 2020).
 
     padding (B, h, w) True where padded; channels divisible by 4. Returns (B, channels, h, w) float32: half of the
     channels for y, half for x; of these, number j has frequency 10000^(-2 floor(j / 2) / (channels / 2)), a sine

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def dice_loss(logits: Tensor, target: Tensor, ignore_index: int | None = 255) -> Tensor:
-    """Dice loss on sigmoids, one term for background and one for the object, summed; range 0..2.
+    """Dice loss on sigmoids (Milletari et al., V-Net, 3DV 2016): a term for background and one for the object; 0..2.
 
     logits (B, 2, H, W); target (B, H, W) with 0 background, 1 object, 255 void. Pixels equal to
     ``ignore_index`` are left out of every sum; None keeps them in the denominator, as the published code does.

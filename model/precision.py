@@ -1,4 +1,4 @@
-"""Which parts keep float32 when the rest runs in a shorter type under ``torch.autocast``."""
+"""Keeping float32 where ``torch.autocast`` runs the rest in a shorter type."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ R = TypeVar("R")
 
 
 def at_least_float32(function: Callable[P, R]) -> Callable[P, R]:
-    """Make ``function`` compute in the type of its tensors, those of 16 bits widened, whatever autocast says.
+    """Make ``function`` compute in the dtype of its tensors, 16-bit ones widened, regardless of autocast.
 
-    For sums over thousands of positions, differences of similar numbers and comparisons, where 8 bits do not do.
+    For sums over thousands of positions, differences of similar numbers and comparisons, where 8 bits are too few.
     """
 
     @functools.wraps(function)

@@ -1,4 +1,4 @@
-"""The query transformer: positions look around themselves, then at the prototypes (docs/method.md, section 7)."""
+"""The query transformer: positions attend to their surroundings and to prototypes (docs/method.md, section 7)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class QueryTransformerLayer(nn.Module):
         prototypes: Tensor,
         absent: Tensor,
     ) -> Tensor:
-        """x, position (B, h * w, C); ignored (B, h * w) True where padded; prototypes, absent as they come."""
+        """x, position (B, h * w, C); ignored (B, h * w) True where padded; the rest as from ``SupportPrototypes``."""
         attended = self.self_attention(x + position, x, size, ignored)
         x = self.norms[0](x + self.dropout(attended))
         x = self.norms[1](self.feed_forwards[0](x))

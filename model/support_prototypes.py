@@ -10,8 +10,6 @@ from model.hamming_clustering import Assign
 from model.layers import DeformableSelfAttention, FeedForward, recomputed
 from model.precision import at_least_float32, widened
 
-OBJECT_PROTOTYPES = 20
-BACKGROUND_PROTOTYPES = 50
 LAYERS = 2
 
 
@@ -33,65 +31,76 @@ class SupportAttentionLayer(nn.Module):
 
 
 class SupportPrototypes(nn.Module):
-    """Merged support features to at most 70 unit-length prototypes for each episode."""
+    """Merged support features to unit-length prototypes: P slots, ``object_prototypes`` first, then background."""
 
-    def __init__(self, channels: int, *, self_attention: bool = True) -> None:
+    def __init__(
+        self,
+        channels: int,
+        *,
+        self_attention: bool = True,
+        object_prototypes: int = 20,
+        background_prototypes: int = 50,
+    ) -> None:
         super().__init__()
+        self.slots = (object_prototypes, background_prototypes)
         layers = LAYERS if self_attention else 0
         self.layers = nn.ModuleList(SupportAttentionLayer(channels) for _ in range(layers))
 
-    def forward(self, features: Tensor, masks: Tensor, padding: Tensor, assign: Assign) -> tuple[Tensor, Tensor]:
-        """features (B, K, C, h, w); masks (B, K, h, w) True on the object; padding (B, K, h, w) True where padded.
+    def forward(self, features: Tensor, objects: Tensor, padding: Tensor, assign: Assign) -> tuple[Tensor, Tensor]:
+        """features (B, K, C, h, w); objects (B, K, h, w) True on the object; padding (B, K, h, w) True where padded.
 
-        Returns prototypes (B, 70, C), object first, and absent (B, 70) True for rows that only fill up.
+        Returns prototypes (B, P, C) and absent (B, P), True for padding rows: slots that their set does not fill.
         """
         B, K, C, h, w = features.shape
         pixels = widened(features).flatten(3).transpose(2, 3).reshape(B * K, h * w, C)  # sums keep float32
         for layer in self.layers:
             pixels = recomputed(layer, pixels, (h, w), padding.reshape(B * K, h * w))
         pixels = pixels.reshape(B, K * h * w, C)
-        objects = with_both_sides(masks).flatten(1)
-        valid = ~padding.flatten(1)
-        prototypes, absent = _prototypes(pixels, objects, valid, assign)
-        return F.normalize(prototypes, dim=-1), absent
+        rows, absent = prototypes(pixels, with_both_sides(objects).flatten(1), ~padding.flatten(1), self.slots, assign)
+        return F.normalize(rows, dim=-1), absent
 
 
-def with_both_sides(masks: Tensor) -> Tensor:
-    """Give every shot's mask (..., h, w) at least some object and some background.
+def with_both_sides(objects: Tensor) -> Tensor:
+    """Give every shot's ``objects`` (..., h, w) bool at least some object and some background.
 
     Without an object pixel the central 2x2 block is set, without a background pixel the four corners are cleared.
     """
-    h, w = masks.shape[-2:]
-    masks = masks.clone()
-    no_object = ~masks.flatten(-2).any(-1)
-    centre = masks[..., h // 2 - 1 : h // 2 + 1, w // 2 - 1 : w // 2 + 1]
+    h, w = objects.shape[-2:]
+    objects = objects.clone()
+    no_object = ~objects.flatten(-2).any(-1)
+    centre = objects[..., h // 2 - 1 : h // 2 + 1, w // 2 - 1 : w // 2 + 1]
     centre |= no_object[..., None, None]
-    no_background = masks.flatten(-2).all(-1)
-    corners = masks[..., :: max(h - 1, 1), :: max(w - 1, 1)]
+    no_background = objects.flatten(-2).all(-1)
+    corners = objects[..., :: max(h - 1, 1), :: max(w - 1, 1)]
     corners &= ~no_background[..., None, None]
-    return masks
+    return objects
 
 
 @at_least_float32
-def _prototypes(pixels: Tensor, objects: Tensor, valid: Tensor, assign: Assign) -> tuple[Tensor, Tensor]:
-    """pixels (B, N, C), objects and valid (B, N) bool -> prototypes (B, 70, C), absent (B, 70).
+def prototypes(
+    pixels: Tensor, objects: Tensor, valid: Tensor, slots: tuple[int, int], assign: Assign
+) -> tuple[Tensor, Tensor]:
+    """pixels (B, N, C), objects and valid (B, N) bool -> prototypes (B, P, C), absent (B, P) True for padding rows.
 
-    Object and background are a set of pixels each, and a prototype is the mean of a cluster. A set that has no more
-    pixels than it may have prototypes gives its pixels themselves; behind the rows of both sets the rest is absent.
+    Object and background are a set of pixels each, with a fixed number of ``slots``, object first.
     """
     members = torch.stack([objects & valid, ~objects & valid], dim=1)  # (B, 2, N)
-    most = torch.tensor([OBJECT_PROTOTYPES, BACKGROUND_PROTOTYPES], device=pixels.device)
-    sizes = members.sum(-1)  # (B, 2)
-    clustered = sizes > most
-    places = members.cumsum(-1) - 1
-    assignment = assign(pixels.detach(), members, (OBJECT_PROTOTYPES, BACKGROUND_PROTOTYPES))
-    row_in_set = torch.where(clustered[..., None], assignment, places)
-    rows = sizes.minimum(most)
-    row = torch.where(members[:, 0], row_in_set[:, 0], row_in_set[:, 1] + rows[:, :1])  # (B, N)
-    row = torch.where(members.any(1), row, -1)
-    index = torch.arange(OBJECT_PROTOTYPES + BACKGROUND_PROTOTYPES, device=pixels.device)
+    assignment = assign(pixels.detach(), members, slots)
+    parts = [_of_one_set(pixels, members[:, i], assignment[:, i], count) for i, count in enumerate(slots)]
+    rows, absent = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
+    return rows, absent
+
+
+def _of_one_set(pixels: Tensor, members: Tensor, assignment: Tensor, slots: int) -> tuple[Tensor, Tensor]:
+    """pixels (B, N, C), members (B, N) bool, assignment (B, N) -> prototypes (B, slots, C), absent (B, slots).
+
+    A prototype is the mean of a cluster; a set with no more pixels than slots gives the pixels themselves.
+    """
+    size = members.sum(-1, keepdim=True)  # (B, 1)
+    is_clustered = size > slots
+    slot = torch.where(is_clustered, assignment, members.cumsum(-1) - 1).masked_fill(~members, -1)
+    index = torch.arange(slots, device=pixels.device)
     # A product with ones and zeros: one call, the same sums on every run, and its gradient is one more product.
-    belongs = (row[:, None] == index[:, None]).to(pixels.dtype)  # (B, 70, N)
-    of_clusters = torch.where(index < rows[:, :1], clustered[:, :1], clustered[:, 1:])
-    divisor = torch.where(of_clusters, belongs.sum(-1) + 0.001, 1)
-    return belongs @ pixels / divisor[..., None], index >= rows.sum(-1, keepdim=True)
+    belongs = (slot[:, None] == index[:, None]).to(pixels.dtype)  # (B, slots, N)
+    divisor = torch.where(is_clustered, belongs.sum(-1) + 0.001, 1)
+    return belongs @ pixels / divisor[..., None], index >= size

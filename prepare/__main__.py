@@ -1,6 +1,6 @@
-"""``python -m prepare NAME ...``: the command line over the modules of this room.
+"""``python -m prepare NAME ...``: the command line over the modules of this package.
 
-A module here has a docstring whose first line is its help, ``add_arguments(parser)`` and ``run(arguments)``.
+Each of ``_MODULES`` has a docstring whose first line is its help, ``add_arguments(parser)`` and ``run(arguments)``.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from util.logging import start_logging
 _MODULES = (pascal, coco, shapes, folder, subset, check)
 
 
-def main(words: list[str]) -> None:
-    """Parse ``words`` and run the module that the first one names."""
+def main(arguments: list[str]) -> None:
+    """Parse the command line and run the module that its first argument names."""
     parser = Parser(prog="python -m prepare", description="Prepare a dataset.")
     names = parser.add_subparsers(metavar="NAME", required=True)
     for module in _MODULES:
@@ -22,9 +22,9 @@ def main(words: list[str]) -> None:
         subparser = names.add_parser(name, help=description, description=description)
         module.add_arguments(subparser)
         subparser.set_defaults(run=module.run)
-    arguments = parser.parse_args(words)
+    parsed = parser.parse_args(arguments)
     start_logging()
-    arguments.run(arguments)
+    parsed.run(parsed)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Files of a dataset: which are there, and links to those that stay where they are (copies where links fail)."""
+"""Files of a dataset: which are complete, and links to those that stay in place (copies where links fail)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PNG_END = b"IEND\xaeB`\x82"
 
 
 def is_made(path: Path) -> bool:
-    """Whether an image or label is there and whole (after a power cut a file may be there and empty)."""
+    """Whether an image or label exists and is complete; after a power cut, a file may exist but be empty."""
     if not path.is_file():
         return False
     if path.suffix != ".png":
@@ -27,21 +27,21 @@ def is_made(path: Path) -> bool:
 
 
 def link_all(pairs: Sequence[tuple[Path, Path]]) -> None:
-    """Make the second path of each pair a link to the first, where it is not that file or a copy of it already.
+    """Make the second path of each (source, target) a link to the first, unless it is that file or a copy of it.
 
-    A link to something else is replaced. Raises ``UserError``, before anything is written, where there is a file
-    with other content.
+    A link to something else is replaced. Raises ``UserError``, before anything is written, if a target is a file with
+    other content.
     """
-    missing = [(source, target) for source, target in pairs if not _is_there(source, target)]
+    missing = [(source, target) for source, target in pairs if not _holds(target, source)]
     for source, target in missing:
         if target.exists() and not target.is_symlink():
-            raise UserError(f"{target}: holds something else than {source}; remove it or choose another --root")
+            raise UserError(f"{target}: holds something other than {source}; remove it or choose another --root")
     if missing:
         for source, target in tqdm(missing, desc="links", unit="file"):
             link_or_copy(source, target)
 
 
-def _is_there(source: Path, target: Path) -> bool:
+def _holds(target: Path, source: Path) -> bool:
     if not target.is_file():
         return False
     return os.path.samefile(source, target) or (not target.is_symlink() and filecmp.cmp(source, target))

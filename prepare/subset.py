@@ -23,20 +23,27 @@ _SEED = 123
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``python -m prepare subset``."""
-    parser.add_argument("list", type=Path, metavar="LIST", help="training list, 'IMAGE LABEL' a line")
-    parser.add_argument("--root", type=Path, required=True, help="what the list's names start from (DATA.data_root)")
+    parser.add_argument("list", type=Path, metavar="LIST", help="training list, one 'IMAGE LABEL' per line")
+    parser.add_argument("--root", type=Path, required=True, help="where the list's paths start (DATA.data_root)")
     parser.add_argument(
-        "--percent", type=number_between(0, 100, "20"), required=True, help="of the list that is kept, like 20 or 0.5"
+        "--percent", type=number_between(0, 100, "20"), required=True, help="share of the list to keep, like 20 or 0.5"
     )
-    parser.add_argument("--shots", type=whole_number(1), default=5, help="warn where a class has fewer and a query")
-    parser.add_argument("--min-area", type=whole_number(1), default=2048, help="of an object, DATA.min_area")
-    parser.add_argument("--seed", type=whole_number(0), default=_SEED, help="another seed, other images (%(default)s)")
+    parser.add_argument(
+        "--shots",
+        type=whole_number(1),
+        default=5,
+        help="warn about classes too rare for a query and this many supports (%(default)s)",
+    )
+    parser.add_argument(
+        "--min-area", type=whole_number(1), default=2048, help="pixels of an object, DATA.min_area (%(default)s)"
+    )
+    parser.add_argument("--seed", type=whole_number(0), default=_SEED, help="draws the images (%(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write ``LIST_PERCENT.txt`` beside the list, and name the classes that have become too rare for episodes.
+    """Write ``LIST_PERCENT.txt`` next to the list, and name the classes that have become too rare for episodes.
 
-    Raises ``UserError`` for a list that cannot be read, or of which nothing is left.
+    Raises ``UserError`` for a list that cannot be read and when nothing is left of it.
     """
     images = read_list(arguments.list, arguments.root, need_labels=True)
     rows = write_subset(images, arguments.percent, arguments.seed)
@@ -44,7 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def write_subset(images: ImageList, percent: float, seed: int) -> list[int]:
-    """Write ``LIST_PERCENT.txt`` beside the list that ``images`` was read from; returns the rows it holds, rising.
+    """Write ``LIST_PERCENT.txt`` next to the list that ``images`` was read from; returns its rows, ascending.
 
     Raises ``UserError`` when nothing is left.
     """
@@ -58,16 +65,17 @@ def write_subset(images: ImageList, percent: float, seed: int) -> list[int]:
 
 
 def write_shares(images: ImageList) -> None:
-    """Write the subsets that papers use beside the training list, but those of a small list that would be empty."""
+    """Write the subsets that papers use next to the training list, except those that would be empty."""
     for percent in SHARES:
         if draw_rows(images, percent, _SEED):
             write_subset(images, percent, _SEED)
 
 
 def draw_rows(images: ImageList, percent: float, seed: int) -> list[int]:
-    """Rows of floor(n * percent / 100) images, rising.
+    """Rows of floor(n * percent / 100) images, ascending.
 
-    They depend on names and seed alone, not on the order of the list; a smaller share is part of a larger one.
+    They depend on the file names and the seed only, not on the order of the list; a smaller share is part of a larger
+    one.
     """
     order = sorted(range(len(images)), key=lambda row: Path(images.images[row]).stem)
     python_random(seed, "subset").shuffle(order)
@@ -75,13 +83,13 @@ def draw_rows(images: ImageList, percent: float, seed: int) -> list[int]:
 
 
 def _warn_of_rare_classes(areas: LabelAreas, rows: Sequence[int], *, shots: int, min_area: int) -> None:
-    """``areas`` of the whole list, ``rows`` of the subset: names classes that the list has, and it hardly."""
+    """Name the classes of the list that are too rare in the subset; ``areas`` of the list, ``rows`` of the subset."""
     kept = np.isin(areas.image, rows) & (areas.area >= min_area)
     counts = np.bincount(areas.label[kept], minlength=256)
     rare = [number for number in np.unique(areas.label) if 0 < number < IGNORE and counts[number] <= shots]
     if rare:
         listing = ", ".join(f"{number} ({counts[number]} images)" for number in rare)
         logger.warning(
-            "too few for episodes of %d shots, which take %d images with %d pixels (--min-area) of the class: class %s",
+            "too few for episodes of %d shots, which need %d images with %d pixels (--min-area) of the class: class %s",
             *(shots, shots + 1, min_area, listing),
         )

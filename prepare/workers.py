@@ -1,4 +1,4 @@
-"""Work shared among processes."""
+"""Work shared among worker processes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Result = TypeVar("_Result")
 
 
 def for_each(function: Callable[[_Item], None], items: Sequence[_Item], *, workers: int, title: str) -> None:
-    """Call ``function`` with each item, in ``workers`` processes (one: in this one), under a progress bar.
+    """Call ``function`` with each item, in ``workers`` processes (1: in this one), with a progress bar.
 
     Raises what ``process_map`` raises.
     """
@@ -30,9 +30,10 @@ def for_each(function: Callable[[_Item], None], items: Sequence[_Item], *, worke
 
 
 def process_map(function: Callable[[_Item], _Result], items: Sequence[_Item], workers: int) -> Iterator[_Result]:
-    """``function`` of each item, in their order, by at most ``workers`` processes (1: by this one).
+    """The results of ``function`` for the items, in their order, from at most ``workers`` processes (1: this one).
 
-    What a process raises is raised here, and no item is started after that; ``UserError`` when one is killed.
+    An exception in a process is raised here, and no item is started after it. Raises ``UserError`` when a process is
+    killed.
     """
     workers = min(workers, len(items))
     if workers <= 1:
@@ -43,20 +44,20 @@ def process_map(function: Callable[[_Item], _Result], items: Sequence[_Item], wo
             yield from pool.map(function, items, chunksize=8)
     except BrokenProcessPool:
         raise UserError(
-            "a worker process was killed, as happens when memory runs out; the same command continues, "
-            "with fewer --workers it needs less"
+            "a worker process was killed, probably because memory ran out; the same command continues, "
+            "and needs less memory with fewer --workers"
         ) from None
 
 
 def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and the cores to the other workers; outlive nobody."""
+    """Leave Ctrl-C to the parent and the cores to the other workers; end when the parent does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """A parent that was killed closes no queue, and its workers would wait for work forever."""
+    """End this process when its parent ends: a killed parent closes no queue, and workers would wait forever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -46,7 +46,7 @@ DATA:
   classes: 4
   min_area: 300
 """
-# A vision transformer of a few thousand parameters, on patches of 16 pixels.
+# A small vision transformer, on patches of 16 pixels.
 BACKBONE = "test_vit"
 FAMILY = """
 Cluster:

@@ -30,6 +30,7 @@ from masks.prepared_images import PreparedImage
 from masks.recipes.clusters import ClusterRecipe, ClusterSegmenter, cluster_settings
 from model import FSSModel
 from model.frozen.extractors import Extractor
+from model.fss_network import NetworkSettings
 from model.loss import dice_loss
 from tests.masks.small_images import write_images
 from tests.model.networks import random_episode
@@ -153,7 +154,7 @@ def test_embeddings_are_of_values_up_to_1_and_published_up_to_255(
 
 @pytest.mark.parametrize("word", ["compat=ours", "compat=published", "support_self_attention=false"])
 def test_prototypes_are_of_attended_features_and_published_of_merged_ones(word: str) -> None:
-    settings = load("pascal", "ssl", "ours", *SMALL, f"TRAIN.{word}").TRAIN.model_dump()
+    settings = NetworkSettings.configured(load("pascal", "ssl", "ours", *SMALL, f"TRAIN.{word}").TRAIN)
     model = FSSModel.from_settings(settings, backbone_weights=None).eval()
     merged: list[torch.Tensor] = []
     model.merge_support.register_forward_hook(lambda _, __, output: merged.append(output.flatten(2).mT[0]))
@@ -165,7 +166,8 @@ def test_prototypes_are_of_attended_features_and_published_of_merged_ones(word: 
 
 def build(data: list[str], folder: Path, compat: str, *words: str) -> Trainer:
     """Two epochs of two steps of unsupervised training; labelled episodes stand in for pseudo episodes."""
-    run = (f"TRAIN.save_path={folder}", "TRAIN.epochs=2", "TRAIN.epoch_episodes=2", "TRAIN.batch_size=1", *SMALL)
+    run = [f"TRAIN.save_path={folder}", "TRAIN.epochs=2", "TRAIN.epoch_episodes=2", "TRAIN.batch_size=1", *SMALL]
+    run.append("TRAIN.episodes=2")  # of the validation that the published code makes after every epoch
     episodes = supervised_episodes(load("pascal", "split0", compat, *data))
     return build_trainer(load("pascal", "ssl", compat, *data, *run, *words), episodes)
 

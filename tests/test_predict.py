@@ -57,6 +57,15 @@ def test_a_mask_of_zero_and_one_means_the_same(folder: Path) -> None:
     assert np.array_equal(read_label(folder / "out" / "query_mask.png"), first)
 
 
+def test_queries_of_a_folder_are_its_visible_images(tmp_path: Path) -> None:
+    for name in ("b.JPG", "a.png", "._b.JPG", "notes.txt", "deeper/c.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert predict_command.find_queries([tmp_path, tmp_path / "notes.txt"]) == [
+        tmp_path / name for name in ("a.png", "b.JPG", "notes.txt")
+    ]
+
+
 def test_mistakes(folder: Path) -> None:
     write_label(folder / "empty.png", np.zeros((90, 120), dtype=np.uint8))
     with pytest.raises(UserError, match=r"empty\.png: marks no object"):

@@ -33,6 +33,7 @@ def test_syntax(shell: str, script: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_unknown_experiment_lists_those_that_exist(tmp_path: Path) -> None:
     done = run("sh", PROJECT / "test.sh", "pascal", "split9_resnet50", folder=tmp_path)
     assert done.returncode == 2
@@ -41,6 +42,7 @@ def test_unknown_experiment_lists_those_that_exist(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_working_directory_makes_no_difference(tmp_path: Path) -> None:
     """A relative path to the script, a space in the folder's name, and modules there that have names of ours."""
     folder = tmp_path / "a folder"

@@ -1,13 +1,14 @@
-"""Reading a configuration: YAML files over their bases, then ``key=value`` words of the command line.
+"""Reading a configuration: an experiment's YAML files, then ``key=value`` arguments of the command line.
 
 ``load_config(dataset, experiment, overrides)`` is the only way in; what it returns is complete, checked and
-frozen. ``util.schema`` holds the keys; they have the published code's names where it had one.
+frozen. ``util.experiments`` names the files of an experiment; ``util.schema`` holds the keys, under the published
+code's names where it had one.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +16,12 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from util.errors import UserError
+from util.experiments import experiment_files, experiment_names, own_experiments, split_of, with_split
 from util.files import PROJECT, write_text
-from util.logging import logger
+from util.published_keys import ALIASES, LAYERS, PUBLISHED, WITHOUT_EFFECT, drop_keys_without_effect
 from util.schema import ClusterSection, Config, DataSection, TrainSection, VisSection
 
-# Keys of the published code that change nothing here, and why.
-_WITHOUT_EFFECT = {
-    "TRAIN.with_transformer": "the transformer is the network",
-    "TRAIN.fix_random_seed_val": "test episodes are always functions of the seed",
-    "TRAIN.use_coco": "the dataset's name says it",
-    "TRAIN.start_epoch": "a checkpoint knows its epoch",
-    "TRAIN.resized_val": "test images always keep their shape",
-    "TRAIN.ori_resize": "predictions are always scored at the original size",
-    "TRAIN.reg_weight": "it was never read",
-    "TRAIN.consist_init_epoch": "it was never read",
-    "TRAIN.use_apex": "it was never read",
-    "Distributed": "torchrun says it",
-}
-_ALIASES = {
-    "DATA.data_list": "DATA.train_list",
-    "DATA.list": "DATA.train_list",
-    "TRAIN.checkpoint_path": "TRAIN.weight",
-    "Cluster.weights": "Cluster.extractor_weights",
-}
-_LAYERS = "TRAIN.layers"  # published: 50 or 101 names a backbone and its weights
+_SPLIT = "TRAIN.split"
 _SECTIONS: dict[str, type[BaseModel]] = {
     "DATA": DataSection,
     "Cluster": ClusterSection,
@@ -48,46 +31,35 @@ _SECTIONS: dict[str, type[BaseModel]] = {
 _FIELDS = {f"{section}.{key}": field for section, keys in _SECTIONS.items() for key, field in keys.model_fields.items()}
 _WEIGHTS_FROM_TIMM = Path("timm")
 
-# What `TRAIN.compat: published` sets, beside the behaviour that has no key of its own. Words of the command line
-# win over it.
-_PUBLISHED = {
-    "Cluster.recipe": "global",
-    "Cluster.algorithm": "minibatch",
-    "Cluster.cluster_images": 0,
-    "Cluster.stage": None,
-    "Cluster.flip": False,
-    "Cluster.scales": [1.0],
-    "Cluster.empty_share": 0.01,
-    "Cluster.region_rule": "span",
-    "Cluster.neighbours": 0,
-    "TRAIN.support_self_attention": False,
-    "TRAIN.contrast_residual": False,
-    "TRAIN.lr_scale": 15.0,
-    "TRAIN.transformer_lr": 1e-4,
-    "TRAIN.evaluate": True,
-    "TRAIN.best_on_validation": True,
-}
-
 Values = dict[str, dict[str, Any]]  # section -> key -> value, before validation
 
 
 def load_config(dataset: str, experiment: str, overrides: Sequence[str] = ()) -> Config:
-    """Read ``config/DATASET/DATASET_EXPERIMENT.yaml`` over its bases and apply the overrides.
+    """Read the files of an experiment and apply the overrides.
 
-    ``overrides`` holds ``TRAIN.epochs=3``, ``epochs=3``, or the same as two words without the equals sign.
-    Relative paths in a YAML file start at the project's folder, those in ``overrides`` at the working directory.
-    Raises ``UserError`` that lists every unknown key, wrong type and impossible value at once.
+    The files are ``config/DATASET/DATASET_EXPERIMENT.yaml`` over its ``base`` list, or, where there is no such file and
+    the experiment is ``ssl_FAMILY`` or ``splitN_FAMILY``, each over those before it:
+
+    - ``config/base.yaml`` and ``config/DATASET/base.yaml``;
+    - ``config/ssl.yaml`` or ``config/split.yaml``, and ``config/DATASET/``'s file of the same name if there is one;
+    - ``config/DATASET/FAMILY.yaml``, else ``config/FAMILY.yaml``.
+
+    ``TRAIN.split`` comes from the name. ``overrides`` holds ``TRAIN.epochs=3``, ``epochs=3``, or the same as two
+    arguments without the equals sign. Relative paths in a YAML file start at the project's folder, those in
+    ``overrides`` at the working directory.
+    Raises ``UserError`` that lists every unknown key, wrong type and impossible value at once, also a ``TRAIN.split``
+    that contradicts the experiment's name.
     """
-    values = _read_yaml(_experiment_file(dataset, experiment))
-    problems = _apply_overrides(values, overrides)
-    _drop_keys_without_effect(values)
+    values = _read_experiment(dataset, experiment)
+    settings, problems = _read_overrides(overrides)
+    _update(values, settings)
     if values.get("TRAIN", {}).get("compat") == "published":
-        for name, value in _PUBLISHED.items():
-            _set(values, name, value)
-        _apply_overrides(values, overrides)
-        _drop_keys_without_effect(values)
+        _update(values, PUBLISHED.items())
+        _update(values, settings)
+    drop_keys_without_effect(values)
     try:
         config = Config.model_validate({**values, "dataset": dataset, "experiment": experiment})
+        problems += _contradictions(config)
     except ValidationError as error:
         problems += [_explain(problem) for problem in error.errors()]
     if problems:
@@ -100,20 +72,23 @@ def save_config(config: Config, path: Path) -> None:
     write_text(path, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
 
 
-def experiments(dataset: str) -> list[str]:
-    """Names of the experiments that have a YAML for ``dataset``, sorted."""
-    files = (PROJECT / "config" / dataset).glob(f"{dataset}_*.yaml")
-    return sorted(file.stem.removeprefix(f"{dataset}_") for file in files)
+def experiments(dataset: str, *, with_own_file: bool = False) -> list[str]:
+    """Names of the experiments of ``dataset``, sorted: all, or only those with a ``DATASET_EXPERIMENT.yaml``.
+
+    Raises ``UserError`` that lists the datasets that exist when there is none of this name.
+    """
+    names = experiment_names(PROJECT / "config", dataset)
+    return own_experiments(PROJECT / "config", dataset) if with_own_file else names
 
 
-def _experiment_file(dataset: str, experiment: str) -> Path:
-    datasets = sorted(folder.name for folder in (PROJECT / "config").iterdir() if folder.is_dir())
-    if dataset not in datasets:
-        raise UserError(f"no dataset '{dataset}' in config/; there are: {', '.join(datasets)}")
-    names = experiments(dataset)
-    if experiment not in names:
-        raise UserError(f"no experiment '{experiment}' in config/{dataset}/; there are: {', '.join(names)}")
-    return PROJECT / "config" / dataset / f"{dataset}_{experiment}.yaml"
+def _read_experiment(dataset: str, experiment: str) -> Values:
+    values: Values = {section: {} for section in _SECTIONS}
+    split = split_of(experiment)
+    if split is not None:
+        _set(values, _SPLIT, split)
+    for path in experiment_files(PROJECT / "config", dataset, experiment):
+        _merge(values, _read_yaml(path))
+    return values
 
 
 def _read_yaml(path: Path) -> Values:
@@ -142,44 +117,49 @@ def _read_yaml(path: Path) -> Values:
 def _merge(target: Values, source: Values) -> None:
     for section, settings in source.items():
         target.setdefault(section, {})
-        for key, value in settings.items():
-            _set(target, f"{section}.{key}", value)
+        _update(target, ((f"{section}.{key}", value) for key, value in settings.items()))
+
+
+def _update(values: Values, settings: Iterable[tuple[str, Any]]) -> None:
+    for name, value in settings:
+        _set(values, name, value)
 
 
 def _set(values: Values, name: str, value: Any) -> None:
-    """Set ``SECTION.key``, in today's words where ``name`` is a published alias."""
-    if name == _LAYERS:
+    """Set ``SECTION.key``, under today's name where ``name`` is a published alias."""
+    if name == LAYERS:
         _set(values, "TRAIN.backbone", f"resnet{value}_v2")
         _set(values, "TRAIN.backbone_weights", f"initmodel/resnet{value}_v2.pth")
         return
-    section, _, key = _ALIASES.get(name, name).partition(".")
+    section, _, key = ALIASES.get(name, name).partition(".")
     values.setdefault(section, {})[key] = value
 
 
-def _apply_overrides(values: Values, overrides: Sequence[str]) -> list[str]:
-    """Set each override; returns what is wrong with those that cannot be set."""
-    problems = []
-    words = list(overrides)
-    while words:
-        key, separator, text = words.pop(0).partition("=")
+def _read_overrides(overrides: Sequence[str]) -> tuple[list[tuple[str, Any]], list[str]]:
+    """The settings, as ``SECTION.key`` and value, and what is wrong with the overrides that cannot be set."""
+    settings: list[tuple[str, Any]] = []
+    problems: list[str] = []
+    arguments = list(overrides)
+    while arguments:
+        key, separator, text = arguments.pop(0).partition("=")
         name = _full_name(key)
         if name is None:
             problems.append(f"unknown key '{key}'{_suggestion(key)}")
         if not separator:
-            if not words or "=" in words[0]:
+            if not arguments or "=" in arguments[0]:
                 problems.append(f"'{key}' has no value; write {key}=VALUE")
                 continue
-            text = words.pop(0)
+            text = arguments.pop(0)
         if name is not None:
-            _set(values, name, _parse(name, text))
-    return problems
+            settings.append((name, _parse(name, text)))
+    return settings, problems
 
 
 def _full_name(key: str) -> str | None:
     """``TRAIN.epochs`` for ``TRAIN.epochs`` or ``epochs``; None when no section has it."""
     if key.startswith("Distributed."):
         return key
-    names = [*_FIELDS, *_ALIASES, _LAYERS, *_WITHOUT_EFFECT]
+    names = [*_FIELDS, *ALIASES, LAYERS, *WITHOUT_EFFECT]
     return next((name for name in names if "." in name and key in (name, name.split(".")[1])), None)
 
 
@@ -190,8 +170,8 @@ def _suggestion(key: str) -> str:
 
 
 def _parse(name: str, text: str) -> Any:
-    """The value of an override: a path as it is typed, anything else as YAML reads it."""
-    field = _FIELDS.get(_ALIASES.get(name, name))
+    """The value of an override: a path as typed, anything else as YAML reads it."""
+    field = _FIELDS.get(ALIASES.get(name, name))
     if field is not None and "Path" in str(field.annotation):
         if text.lower() in ("", "null", "none"):
             return None
@@ -203,12 +183,13 @@ def _parse(name: str, text: str) -> Any:
         return text
 
 
-def _drop_keys_without_effect(values: Values) -> None:
-    for name, reason in _WITHOUT_EFFECT.items():
-        section, _, key = name.partition(".")
-        holder: dict[str, Any] = values.get(section, {}) if key else values
-        if holder.pop(key or section, None) is not None:
-            logger.warning("config: %s has no effect (%s)", name, reason)
+def _contradictions(config: Config) -> list[str]:
+    """A problem where ``TRAIN.split`` is not the one of the experiment's name: the run would have a wrong name."""
+    split = split_of(config.experiment)
+    if split in (None, config.TRAIN.split):
+        return []
+    experiment = with_split(config.experiment, config.TRAIN.split)
+    return [f"{_SPLIT}={config.TRAIN.split} contradicts the experiment's name; use {experiment}, or {_SPLIT}={split}"]
 
 
 def _explain(problem: Any) -> str:

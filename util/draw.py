@@ -13,8 +13,8 @@ from util.images import voc_colours
 def overlay(image: np.ndarray, mask: np.ndarray, opacity: float = 0.5) -> np.ndarray:
     """Paint a mask over an image.
 
-    ``image`` (H, W, 3) RGB uint8; ``mask`` (H, W) integer, 0 is left as it is, 255 is painted white, any other
-    id gets its VOC colour. Returns RGB uint8 (H, W, 3).
+    ``image`` (H, W, 3) RGB uint8; ``mask`` (H, W) integer: 0 leaves the image as it is, 255 is painted white, any
+    other id in its VOC colour. Returns RGB uint8 (H, W, 3).
     """
     colours = voc_colours()
     colours[255] = 255

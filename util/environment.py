@@ -18,12 +18,12 @@ _PACKAGES = ("torch", "torchvision", "timm", "numpy")
 
 def main() -> None:
     """Print versions, device, and which operators run natively: the last thing ``install.sh`` does."""
-    rows = describe()
+    rows = describe_environment()
     width = max(len(name) for name in rows)
     sys.stdout.writelines(f"{name:<{width}}  {value}\n" for name, value in rows.items())
 
 
-def describe() -> dict[str, str]:
+def describe_environment() -> dict[str, str]:
     """Versions of Python and the main packages, git commit, device, what the operators run on.
 
     Values are ``missing`` or ``unknown`` where something was not found.

@@ -88,6 +88,16 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
+def replace_json_line(path: Path, record: Mapping[str, Any], key: str = "epoch") -> None:
+    """Append ``record`` to a file of JSON lines, atomically; of the other lines those with a smaller ``key`` stay.
+
+    So a run that is repeated from an earlier epoch replaces what it reported before.
+    """
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    earlier = [line for line in lines if json.loads(line)[key] < record[key]]
+    write_text(path, "".join(f"{line}\n" for line in [*earlier, json.dumps(record)]))
+
+
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
     """Write arrays as safetensors, atomically."""
     with atomic_write(path) as temporary:

@@ -28,6 +28,7 @@ from pathlib import Path
 
 import torch
 
+from util.arguments import Parser
 from util.errors import UserError, run_command
 from util.files import PROJECT, write_text
 
@@ -63,7 +64,9 @@ class BuildError(Exception):
 
 def main(arguments: list[str]) -> None:
     """Build the operators of the folders named, or of all. Raises ``UserError`` when one could not be built."""
-    folders = [Path(argument).resolve() for argument in arguments] or list(FOLDERS.values())
+    parser = Parser(prog="python -m util.native", description="Build the native operators.")
+    parser.add_argument("folders", nargs="*", default=[], type=Path, metavar="FOLDER", help="all where none is named")
+    folders = [folder.resolve() for folder in parser.parse_args(arguments).folders] or list(FOLDERS.values())
     for folder in folders:
         if folder not in FOLDERS.values():
             known = ", ".join(str(path.relative_to(PROJECT)) for path in FOLDERS.values())

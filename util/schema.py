@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from util.files import PROJECT
 
-# What values an image has before a network sees it (model.frozen.timm_networks.normalization).
+# The values of an image before a network sees it (model.frozen.timm_networks.normalization).
 Normalize = Literal["imagenet", "inception", "timm", "none"]
-# 1 more than a multiple of the backbone's stride, which the backbone checks.
+# 1 more than a multiple of the backbone's stride; the backbone checks that.
 Side = Annotated[int, Field(ge=33)]
 
 
@@ -48,27 +48,27 @@ class ClusterSection(_Section):
         "global",
         description="global: k-means over all images; objects: what distinguishes the middle of images from the rest",
     )
-    object_share: float = Field(0.3, gt=0, lt=1, description="objects: their share of the pixels of all images")
+    object_share: float = Field(0.3, gt=0, lt=1, description="objects: share of all pixels that they cover")
     cluster_num: int = Field(50, ge=2, le=255, description="K of the global k-means")
     algorithm: Literal["minibatch", "spherical"] = Field(
         "minibatch", description="minibatch: as published; spherical: all images at once, centroids of unit length"
     )
-    memory_gb: float = Field(8.0, gt=0, description="features held at once, in all processes together")
+    memory_gb: float = Field(8.0, gt=0, description="memory for features, of all processes together")
     extractor: str = Field("moco", pattern=r"^(moco|simclr|dino|timm:.+)$")
     extractor_weights: Path | None = Field(None, description="a file, or 'timm' for timm's download")
     extractor_normalize: Normalize | None = Field(None, description="empty: what the extractor's own weights expect")
     stage: int | None = Field(
-        None, description="of the extractor, whose features are used, -1 is the last; empty: as the recipe needs"
+        None, description="stage of the extractor whose features are used, -1 is the last; empty: as the recipe needs"
     )
     stride: int | None = Field(None, ge=1, description="pixels between two features; empty: as the recipe needs")
-    flip: bool = Field(False, description="average features over image and mirror image")
-    scales: list[Annotated[float, Field(gt=0)]] = Field([1.0], min_length=1, description="and over these sizes")
+    flip: bool = Field(False, description="average features over the image and its mirror image")
+    scales: list[Annotated[float, Field(gt=0)]] = Field(
+        [1.0], min_length=1, description="average features over these scales of the image"
+    )
     pseudo_folder: Path | None = Field(None, description="default: <data_root>/<dataset>_<extractor>_pseudo")
     cluster_size: int = Field(473, ge=32, description="longer side for the features that are clustered")
     assign_size: int = Field(640, ge=32, description="longer side for the features that are assigned")
-    cluster_images: int = Field(
-        0, ge=0, description="learnt from so many images; 0: all for clusters, 1,000 for objects"
-    )
+    cluster_images: int = Field(0, ge=0, description="images to learn from; 0: all for clusters, 1,000 for objects")
     seed: int = 1534
     superpixel_scale: float = Field(100.0, gt=0)
     superpixel_sigma: float = Field(0.8, ge=0, le=1000)
@@ -76,19 +76,20 @@ class ClusterSection(_Section):
     region_rule: Literal["span", "border"] = Field(
         "span", description="span: drop regions that span the image; border: drop those that fill its border"
     )
-    empty_share: float = Field(0.01, ge=0, le=1, description="span: rows or columns that a region must leave empty")
-    border_share: float = Field(0.35, ge=0, le=1, description="border: what a region may cover of the border")
-    image_share: float = Field(0.7, ge=0, le=1, description="border: what a region may cover of the image")
-    neighbours: int = Field(
-        0, ge=0, description="supports are drawn among so many; 0: half of the group, 5,000 at most"
+    empty_share: float = Field(
+        0.01, ge=0, le=1, description="span: share of rows or columns that a region must leave empty"
     )
-    threads: int = Field(0, ge=0, description="that make the masks; 0: one for each core")
+    border_share: float = Field(0.35, ge=0, le=1, description="border: share of the border that a region may cover")
+    image_share: float = Field(0.7, ge=0, le=1, description="border: share of the image that a region may cover")
+    neighbours: int = Field(
+        0, ge=0, description="nearest regions to draw supports from; 0: half of the group, 5,000 at most"
+    )
+    threads: int = Field(0, ge=0, description="threads that make the masks; 0: one per core")
 
 
 class VisSection(_Section):
-    """``VIS``: pictures."""
+    """``VIS``: pictures of episodes."""
 
-    debug_vis: bool = False
     visualize: bool = True
     pictures: int = Field(8, ge=0, description="episodes on each sheet of a test")
 
@@ -100,11 +101,13 @@ class TrainSection(_Section):
     backbone: str = Field("resnet50_v2", description="resnet50_v2, resnet101_v2 (deep stem) or any timm model")
     backbone_weights: Path | None = Field(None, description="a file, 'timm' for timm's download, empty: random")
     backbone_normalize: Normalize = Field(
-        "timm", description="what its weights expect; timm: what timm says of the model"
+        "timm", description="what its weights expect; timm: what timm states for the model"
     )
     mid_stages: list[int] = Field([-3, -2], min_length=1, description="stages that are concatenated")
     high_stage: int = Field(-1, description="stage for the prior")
     hidden_dims: int = Field(256, ge=8, multiple_of=8)
+    object_prototypes: int = Field(20, ge=1, description="clusters of the support's object pixels")
+    background_prototypes: int = Field(50, ge=1, description="clusters of the support's background pixels")
     support_self_attention: bool = True
     contrast_residual: bool = Field(False, description="add the nearest contrast, with a learned scale, to the logits")
     compat: Literal["ours", "published"] = "ours"
@@ -117,7 +120,6 @@ class TrainSection(_Section):
     rotate_min: float = -10.0
     rotate_max: float = 10.0
     ignore_label: int = Field(255, ge=255, le=255)
-    padding_label: int = Field(255, ge=255, le=255)
     split: Literal[0, 1, 2, 3, 5] = Field(5, description="fold; 5: all folds")
     shot: int = Field(1, ge=1, le=50)
     use_split_coco: bool = Field(True, description="COCO folds: true interleaved, false contiguous")
@@ -128,6 +130,7 @@ class TrainSection(_Section):
     base_lr: float = Field(0.002, gt=0)
     lr_scale: float = Field(15.0, gt=0, description="the SGD rate applied is base_lr times this")
     transformer_lr: float = Field(1e-4, gt=0, description="AdamW rate of the transformer, constant")
+    transformer_weight_decay: float = Field(1e-2, ge=0, description="AdamW decay of the transformer, biases excepted")
     power: float = Field(0.9, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(1e-4, ge=0)
@@ -158,7 +161,7 @@ class TrainSection(_Section):
 
 
 class Config(_Section):
-    """A complete experiment. ``dataset`` and ``experiment`` are the two words of the command line."""
+    """A complete experiment. ``dataset`` and ``experiment`` are the first two arguments of commands."""
 
     dataset: str
     experiment: str
@@ -174,7 +177,7 @@ class Config(_Section):
 
     @property
     def published(self) -> bool:
-        """True where everything is to be as in the published code."""
+        """True where everything behaves as in the published code."""
         return self.TRAIN.compat == "published"
 
     @property

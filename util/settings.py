@@ -1,4 +1,4 @@
-"""Comparing the settings that something was made with to those that are asked for."""
+"""Comparing the settings that something was made with to those that are expected."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ from typing import Any
 from util.errors import UserError
 
 
-def differences(there: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
-    """A phrase for each value of ``asked`` that ``there`` lacks or has otherwise; nested mappings key by key.
+def differences(actual: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
+    """A phrase for each value of ``expected`` that ``actual`` lacks or that differs; nested mappings key by key.
 
-    ``"TRAIN.epochs is 3 there, 4 asked"``
+    ``"TRAIN.epochs is 3 there, 4 expected"``
     """
-    found = _flatten(there)
+    actual = _flatten(actual)
     return [
-        f"{key} is {found.get(key, 'absent')} there, {value} asked"
-        for key, value in _flatten(asked).items()
-        if key not in found or found[key] != value
+        f"{key} is {actual.get(key, 'absent')} there, {value} expected"
+        for key, value in _flatten(expected).items()
+        if key not in actual or actual[key] != value
     ]
 
 
-def require_same(source: Path, there: Mapping[str, Any], asked: Mapping[str, Any], *, advice: str) -> None:
-    """Raise ``UserError`` that ends with ``advice`` when ``there``, which made ``source``, is not what is ``asked``."""
-    different = differences(there, asked)
+def require_same(source: Path, actual: Mapping[str, Any], expected: Mapping[str, Any], *, advice: str) -> None:
+    """Raise ``UserError`` that ends with ``advice`` when ``source`` was made with other settings than ``expected``.
+
+    ``actual`` are the settings that it was made with, possibly more than those compared.
+    """
+    different = differences(actual, expected)
     if different:
         raise UserError(f"{source}: made with other settings ({'; '.join(different)}); {advice}")
 

@@ -22,6 +22,7 @@ from episodes.lists import read_list
 from masks.pretrain.probe import Probe
 from masks.pretrain.training import Precision, Settings, pretrain
 from masks.pretrain.unlabelled_images import find_images
+from util.arguments import Parser
 from util.distributed import process_group
 from util.errors import UserError, run_command
 from util.logging import start_logging
@@ -41,7 +42,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m masks.pretrain", description=__doc__.splitlines()[0])
+    parser = Parser(prog="python -m masks.pretrain", description=__doc__.splitlines()[0])
     parser.add_argument("images", type=Path, help="folder of images (searched to any depth) or list file")
     parser.add_argument("out", type=Path, help="the weights, OUT.safetensors")
     parser.add_argument("--root", type=Path, help="where the paths of a list file start")

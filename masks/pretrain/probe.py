@@ -7,11 +7,10 @@ Source: Wu et al., "Unsupervised Feature Learning via Non-Parametric Instance Di
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,8 +25,8 @@ from masks.pretrain.unlabelled_images import open_images
 from masks.regions import mask_pool
 from util.distributed import gathered, rank, world_size
 from util.errors import UserError
-from util.files import write_text
-from util.images import IGNORE, IMAGENET_MEAN, IMAGENET_STD, image_size, read_label
+from util.files import replace_json_line
+from util.images import IGNORE, IMAGENET_MEAN, IMAGENET_STD, check_same_size, image_size, read_label
 from util.logging import logger
 
 _NEIGHBOURS = 20
@@ -82,7 +81,9 @@ class Probe:
         )
         if rank() == 0:
             metrics = {"accuracy": round(accuracy, 4), "chance": round(1 / classes, 4)}
-            replace_line(self.log, {"epoch": epoch, **metrics, "classes": classes, "regions": len(regions.classes)})
+            replace_json_line(
+                self.log, {"epoch": epoch, **metrics, "classes": classes, "regions": len(regions.classes)}
+            )
 
     @cached_property
     def _images(self) -> Sequence[np.ndarray]:
@@ -100,9 +101,8 @@ class Probe:
     def _regions_of(self, row: int, backbone: nn.Module) -> Iterator[tuple[int, int, np.ndarray]]:
         """(row, class, (D,) feature) of each class in the image."""
         path = self.labelled.label_path(row)
-        label, size = read_label(path), image_size(self.labelled.image_path(row))
-        if label.shape != size:
-            raise UserError(f"{path}: the label is {label.shape}, its image {size}; replace one (height, width)")
+        label, image_path = read_label(path), self.labelled.image_path(row)
+        check_same_size(image_path, image_size(image_path), path, label.shape)
         classes = [int(value) for value in np.unique(label) if value not in (_BACKGROUND, IGNORE)]
         if classes:
             maps = _trained_maps(backbone, self._images[row])
@@ -145,13 +145,6 @@ def neighbour_accuracy(regions: Regions) -> float:
     voter = np.arange(len(answers))[:, None]
     np.add.at(totals, (voter, answers[rows]), votes * np.exp((1 - distances) / _TEMPERATURE))
     return float(balanced_accuracy_score(answers, totals.argmax(axis=1)))
-
-
-def replace_line(log: Path, line: dict[str, Any]) -> None:
-    """Append ``line`` to the JSON lines of ``log``, in place of those of its epoch and later ones."""
-    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-    earlier = [text for text in lines if json.loads(text)["epoch"] < line["epoch"]]
-    write_text(log, "".join(text + "\n" for text in [*earlier, json.dumps(line)]))
 
 
 @torch.inference_mode()

@@ -13,13 +13,13 @@ from tqdm import tqdm
 from episodes.lists import read_list
 from util.distributed import rank
 from util.errors import UserError
-from util.images import IMAGE_SUFFIXES, read_image
+from util.images import IMAGE_SUFFIXES, find_files, read_image
 
 MEMORY_LIMIT = 2 << 30  # bytes of decoded images; a folder that needs more is read again in every epoch
 
 
 def find_images(source: Path, root: Path | None) -> list[Path]:
-    """All images below a folder, sorted, or those of a list file whose paths start at ``root``.
+    """All images below a folder, sorted, hidden ones left out; or those of a list file whose paths start at ``root``.
 
     Raises ``UserError`` when there are none or a listed one is missing.
     """
@@ -30,7 +30,7 @@ def find_images(source: Path, root: Path | None) -> list[Path]:
         return [images.image_path(index) for index in range(len(images))]
     if not source.is_dir():
         raise UserError(f"{source}: no such folder or list file; give a folder of images")
-    paths = sorted(path for path in source.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    paths = find_files(source, IMAGE_SUFFIXES)
     if not paths:
         raise UserError(f"{source}: no image in it; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
     return paths

@@ -18,7 +18,7 @@ from masks.report.metric_groups import cluster_metrics, clustering_metrics, obje
 from masks.report.quality import IDS, Overlap, contingency, overlap
 from util.device import available_cores
 from util.errors import UserError
-from util.images import IGNORE, read_label
+from util.images import IGNORE, check_same_size, read_label
 
 _MADE_WITH = ("recipe", "extractor", "weights_digest", "compat", "region_rule", "min_area", "seed")
 _DIGEST = 12  # hexadecimal digits that tell files apart
@@ -46,7 +46,7 @@ def report(masks: PseudoMasks, labels: TrueLabels | None = None) -> dict[str, An
     """Measure pseudo masks; without ``labels`` only by themselves.
 
     The result holds JSON values only: what the masks were made with, the use of labels, and a group for each thing
-    that is measured, which says in ``protocol`` how, or in ``left_out`` why not. Each mask is read once. Raises
+    that is measured, with how in ``protocol`` or why not in ``left_out``. Each mask is read once. Raises
     ``UserError`` for a damaged mask and for a label that does not fit its mask.
     """
     labels = labels or TrueLabels((None,) * len(masks), classes=0, min_area=0)
@@ -87,14 +87,12 @@ def _count(masks: PseudoMasks, labels: TrueLabels, row: int) -> _Counts:
     if path is None:
         return _Counts(pixels, None)
     label = read_label(path)
-    _check_label(path, label, mask_path=masks.mask_path(row), size=mask.shape, classes=labels.classes)
+    check_same_size(masks.mask_path(row), mask.shape, path, label.shape)
+    _check_values(path, label, labels.classes)
     return _Counts(pixels, contingency(mask, label, labels.classes))
 
 
-def _check_label(path: Path, label: np.ndarray, *, mask_path: Path, size: tuple[int, ...], classes: int) -> None:
-    if label.shape != size:
-        sizes = [f"{width}x{height}" for height, width in (label.shape, size)]
-        raise UserError(f"{path}: {sizes[0]} pixels, its pseudo mask {mask_path} is {sizes[1]}; make them equal")
+def _check_values(path: Path, label: np.ndarray, classes: int) -> None:
     unknown = label[(label > classes) & (label != IGNORE)]
     if len(unknown):
         raise UserError(

@@ -7,7 +7,6 @@ where the list names labels that exist, the masks are compared with them, for me
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from masks.build import choose_config
 from masks.pseudo_masks import PseudoMasks
 from masks.report import TrueLabels, report, report_table
 from masks.report.sheet import save_sheets
-from util.arguments import whole_number
+from util.arguments import Parser, whole_number
 from util.errors import run_command
 from util.files import write_json
 from util.logging import start_logging
@@ -24,10 +23,10 @@ from util.logging import start_logging
 
 def main(arguments: list[str]) -> None:
     """Read the command line; measure, print the table, write the report and its sheets."""
-    parser = argparse.ArgumentParser(prog="python -m masks.report", description="The measured quality of pseudo masks.")
+    parser = Parser(prog="python -m masks.report", description="The measured quality of pseudo masks.")
     parser.add_argument("root", type=Path, help="the folder that holds the dataset's folder")
     parser.add_argument("dataset")
-    parser.add_argument("settings", nargs="*", metavar="key=value", help="as for masks/create.sh")
+    parser.add_argument("settings", nargs="*", default=[], metavar="key=value", help="as for masks/create.sh")
     parser.add_argument("--images", type=whole_number(1), default=8, help="rows of the sheets (%(default)s)")
     parser.add_argument("--without-labels", action="store_true", help="open no label")
     parsed = parser.parse_intermixed_args(arguments)

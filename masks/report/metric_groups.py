@@ -22,14 +22,14 @@ from masks.report.quality import (
     quartiles,
 )
 
-Metrics = dict[str, Any]
+MetricGroup = dict[str, Any]
 
 _NO_CLUSTERS = "this recipe has no clusters"
 _RECALLS = (0.3, 0.5, 0.7)
 _POOLED = "total: every one counts equally; per_image: the mean within each image that has any, then over these images"
 
 
-def region_metrics(shares: Sequence[np.ndarray]) -> Metrics:
+def region_metrics(shares: Sequence[np.ndarray]) -> MetricGroup:
     """Kept regions of N images: ``shares`` (R,) of the image, in 0..1, for each image."""
     counts = list(map(len, shares))
     with_region = float(100 * np.mean(np.array(counts) > 0))
@@ -45,7 +45,7 @@ def region_metrics(shares: Sequence[np.ndarray]) -> Metrics:
     }
 
 
-def cluster_metrics(pixels: np.ndarray, groups: np.ndarray, cluster_num: int | None) -> Metrics:
+def cluster_metrics(pixels: np.ndarray, groups: np.ndarray, cluster_num: int | None) -> MetricGroup:
     """Sizes of K clusters: ``pixels`` (256,) of each id, ``groups`` the cluster of every kept region."""
     if cluster_num is None:
         return {"left_out": _NO_CLUSTERS}
@@ -57,7 +57,7 @@ def cluster_metrics(pixels: np.ndarray, groups: np.ndarray, cluster_num: int | N
     }
 
 
-def _sizes(sizes: np.ndarray) -> Metrics:
+def _sizes(sizes: np.ndarray) -> MetricGroup:
     return {
         "smallest": int(sizes.min()),
         "median": float(np.median(sizes)),
@@ -67,7 +67,7 @@ def _sizes(sizes: np.ndarray) -> Metrics:
     }
 
 
-def clustering_metrics(table: np.ndarray, cluster_num: int | None) -> Metrics:
+def clustering_metrics(table: np.ndarray, cluster_num: int | None) -> MetricGroup:
     """How clusters agree with classes; ``table`` (256, C + 1) counts pixels of id and class over all images."""
     if cluster_num is None:
         return {"left_out": _NO_CLUSTERS}
@@ -92,7 +92,7 @@ def clustering_metrics(table: np.ndarray, cluster_num: int | None) -> Metrics:
     }
 
 
-def object_metrics(overlaps: Sequence[Overlap], min_area: int) -> dict[str, Metrics]:
+def object_metrics(overlaps: Sequence[Overlap], min_area: int) -> dict[str, MetricGroup]:
     """``objects``: how well the kept regions cover the true objects; ``kept_regions``: what they lie on."""
     object_best = [image.object_best for image in overlaps]
     region_best = [image.region_best for image in overlaps]

@@ -1,5 +1,5 @@
 // Felzenszwalb's superpixels on a CPU (docs/method.md, section 11.5): the schema and the function. One thread does all,
-// workers that read photographs run side by side.
+// several workers read images in parallel.
 //
 // Every edge between two neighbouring pixels is one word: its cost, a whole number, above where it lies. Rows are smoothed
 // as they are needed and become edges at once; a radix sort by cost leaves edges of equal cost in the order they were

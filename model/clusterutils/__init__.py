@@ -2,7 +2,7 @@
 
 The method is in docs/method.md, section 6.
 
-The plain PyTorch formulation in ``reference.py`` is the meaning of the operations and serves wherever nothing is built;
+The plain PyTorch formulation in ``reference.py`` defines the operations and is used where nothing is built;
 ``make.sh`` builds ``clusterutils_cpu.cpp`` and ``clusterutils_cuda.cu``. The results have the same bits everywhere.
 """
 
@@ -23,7 +23,7 @@ _DEVICES = native.load(Path(__file__).parent)
 
 
 def backend() -> str:
-    """What the two functions run on: ``"reference"`` is plain PyTorch, ``"cpu"`` and ``"cpu, cuda"`` are native."""
+    """Where the two functions run: ``"reference"`` is plain PyTorch, ``"cpu"`` and ``"cpu, cuda"`` are native."""
     return ", ".join(_DEVICES) or "reference"
 
 

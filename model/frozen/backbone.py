@@ -1,7 +1,7 @@
 """The frozen backbone (docs/method.md, section 1): any timm network, or the published deep-stem ResNet.
 
-Convolutional networks run at output stride 8, vision transformers on their patch grid. Either way input sides are 1
-more than a multiple of the stride, and feature i stands for the pixel i * stride: corners lie on corners.
+Convolutional networks run at output stride 8, vision transformers on their patch grid. In both cases input sides are 1
+more than a multiple of the stride, and feature i stands for pixel i * stride: corners lie on corners.
 """
 
 from __future__ import annotations
@@ -10,13 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.frozen.folding import fold_batch_norm
-from model.frozen.timm_networks import FROM_TIMM, find_layout, normalization
-from model.pointwise import use_pointwise_convolutions
-from model.weights import Weights, load_tensors, read_tensors
+from model.frozen.frozen_network import build_frozen, freeze, resized
+from model.weights import Weights
 from util.errors import UserError
 from util.images import IMAGENET_MEAN, IMAGENET_STD
 
@@ -26,8 +23,8 @@ OUTPUT_STRIDE = 8
 class Backbone(nn.Module):
     """A frozen feature extractor: no gradients, always in evaluation mode, batch norm folded where that is possible.
 
-    ``mid_channels`` and ``high_channels`` are the channels of the two maps that ``forward`` returns, ``stride`` the
-    pixels between two of their positions.
+    ``mid_channels`` and ``high_channels`` are the channels of the two maps that ``forward`` returns, ``stride`` is the
+    distance between two of their positions in pixels.
     """
 
     def __init__(
@@ -46,7 +43,7 @@ class Backbone(nn.Module):
         ``mid`` and ``high`` are positions in the list: of the maps that are concatenated, of the one for the prior.
         """
         super().__init__()
-        self.network = network.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+        self.network = freeze(network)
         self.mid, self.high, self.stride = tuple(mid), high, stride
         self.mid_channels, self.high_channels = sum(channels[i] for i in mid), channels[high]
         self.scale: Tensor
@@ -57,7 +54,7 @@ class Backbone(nn.Module):
         self.register_buffer("shift", ((imagenet_mean - own_mean) / own_std).view(3, 1, 1), persistent=False)
 
     def train(self, mode: bool = True) -> Backbone:
-        """Stay in evaluation mode whatever the surrounding network does."""
+        """Stay in evaluation mode, whatever mode the surrounding network is in."""
         return super().train(False)
 
     def check_sides(self, **sides: int) -> None:
@@ -74,10 +71,10 @@ class Backbone(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """images (B, 3, H, W), ImageNet-normalised -> mid (B, mid_channels, h, w), high (B, high_channels, h, w).
 
-        Both maps are in channels-last memory: a position's features lie side by side.
+        Both maps are in channels-last memory: the features of a position are contiguous.
         """
         images = (images * self.scale + self.shift).contiguous(memory_format=torch.channels_last)
-        # A CPU is no faster on several images than on one after the other, and one needs less memory.
+        # A CPU is no faster on a batch than on one image after another, which needs less memory.
         parts = images.split(1 if images.device.type == "cpu" else max(len(images), 1))
         mid, high = zip(*map(self._mid_and_high, parts), strict=True)
         return _joined(mid), _joined(high)
@@ -85,12 +82,8 @@ class Backbone(nn.Module):
     def _mid_and_high(self, images: Tensor) -> tuple[Tensor, Tensor]:
         maps = self.network(images)
         size = maps[-1].shape[-2:]
-        maps = [x if x.shape[-2:] == size else _resized(x, size) for x in maps]
+        maps = [resized(features, size) for features in maps]
         return torch.cat([maps[i] for i in self.mid], dim=1), maps[self.high]
-
-
-def _resized(features: Tensor, size: torch.Size) -> Tensor:
-    return F.interpolate(features, size, mode="bilinear", align_corners=True)
 
 
 def _joined(maps: Sequence[Tensor]) -> Tensor:
@@ -104,36 +97,26 @@ def build_backbone(
     """A frozen backbone by name.
 
     ``name`` is ``resnet50_v2``, ``resnet101_v2`` or a timm model; ``weights`` a file or what was read from one,
-    ``Path("timm")`` for timm's own download, or None for random weights; ``normalize`` what the weights expect: a
-    word of ``model.frozen.timm_networks.normalization``. ``mid_stages`` and ``high_stage`` index timm's feature
+    ``Path("timm")`` for timm's own download, or None for random weights; ``normalize`` what the weights expect, an
+    option of ``model.frozen.timm_networks.normalization``. ``mid_stages`` and ``high_stage`` index timm's feature
     stages, of a transformer its blocks; negative ones count from the last. Raises ``UserError``.
     """
-    layout = find_layout(name, called=f"TRAIN.backbone={name}", output_stride=OUTPUT_STRIDE)
-    *mid, high = _indices(name, [*mid_stages, high_stage], len(layout.channels))
-    chosen = sorted({*mid, high})
-    download = weights == FROM_TIMM
-    network, model = layout.create(chosen, pretrained=download)
-    if weights is not None and not download:
-        load_tensors(model, weights if isinstance(weights, Weights) else read_tensors(weights), name=name)
-    fold_batch_norm(network)
-    use_pointwise_convolutions(network)
-    mean, std = normalization(normalize, name)
-    return Backbone(
-        network,
-        channels=[layout.channels[index] for index in chosen],
-        mid=[chosen.index(index) for index in sorted(mid)],
-        high=chosen.index(high),
-        stride=layout.strides[chosen[-1]],
-        mean=mean,
-        std=std,
+    frozen = build_frozen(
+        name,
+        title=f"TRAIN.backbone={name}",
+        stages=[*mid_stages, high_stage],
+        stage_keys=f"TRAIN.mid_stages={list(mid_stages)}, TRAIN.high_stage={high_stage}",
+        weights=weights,
+        normalize=normalize,
+        output_stride=OUTPUT_STRIDE,
     )
-
-
-def _indices(name: str, stages: Sequence[int], total: int) -> list[int]:
-    """Stages counted from 0. Raises ``UserError`` for those that the model does not have."""
-    if not all(-total <= stage < total for stage in stages):
-        *mid, high = stages
-        raise UserError(
-            f"TRAIN.mid_stages={mid}, TRAIN.high_stage={high}: {name} has stages 0 to {total - 1}, or -{total} to -1"
-        )
-    return [stage % total for stage in stages]
+    *mid, high = frozen.positions
+    return Backbone(
+        frozen.network,
+        channels=frozen.channels,
+        mid=sorted(mid),
+        high=high,
+        stride=frozen.stride,
+        mean=frozen.mean,
+        std=frozen.std,
+    )

@@ -1,4 +1,4 @@
-"""Frozen networks whose feature maps pseudo masks are made of (docs/method.md, section 11.1)."""
+"""Frozen networks whose feature maps pseudo masks are made from (docs/method.md, section 11.1)."""
 
 from __future__ import annotations
 
@@ -10,24 +10,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.frozen.folding import fold_batch_norm
-from model.frozen.timm_networks import FROM_TIMM, find_layout, normalization
-from model.pointwise import use_pointwise_convolutions
-from model.weights import load_tensors, read_tensors
+from model.frozen.frozen_network import build_frozen, freeze, resized
 from util.errors import UserError
 
 
-class _Family(NamedTuple):
-    """Self-supervised weights that are published: of which timm model, for images normalised how."""
+class Family(NamedTuple):
+    """Published self-supervised weights: the timm model they belong to, and how its images are normalised."""
 
     model: str
     normalize: str
 
 
-_FAMILIES = {
-    "moco": _Family("resnet50", "imagenet"),
-    "simclr": _Family("resnet50", "none"),
-    "dino": _Family("vit_base_patch8_224", "imagenet"),
+FAMILIES = {
+    "moco": Family("resnet50", "imagenet"),
+    "simclr": Family("resnet50", "none"),
+    "dino": Family("vit_base_patch8_224", "imagenet"),
 }
 
 
@@ -36,7 +33,7 @@ class Extractor(nn.Module):
 
     ``forward``: images (B, 3, H, W) float32 RGB in [0, 1] -> features (B, channels, h, w) float32, where h and w are
     H and W divided by ``stride`` and rounded up. With a mirror image or several ``scales`` they are averages of
-    features of unit length. On a GPU the network computes in bfloat16.
+    unit-length features. On a GPU the network computes in bfloat16.
     """
 
     mean: Tensor
@@ -56,10 +53,7 @@ class Extractor(nn.Module):
     ) -> None:
         """``network`` maps normalised images to features; with ``patch`` it takes (n - 1) * patch + 1 pixels for n."""
         super().__init__()
-        network = network.requires_grad_(False).eval()
-        fold_batch_norm(network)
-        use_pointwise_convolutions(network)
-        self.network = network.to(memory_format=torch.channels_last)
+        self.network = freeze(network)
         self.channels = channels
         self.stride = stride
         self.patch = patch
@@ -77,32 +71,25 @@ class Extractor(nn.Module):
         size = [-(-side // self.stride) for side in images.shape[-2:]]
         total = torch.zeros(1, device=images.device)
         for scale in self.scales:
-            scaled = images if scale == 1 else _resized(images, [round(side * scale) for side in images.shape[-2:]])
-            total = total + _resized(F.normalize(self._features(scaled), dim=1), size)
+            scaled = images if scale == 1 else resized(images, [round(side * scale) for side in images.shape[-2:]])
+            total = total + resized(F.normalize(self._features(scaled), dim=1), size)
             if self.flip:
-                total = total + _resized(F.normalize(self._features(scaled.flip(-1)), dim=1), size).flip(-1)
+                total = total + resized(F.normalize(self._features(scaled.flip(-1)), dim=1), size).flip(-1)
         return total / (len(self.scales) * (1 + self.flip))
 
     def _features(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) -> (B, channels, h, w) float32."""
         if self.patch is not None:
             patches = [-(-side // self.stride) for side in images.shape[-2:]]
-            images = _resized(images, [(count - 1) * self.patch + 1 for count in patches])
+            images = resized(images, [(count - 1) * self.patch + 1 for count in patches])
         images = images.contiguous(memory_format=torch.channels_last)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=images.device.type == "cuda"):
             features: Tensor = self.network(images)
         return features.float()
 
 
-def _resized(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """(B, C, H, W) brought to ``size``, corners on corners."""
-    if list(maps.shape[-2:]) == list(size):
-        return maps
-    return F.interpolate(maps, list(size), mode="bilinear", align_corners=True)
-
-
 class _LastMap(nn.Module):
-    """The last map of a network that gives a list."""
+    """The last map of a network that returns a list."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -127,38 +114,38 @@ def build_extractor(
     """Build the extractor ``name`` and load its weights.
 
     ``moco`` and ``simclr``: ResNet-50; ``dino``: ViT-B/8; ``timm:NAME``: a timm model. Features are those after
-    ``stage``, of a vision transformer its normalised block; negative ones count from the last. Files may be in the
-    layouts of their authors (``model.weights.tensor_names``), ``weights`` may be ``Path("timm")`` for timm's download.
-    ``normalize`` is a word of ``model.frozen.timm_networks.normalization``; None what the name's own weights expect.
+    ``stage``, of a vision transformer its normalised block; negative ones count from the last. Weight files may name
+    their tensors as their authors do (``model.weights.tensor_names``); ``weights`` may be ``Path("timm")`` for timm's
+    own download. ``normalize`` is an option of ``model.frozen.timm_networks.normalization``; None: what the weights of
+    this name expect.
 
-    ``stride`` is the distance of two features in pixels. None: ``output_stride`` for a convolutional network, of a
-    transformer the patch; for another stride a transformer sees the image enlarged or reduced. ``flip`` averages over
+    ``stride`` is the distance between two features in pixels. None: ``output_stride`` for a convolutional network, the
+    patch for a transformer; for another stride a transformer sees the image enlarged or reduced. ``flip`` averages over
     image and mirror image, ``scales`` over sizes of the image. Raises ``UserError`` for an unknown model, missing
     weights and weights of another architecture.
     """
+    title = f"extractor {name}"
     if weights is None:
-        raise UserError(f"extractor {name}: weights are missing; give weights=FILE (see initmodel/README.md)")
-    family = _FAMILIES.get(name, _Family(name.removeprefix("timm:"), "timm"))
-    called = f"extractor {name}"
-    layout = find_layout(family.model, called=called, output_stride=stride or output_stride)
-    last = len(layout.strides) - 1
-    if not -last - 1 <= stage <= last:
-        raise UserError(f"Cluster.stage={stage}: {called} has stages 0 to {last}, or -{last + 1} to -1")
-    stage %= last + 1
-    network, model = layout.create([stage], pretrained=weights == FROM_TIMM)
-    if weights != FROM_TIMM:
-        load_tensors(model, read_tensors(weights), name=family.model)
-    own_stride = layout.strides[stage]
-    if layout.is_convolutional and stride not in (None, own_stride):
-        raise UserError(f"Cluster.stride={stride}: {called} has features every {own_stride} pixels; give 8, 16 or 32")
-    mean, std = normalization(normalize or family.normalize, family.model)
+        raise UserError(f"{title}: weights are missing; give weights=FILE (see initmodel/README.md)")
+    family = FAMILIES.get(name, Family(name.removeprefix("timm:"), "timm"))
+    frozen = build_frozen(
+        family.model,
+        title=title,
+        stages=[stage],
+        stage_keys=f"Cluster.stage={stage}",
+        weights=weights,
+        normalize=normalize or family.normalize,
+        output_stride=stride or output_stride,
+    )
+    if frozen.is_convolutional and stride not in (None, frozen.stride):
+        raise UserError(f"Cluster.stride={stride}: {title} has features every {frozen.stride} pixels; give 8, 16 or 32")
     return Extractor(
-        _LastMap(network),
-        channels=layout.channels[stage],
-        stride=stride or own_stride,
-        patch=None if layout.is_convolutional else own_stride,
-        mean=mean,
-        std=std,
+        _LastMap(frozen.network),
+        channels=frozen.channels[0],
+        stride=stride or frozen.stride,
+        patch=None if frozen.is_convolutional else frozen.stride,
+        mean=frozen.mean,
+        std=frozen.std,
         flip=flip,
         scales=scales,
     )

@@ -1,4 +1,4 @@
-"""Remembering the frozen features of images that come again and again, as they do in a test."""
+"""A cache of the frozen features of images that occur repeatedly, as in a test."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ CAPACITY = 2 * 2**30
 
 
 class FeatureCache(nn.Module):
-    """Stands in for a frozen backbone and gives the same features; each different image is computed once.
+    """Replaces a frozen backbone and returns the same features; every distinct image is computed once.
 
-    Images are told apart by their content, so nothing has to be said about where they come from.
+    Images are distinguished by their content.
     """
 
     def __init__(self, backbone: nn.Module, capacity: int = CAPACITY) -> None:
@@ -26,7 +26,7 @@ class FeatureCache(nn.Module):
         self._features: OrderedDict[bytes, tuple[Tensor, Tensor]] = OrderedDict()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """images (B, 3, H, W) -> mid (B, Cm, h, w), high (B, Ch, h, w), as the backbone gives them."""
+        """images (B, 3, H, W) -> mid (B, Cm, h, w), high (B, Ch, h, w), as the backbone returns them."""
         pairs = [self._look_up(image[None]) for image in images]
         return torch.cat([mid for mid, _ in pairs]), torch.cat([high for _, high in pairs])
 

@@ -1,4 +1,4 @@
-"""Folding frozen batch norm into the convolutions before it: the same function with fewer passes over memory."""
+"""Folding frozen batch norm into the preceding convolutions: the same function with fewer passes over memory."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 @torch.no_grad()
 def fold_batch_norm(network: nn.Module) -> None:
-    """Fold every batch norm in evaluation mode that alone follows a convolution into it, in place.
+    """Fold every batch norm that is the only user of a convolution into that convolution, in place.
 
-    Who follows whom is read from a trace of the forward, not from names. A network whose forward depends on its
-    input's values cannot be traced and stays as it is, as do batch norms that follow something else.
+    The order of modules is read from a trace of the forward pass, not from names. A network whose forward pass depends
+    on the values of its input cannot be traced and stays as it is, as do batch norms that follow something else.
     """
     modules = dict(network.named_modules())
     for convolution, norm in _pairs(network, modules):
@@ -23,7 +23,7 @@ def fold_batch_norm(network: nn.Module) -> None:
 
 
 class _Tracer(fx.Tracer):
-    """Does not look into batch norms, convolutions and pooling, timm's variants of them included."""
+    """Does not trace into batch norms, convolutions and pooling, including timm's variants of them."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         leaves = (_BatchNorm, nn.Conv2d, nn.AvgPool2d, nn.MaxPool2d)

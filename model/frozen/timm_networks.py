@@ -1,4 +1,4 @@
-"""timm's networks as lists of feature maps: convolutional ones at some stride, vision transformers on their patches."""
+"""timm's networks as lists of feature maps: convolutional ones at a given stride, transformers on their patches."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from util.images import IMAGENET_MEAN, IMAGENET_STD
 
 FROM_TIMM = Path("timm")
 # The published ResNets are timm's with a deep stem of width 64.
-_DEEP_STEM = {"resnet50_v2": "resnet50", "resnet101_v2": "resnet101"}
+_DEEP_STEM_MODELS = {"resnet50_v2": "resnet50", "resnet101_v2": "resnet101"}
 
 
 class PatchGrid(nn.Module):
     """The normalised maps of chosen blocks of a timm vision transformer, as (B, C, h, w) each.
 
-    The image is padded by half a patch (with 0, the mean colour), so that the middle of patch i is pixel i * patch.
+    The image is padded by half a patch (with 0, the mean colour), so that the centre of patch i is pixel i * patch.
     """
 
     def __init__(self, network: Any, blocks: Sequence[int], patch: int) -> None:
@@ -44,15 +44,15 @@ class PatchGrid(nn.Module):
 
 
 @dataclass(frozen=True)
-class Layout:
-    """What a timm model looks like from outside.
+class TimmNetwork:
+    """A timm model before it is created.
 
-    ``channels`` and ``strides`` of each stage (of a transformer's each block), in pixels of the image; ``called`` is
-    what error messages call the model.
+    ``channels`` and ``strides``, in pixels of the image, are those of each stage, of a transformer those of each block;
+    ``title`` is what error messages call the model.
     """
 
     name: str
-    called: str
+    title: str
     channels: list[int]
     strides: list[int]
     options: dict[str, Any]
@@ -63,37 +63,37 @@ class Layout:
         return "features_only" in self.options
 
     def create(self, stages: Sequence[int], *, pretrained: bool) -> tuple[nn.Module, nn.Module]:
-        """The network that gives the maps of these stages, and the part of it that weights are loaded into."""
+        """The network that returns the maps of these stages, and the part of it that weights are loaded into."""
         if self.is_convolutional:
-            network = _create(self.name, self.called, pretrained=pretrained, out_indices=stages, **self.options)
+            network = _create(self.name, self.title, pretrained=pretrained, out_indices=stages, **self.options)
             return network, network
-        model = _create(self.name, self.called, pretrained=pretrained, **self.options)
+        model = _create(self.name, self.title, pretrained=pretrained, **self.options)
         return PatchGrid(model, stages, patch=self.strides[-1]), model
 
 
-def find_layout(name: str, *, called: str, output_stride: int) -> Layout:
-    """The layout of the timm model ``name``, or of ``resnet50_v2`` and ``resnet101_v2`` with the deep stem.
+def find_network(name: str, *, title: str, output_stride: int) -> TimmNetwork:
+    """Look up the timm model ``name``, or ``resnet50_v2`` and ``resnet101_v2`` with the deep stem.
 
-    A model that knows no output stride must be a transformer that takes any number of patches. Raises ``UserError``.
+    A model without an output stride must be a transformer that takes any number of patches. Raises ``UserError``.
     """
     options: dict[str, Any] = {"features_only": True, "output_stride": output_stride}
-    if name in _DEEP_STEM:
+    if name in _DEEP_STEM_MODELS:
         options |= {"stem_type": "deep", "stem_width": 64}
-    elif ":" not in name and not timm.is_model(name):  # a colon names a hub
-        raise UserError(f"{called}: timm has no such model; {_hint(name)}")
-    probe = _create(name, called, **options)
+    elif ":" not in name and not timm.is_model(name):  # a colon marks a hub
+        raise UserError(f"{title}: timm has no such model; {_hint(name)}")
+    probe = _create(name, title, **options)
     if probe is None:
         options = {"dynamic_img_size": True}
-        probe = _create(name, called, **options)
+        probe = _create(name, title, **options)
     stages: list[dict[str, Any]] = list(getattr(probe, "feature_info", []))
     is_transformer = len({stage["reduction"] for stage in stages}) == 1 and hasattr(probe, "prune_intermediate_layers")
     if "features_only" not in options and not is_transformer:
         raise UserError(
-            f"{called}: it runs neither at output stride {output_stride} nor on patches at any size; choose a "
+            f"{title}: it runs neither at output stride {output_stride} nor on patches at any size; choose a "
             "convolutional network like resnet50 or a vision transformer like vit_small_patch14_dinov2"
         )
     channels, strides = zip(*((stage["num_chs"], stage["reduction"]) for stage in stages), strict=True)
-    return Layout(name, called, list(channels), list(strides), options)
+    return TimmNetwork(name, title, list(channels), list(strides), options)
 
 
 def normalization(normalize: str, model_name: str) -> tuple[Sequence[float], Sequence[float]]:
@@ -114,12 +114,12 @@ def _hint(name: str) -> str:
     return f"did you mean {', '.join(close)}?" if close else "timm.list_models() lists them"
 
 
-def _create(name: str, called: str, **options: Any) -> Any:
-    """timm's model; None where it does not know one of the options."""
+def _create(name: str, title: str, **options: Any) -> Any:
+    """timm's model; None where it does not support one of the options."""
     try:
-        return timm.create_model(_DEEP_STEM.get(name, name), **options)
+        return timm.create_model(_DEEP_STEM_MODELS.get(name, name), **options)
     except TypeError:
         return None
     except Exception as error:  # timm, its hub client and each model family raise their own kinds
         reason = " ".join(str(error).split()) or "not supported by this model"
-        raise UserError(f"{called}: timm cannot build it ({reason})") from error
+        raise UserError(f"{title}: timm cannot build it ({reason})") from error

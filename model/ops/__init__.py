@@ -1,6 +1,6 @@
-"""Deformable attention (docs/method.md, section 7): the public function, its checks, and who computes it.
+"""Deformable attention (docs/method.md, section 7): the public function, checks and dispatch.
 
-The plain PyTorch formulation in ``reference.py`` is the meaning of the operation and serves wherever nothing is built;
+The plain PyTorch formulation in ``reference.py`` defines the operation and is used where nothing is built;
 ``make.sh`` builds ``deform_attn_cpu.cpp`` and ``deform_attn_cuda.cu``.
 """
 
@@ -21,7 +21,7 @@ _DEVICES = native.load(Path(__file__).parent)
 
 
 def backend() -> str:
-    """What ``deform_attn`` runs on: ``"reference"`` is plain PyTorch, ``"cpu"`` and ``"cpu, cuda"`` are native."""
+    """Where ``deform_attn`` runs: ``"reference"`` is plain PyTorch, ``"cpu"`` and ``"cpu, cuda"`` are native."""
     return ", ".join(_DEVICES) or "reference"
 
 
@@ -78,7 +78,7 @@ def _check(value: Tensor, spatial_shapes: Tensor, sampling_locations: Tensor, at
 
 
 def _letters(shape: tuple[int, ...]) -> str:
-    """Numbers, with the letters Q and P where the caller's own shape says none."""
+    """Numbers, with the letters Q and P where the shape of the argument does not determine them."""
     return f"({', '.join('Q or P' if size < 0 else str(size) for size in shape)})"
 
 

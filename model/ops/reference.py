@@ -43,7 +43,7 @@ def _corners(locations: Tensor, spatial_shapes: Tensor) -> tuple[Tensor, Tensor]
 
 
 def _neighbours(location: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-    """The two pixels beside each location along one axis, moved inside, and their shares, 0 for those moved."""
+    """The two pixels next to each location along one axis, moved inside, and their shares, 0 for those moved."""
     pixel = location * size - 0.5
     floor = pixel.detach().floor()
     share = pixel - floor

@@ -1,4 +1,4 @@
-"""Reading weight files: torch or safetensors, always checked against the network they are meant for."""
+"""Reading weight files, torch or safetensors, and checking them against the network they are meant for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from model.weights.tensor_names import describe, named_tensors, to_timm
+from model.weights.tensor_names import describe_tensors, named_tensors, to_timm
 from util.errors import UserError
 
 
@@ -64,23 +64,23 @@ def named_weights(content: Mapping[str, Any], path: Path) -> Weights:
 def load_tensors(network: nn.Module, weights: Weights, *, name: str) -> None:
     """Load every parameter and statistic of ``network``, which is called ``name``.
 
-    What the file holds beyond them (classifiers, heads) is left over; ``num_batches_tracked`` may be missing.
-    Names may differ in dots and underscores, because timm renames stages when it returns features only.
+    Other tensors of the file (classifiers, heads) are ignored; ``num_batches_tracked`` may be missing. Names may differ
+    in dots and underscores, because timm renames stages when it returns features only.
     Raises ``UserError`` when a tensor is missing or has another shape.
     """
-    found = {_plain(key): tensor for key, tensor in weights.tensors.items()}
-    wanted = {key: tensor for key, tensor in network.state_dict().items() if not key.endswith("num_batches_tracked")}
+    stored = {_plain(key): tensor for key, tensor in weights.tensors.items()}
+    expected = {key: tensor for key, tensor in network.state_dict().items() if not key.endswith("num_batches_tracked")}
     fitting = {
-        key: found[_plain(key)]
-        for key, tensor in wanted.items()
-        if _plain(key) in found and found[_plain(key)].shape == tensor.shape
+        key: stored[_plain(key)]
+        for key, tensor in expected.items()
+        if _plain(key) in stored and stored[_plain(key)].shape == tensor.shape
     }
-    if len(fitting) < len(wanted):
-        left_over = len(found.keys() - {_plain(key) for key in wanted})
+    if len(fitting) < len(expected):
+        left_over = len(stored.keys() - {_plain(key) for key in expected})
         raise UserError(
-            f"{weights.path}: weights of another architecture than {name}: {len(wanted) - len(fitting)} of "
-            f"{len(wanted)} tensors are missing or of another shape, {left_over} are unexpected; it looks like "
-            f"{describe(weights.tensors)}"
+            f"{weights.path}: weights of another architecture than {name}: {len(expected) - len(fitting)} of "
+            f"{len(expected)} tensors are missing or of another shape, {left_over} are unexpected; it looks like "
+            f"{describe_tensors(weights.tensors)}"
         )
     network.load_state_dict(fitting, strict=False)
 

@@ -1,4 +1,4 @@
-"""What a weight file is, told from the names and shapes of its tensors, and the names that our networks use."""
+"""Identifying a weight file by the names and shapes of its tensors, and renaming them to those of our networks."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import Tensor
 # A tensor that only the few-shot network of the published code has.
 PUBLISHED_MARK = "adjust_feature_supp.0.weight"
 
-# Where published checkpoints keep their tensors, and what they write before the names; the first that fits.
+# Where published checkpoints keep their tensors, and prefixes of the names; the first that fits is used.
 _CONTAINERS = ("state_dict", "teacher", "model", "resnet")
 _PREFIXES = ("module.encoder_q.", "module.backbone.", "backbone.", "module.")
 
-# The first of these that a file has says what it is; ResNets and vision transformers are told more closely.
+# The first of these in a file identifies it; ResNets and vision transformers are identified more closely.
 _MARKS = {
     "conv_stem.weight": "an EfficientNet or MobileNet of timm",
     "net.0.0.weight": "a SimCLR v2 network with selective kernels",
@@ -31,7 +31,7 @@ _RESNETS: dict[tuple[str, tuple[int, ...]], str] = {
 }
 _VIT_SIZES = {192: "tiny", 384: "small", 768: "base", 1024: "large", 1280: "huge", 1536: "giant"}
 # Deep stem as published (semseg) -> as timm names it.
-_DEEP_STEM = {
+_DEEP_STEM_NAMES = {
     "conv1": "conv1.0",
     "bn1": "conv1.1",
     "conv2": "conv1.3",
@@ -57,8 +57,8 @@ _SIMCLR_V2 = (
 def named_tensors(content: Mapping[str, Any]) -> dict[str, Tensor]:
     """The tensors of a file under the names that their network gives them.
 
-    Of a checkpoint the weights, of MoCo's the query encoder, of DINO's the teacher's backbone; ``module.`` and the
-    like are left out.
+    The weights of a checkpoint, the query encoder of MoCo's, the teacher's backbone of DINO's; prefixes like
+    ``module.`` are removed.
     """
     for container in _CONTAINERS:
         if isinstance(content.get(container), Mapping):
@@ -74,8 +74,8 @@ def named_tensors(content: Mapping[str, Any]) -> dict[str, Tensor]:
     return tensors
 
 
-def describe(tensors: Mapping[str, Tensor]) -> str:
-    """What tensors, as ``named_tensors`` gives them, belong to, in words."""
+def describe_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """A phrase for what the tensors, as returned by ``named_tensors``, belong to."""
     if PUBLISHED_MARK in tensors:
         return "a few-shot checkpoint of the published code"
     model = timm_name(tensors)
@@ -91,7 +91,7 @@ def describe(tensors: Mapping[str, Tensor]) -> str:
 
 
 def timm_name(tensors: Mapping[str, Tensor]) -> str | None:
-    """The backbone that tensors fit, as ``TRAIN.backbone`` calls it; None where they do not tell."""
+    """The backbone that the tensors fit, by its name in ``TRAIN.backbone``; None where that is not clear."""
     if "layer4.0.conv1.weight" in tensors and _stem(tensors) is not None:
         return _resnet_name(tensors)
     if "patch_embed.proj.weight" in tensors and "pos_embed" in tensors:
@@ -100,7 +100,7 @@ def timm_name(tensors: Mapping[str, Tensor]) -> str | None:
 
 
 def to_timm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors under timm's names: those of the deep stem and of SimCLR v2 differ, others are left as they are."""
+    """The tensors under timm's names: the deep stem and SimCLR v2 are renamed, others are left as they are."""
     if _stem(tensors) == "simclr":
         return {_simclr_v2_name(key): value for key, value in tensors.items()}
     if _stem(tensors) != "semseg":
@@ -128,7 +128,7 @@ def _transformer_name(tensors: Mapping[str, Tensor]) -> str | None:
 
 
 def _stem(tensors: Mapping[str, Tensor]) -> str | None:
-    """A ResNet's first layers: ``plain`` for one convolution of 7x7, else who names them in a way of their own."""
+    """The first layers of a ResNet: ``plain`` for one 7x7 convolution, else the project that names them differently."""
     if "net.0.0.weight" in tensors and tensors["net.0.0.weight"].shape[-1] == 7:
         return "simclr"
     if "conv3.weight" in tensors and "bn3.weight" in tensors:
@@ -146,12 +146,12 @@ def _count(tensors: Mapping[str, Tensor], pattern: str) -> int:
 
 def _deep_stem_name(key: str) -> str:
     stem, _, rest = key.partition(".")
-    return f"{_DEEP_STEM.get(stem, stem)}.{rest}"
+    return f"{_DEEP_STEM_NAMES.get(stem, stem)}.{rest}"
 
 
 def _simclr_v2_name(key: str) -> str:
     for pattern, name in _SIMCLR_V2:
-        renamed, found = re.subn(f"^{pattern}", name, key)
-        if found:
+        renamed, replacements = re.subn(f"^{pattern}", name, key)
+        if replacements:
             return renamed
     return key

@@ -1,7 +1,7 @@
 """Check a dataset before hours of work: lists, every image and label, enough images of each class.
 
-One problem hides no other, and nothing is written but what ``--report`` asks for. The exit code is 0 for a dataset
-that is ready, warnings allowed, and 1 when there are problems.
+All problems are reported, and nothing is written except the file of ``--report``. The exit code is 0 for a dataset that
+is ready, possibly with warnings, and 1 when there are problems.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from episodes.folds import fold_classes
+from episodes.folds import ALL_FOLDS, fold_classes
 from prepare.check.fold_counts import Counts, find_folds, fold_tables, rare_classes
-from prepare.check.inspection import Example, inspect
-from prepare.check.parts import Part, describe, read_parts
+from prepare.check.inspection import ListedImage, inspect
+from prepare.check.parts import Part, describe_part, read_parts
 from prepare.check.problems import Problem, print_problems, write_report
 from prepare.workers import process_map
 from util.arguments import whole_number
@@ -29,27 +29,27 @@ from util.errors import UserError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``python -m prepare check``."""
-    parser.add_argument("dataset", metavar="DATASET", help="pascal, coco, shapes, or the name of your own")
+    parser.add_argument("dataset", metavar="DATASET", help="pascal, coco, shapes, or the name of your own dataset")
     parser.add_argument(
-        "words",
+        "settings",
         nargs="*",
         metavar="EXPERIMENT KEY=VALUE",
-        help="what this experiment needs, instead of all; values of the configuration; options stand before or behind",
+        help="one experiment to check instead of all, values of its configuration; options go before or after",
     )
     parser.add_argument("--workers", type=whole_number(1), default=available_cores(), help="processes (%(default)s)")
-    parser.add_argument("--report", type=Path, metavar="FILE.json", help="write all problems there too")
+    parser.add_argument("--report", type=Path, metavar="FILE.json", help="also write all problems to this file")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print what the dataset holds and everything that is wrong with it; exit with 1 when something is.
+    """Print what the dataset holds and everything that is wrong with it; exit with code 1 if there is a problem.
 
     Raises ``UserError`` for an unknown dataset, experiment or key.
     """
-    named = bool(arguments.words) and "=" not in arguments.words[0]
-    overrides = arguments.words[1:] if named else arguments.words
-    names = arguments.words[:1] if named else experiments(arguments.dataset)
+    named = bool(arguments.settings) and "=" not in arguments.settings[0]
+    overrides = arguments.settings[1:] if named else arguments.settings
+    names = arguments.settings[:1] if named else experiments(arguments.dataset)
     configs = _load_configs(arguments.dataset, names, overrides)
-    problems = _check(configs, labels_required=named, workers=arguments.workers)
+    problems = _check(configs, named=named, workers=arguments.workers)
     if arguments.report is not None:
         write_report(arguments.report, arguments.dataset, problems)
     print_problems(problems)
@@ -61,9 +61,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _load_configs(dataset: str, names: Sequence[str], overrides: Sequence[str]) -> list[Config]:
-    """The experiments, which must be about the same data; at least one."""
-    # An unknown dataset has no experiments, and any name gets the message that says so.
-    configs = [load_config(dataset, name, overrides) for name in names or [""]]
+    """The configurations of the experiments; raises ``UserError`` unless they share their data."""
+    configs = [load_config(dataset, name, overrides) for name in names]
     other = next((config for config in configs if config.DATA != configs[0].DATA), None)
     if other is not None:
         raise UserError(
@@ -72,25 +71,28 @@ def _load_configs(dataset: str, names: Sequence[str], overrides: Sequence[str]) 
     return configs
 
 
-def _check(configs: Sequence[Config], *, labels_required: bool, workers: int) -> list[Problem]:
-    """Print what lists and folds hold; returns all that is wrong, each once."""
+def _check(configs: Sequence[Config], *, named: bool, workers: int) -> list[Problem]:
+    """Print what the lists and folds hold; returns all problems, each once.
+
+    ``named`` states whether the command names the experiment.
+    """
     data, dataset = configs[0].DATA, configs[0].dataset
     supervised = any(not config.unsupervised for config in configs)
-    parts, problems = read_parts(data, supervised=supervised, labels_required=labels_required)
+    parts, problems = read_parts(data, supervised=supervised, labels_required=named)
     for part in parts:
-        print(f"{part.list_file}: {describe(part, dataset)}")
+        print(f"{part.list_file}: {describe_part(part, dataset)}")
     folds, impossible = find_folds(configs)
-    problems += impossible
+    # Every dataset has experiments of all folds, so an impossible fold is an error only for the experiment named.
+    problems += [problem._replace(is_warning=not named) for problem in impossible]
     if not data.data_root.is_dir():
         message = f"DATA.data_root={data.data_root}: folder not found; `python -m prepare` makes it, or name another"
         return [*problems, Problem("missing folders", message)]
 
-    # Split 5 trains on all classes of the dataset.
-    classes = len(fold_classes(dataset, 5, classes=data.classes)[0])
+    classes = len(fold_classes(dataset, ALL_FOLDS, classes=data.classes)[0])
     counts: dict[str, Counts] = {}
     for part in parts:
-        areas, found = _inspect_all(part, data.data_root, classes=classes, workers=workers)
-        problems += found
+        areas, part_problems = _inspect_all(part, data.data_root, classes=classes, workers=workers)
+        problems += part_problems
         if part.reads_labels and part.lines:
             counts[part.split] = Counts(areas > 0, areas >= data.min_area)
     for table in fold_tables(folds, counts, data):
@@ -100,15 +102,15 @@ def _check(configs: Sequence[Config], *, labels_required: bool, workers: int) ->
 
 
 def _inspect_all(part: Part, root: Path, *, classes: int, workers: int) -> tuple[np.ndarray, list[Problem]]:
-    """Pixels of each class, int32 (images, classes), none for what training would stumble over; all problems."""
-    examples = [
-        Example(line.place, root / line.image, root / line.label if part.reads_labels and line.label else None)
+    """Pixels of each class, int32 (images, classes), and all problems; an example training cannot use counts as 0."""
+    images = [
+        ListedImage(line.place, root / line.image, root / line.label if part.reads_labels and line.label else None)
         for line in part.lines
     ]
-    areas = np.zeros((len(examples), classes), dtype=np.int32)
+    areas = np.zeros((len(images), classes), dtype=np.int32)
     problems: list[Problem] = []
-    inspections = process_map(partial(inspect, classes=classes), examples, workers)
-    bar = tqdm(inspections, total=len(examples), desc=part.list_file.name, unit="image", disable=not examples)
+    inspections = process_map(partial(inspect, classes=classes), images, workers)
+    bar = tqdm(inspections, total=len(images), desc=part.list_file.name, unit="image", disable=not images)
     for row, inspection in enumerate(bar):
         problems += inspection.problems
         if inspection.areas is not None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from episodes.folds import fold_classes
+from episodes.folds import ALL_FOLDS, fold_classes
 from prepare.check.parts import Part
 from prepare.check.problems import Problem
 from util.config import Config
@@ -16,12 +16,14 @@ from util.schema import DataSection
 
 # Papers report one and five shots.
 _MORE_SHOTS = 5
-_ALL_FOLDS = 5
 _PURPOSES = {"train": "training", "val": "tests"}
 
 
-class Fold(NamedTuple):
-    """A split as experiments use it: the classes of episodes, counted from 1. ``train_classes`` may be empty."""
+class ExperimentFold(NamedTuple):
+    """A split that experiments use, with the classes of its episodes, counted from 1.
+
+    ``train_classes`` is empty if no experiment trains on labels; ``shots`` is the number that the experiments set.
+    """
 
     split: int
     train_classes: list[int]
@@ -30,41 +32,41 @@ class Fold(NamedTuple):
 
     @property
     def name(self) -> str:
-        return "all folds" if self.split == _ALL_FOLDS else f"fold {self.split}"
+        return "all folds" if self.split == ALL_FOLDS else f"fold {self.split}"
 
     def classes(self, split: str) -> list[int]:
-        """Classes of the episodes that are drawn from the list of ``split``, "train" or "val"."""
+        """Classes of the episodes drawn from the list of ``split``, "train" or "val"."""
         return self.train_classes if split == "train" else self.test_classes
 
     def dropped(self, split: str, data: DataSection) -> list[int]:
-        """Images of that list are left out for any pixel of these classes."""
+        """Classes that exclude an image of the list of ``split`` from its episodes by a single pixel."""
         return self.test_classes if split == "train" and data.drop_novel_images else []
 
 
 class Counts(NamedTuple):
-    """Images of a list that hold a class, by the class number less 1.
+    """Which images of a list show which class; column ``c`` is class ``c + 1``.
 
-    ``any_pixel`` and ``large`` are bool (n, classes): a pixel of the class, and as many as an episode needs.
+    Both are bool (n, classes): ``any_pixel`` for at least one pixel of the class, ``large`` for enough for an episode.
     """
 
     any_pixel: np.ndarray
     large: np.ndarray
 
     def queries(self, classes: Sequence[int], without: Sequence[int]) -> int:
-        """Images that can be the query of an episode of ``classes``, if none may hold a pixel of ``without``."""
+        """Number of images that can be a query of ``classes``, those with a pixel of ``without`` excluded."""
         return int((self.large[:, _columns(classes)].any(axis=1) & self._lacks(without)).sum())
 
     def images_of(self, number: int, without: Sequence[int]) -> int:
-        """Images that can be query or support of one class, if none may hold a pixel of ``without``."""
+        """Number of images that can be query or support of a class, those with a pixel of ``without`` excluded."""
         return int((self.large[:, number - 1] & self._lacks(without)).sum())
 
     def _lacks(self, classes: Sequence[int]) -> np.ndarray:
         return np.logical_not(self.any_pixel[:, _columns(classes)].any(axis=1))
 
 
-def find_folds(configs: Sequence[Config]) -> tuple[list[Fold], list[Problem]]:
-    """The folds that the experiments use, and those that have no class to train on or to test on."""
-    folds: list[Fold] = []
+def find_folds(configs: Sequence[Config]) -> tuple[list[ExperimentFold], list[Problem]]:
+    """The folds that the experiments use, and a problem for each that has no class to train on or to test on."""
+    folds: list[ExperimentFold] = []
     problems: list[Problem] = []
     for split in sorted({config.TRAIN.split for config in configs}):
         users = [config for config in configs if config.TRAIN.split == split]
@@ -77,14 +79,14 @@ def find_folds(configs: Sequence[Config]) -> tuple[list[Fold], list[Problem]]:
             problems.append(Problem("impossible folds", str(error)))
             continue
         supervised = any(not user.unsupervised for user in users)
-        folds.append(Fold(split, train_classes if supervised else [], test_classes, config.TRAIN.shot))
+        folds.append(ExperimentFold(split, train_classes if supervised else [], test_classes, config.TRAIN.shot))
     return folds, problems
 
 
 def rare_classes(
-    folds: Sequence[Fold], parts: Sequence[Part], counts: Mapping[str, Counts], data: DataSection
+    folds: Sequence[ExperimentFold], parts: Sequence[Part], counts: Mapping[str, Counts], data: DataSection
 ) -> Iterator[Problem]:
-    """Classes that have too few images for their episodes: a problem, or for five shots alone a warning.
+    """A problem for each class that has too few images for its episodes; a warning if only five shots are out of reach.
 
     ``counts`` are those of the parts that have labels, by split.
     """
@@ -95,21 +97,22 @@ def rare_classes(
                 images = counts[part.split].images_of(number, fold.dropped(part.split, data))
                 users.setdefault((number, images, fold.shots), []).append(fold.name)
         for (number, images, shots), names in users.items():
-            needed = next((shots for shots in (shots, _MORE_SHOTS) if images <= shots), None)
+            needed = next((count for count in (shots, _MORE_SHOTS) if images <= count), None)
             if needed is not None:
                 yield Problem(
                     f"classes too rare for {_times(needed, 'shot')}",
                     f"{part.list_file}: class {number} has {_times(images, 'image')} with {data.min_area:,} pixels of "
-                    f"it, episodes of {_times(needed, 'shot')} take {needed + 1} ({_PURPOSES[part.split]} of "
+                    f"it, episodes of {_times(needed, 'shot')} need {needed + 1} ({_PURPOSES[part.split]} of "
                     f"{', '.join(names)}); use a longer list or a smaller DATA.min_area",
                     is_warning=needed > shots,
                 )
 
 
-def fold_tables(folds: Sequence[Fold], counts: Mapping[str, Counts], data: DataSection) -> Iterator[str]:
-    """A table for each fold, and its queries: the classes it tests, the last also those that no other tests.
+def fold_tables(folds: Sequence[ExperimentFold], counts: Mapping[str, Counts], data: DataSection) -> Iterator[str]:
+    """A table for each fold, of the classes that it tests, and its number of queries.
 
-    A class is in one table alone: its images are the same in all folds.
+    The last one also has the classes that no fold tests. Each class is in one table only: its images are the same in
+    all folds.
     """
     shown: set[int] = set()
     for fold in folds if counts else ():
@@ -120,7 +123,7 @@ def fold_tables(folds: Sequence[Fold], counts: Mapping[str, Counts], data: DataS
         yield "\n".join([*_table(fold, rows, counts, data.min_area), _queries(fold, counts, data)])
 
 
-def _table(fold: Fold, rows: Sequence[int], counts: Mapping[str, Counts], min_area: int) -> Iterator[str]:
+def _table(fold: ExperimentFold, rows: Sequence[int], counts: Mapping[str, Counts], min_area: int) -> Iterator[str]:
     if not rows:
         yield fold.name
         return
@@ -130,18 +133,18 @@ def _table(fold: Fold, rows: Sequence[int], counts: Mapping[str, Counts], min_ar
         line = f"{number:>9}"
         for split in ("train", "val"):
             if split in counts:
-                found = counts[split]
-                line += f"{found.any_pixel[:, number - 1].sum():>12,}{found.images_of(number, ()):>14,}"
+                images = counts[split]
+                line += f"{images.any_pixel[:, number - 1].sum():>12,}{images.images_of(number, ()):>14,}"
             else:
                 line += f"{'-':>12}{'-':>14}"
         yield line if number in fold.test_classes else f"{line}  (trained on)"
 
 
-def _queries(fold: Fold, counts: Mapping[str, Counts], data: DataSection) -> str:
+def _queries(fold: ExperimentFold, counts: Mapping[str, Counts], data: DataSection) -> str:
     phrases = [
-        f"{found.queries(fold.classes(split), fold.dropped(split, data)):,} images in {_PURPOSES[split]} "
+        f"{images.queries(fold.classes(split), fold.dropped(split, data)):,} images in {_PURPOSES[split]} "
         f"(of {_times(len(fold.classes(split)), 'class', 'classes')})"
-        for split, found in counts.items()
+        for split, images in counts.items()
         if fold.classes(split)
     ]
     return f"  queries: {', '.join(phrases)}"

@@ -1,4 +1,4 @@
-"""Reading an image and its label in full, collecting all that is wrong with them."""
+"""Reads an image and its label in full and collects all that is wrong with them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from episodes.episode import check_same_size
 from prepare.check.problems import Problem
 from util.errors import UserError
-from util.images import IGNORE, read_image, read_label
+from util.images import IGNORE, check_same_size, read_image, read_label
 
 _VALUES = 256
 _LISTED_VALUES = 5
 _STDERR = 2
 
 
-class Example(NamedTuple):
-    """An image and its label, if that is to be read; ``place`` is the line of the list that names them."""
+class ListedImage(NamedTuple):
+    """An image and its label, None if that is not to be read; ``place`` is the line of the list that names them."""
 
     place: str
     image: Path
@@ -32,31 +31,31 @@ class Example(NamedTuple):
 
 
 class Inspection(NamedTuple):
-    """What is wrong with an example; ``areas`` (classes,) int32 are its pixels of classes 1, 2, ...
+    """What is wrong with an image and its label; ``areas`` (classes,) int32 are the pixels of classes 1, 2, ...
 
-    ``areas`` is None without a label, and with an image or label that training would stumble over.
+    ``areas`` is None without a label, and if training could not use the image or the label.
     """
 
     problems: list[Problem]
     areas: np.ndarray | None
 
 
-def inspect(example: Example, *, classes: int) -> Inspection:
-    """Read image and label of an example, whose values may be 0 to ``classes`` and 255."""
+def inspect(listed: ListedImage, *, classes: int) -> Inspection:
+    """Read the image and its label, whose values may be 0 to ``classes`` and 255."""
     problems: list[Problem] = []
-    image = _read(read_image, example.image, "image", example.place, problems)
-    if example.label is None:
+    image = _read(read_image, listed.image, "image", listed.place, problems)
+    if listed.label is None:
         return Inspection(problems, None)
-    label = _read(_read_sound_label, example.label, "label", example.place, problems)
+    label = _read(_read_sound_label, listed.label, "label", listed.place, problems)
     if label is None:
         return Inspection(problems, None)
     if image is not None:
         try:
-            check_same_size(example.image, image.shape[:2], example.label, label.shape)
+            check_same_size(listed.image, image.shape[:2], listed.label, label.shape)
         except UserError as error:
             problems.append(Problem("labels of another size", str(error)))
     areas = np.bincount(label.ravel(), minlength=_VALUES)
-    problems += _wrong_values(example.label, areas, classes)
+    problems += _wrong_values(listed.label, areas, classes)
     sound = all(problem.is_warning for problem in problems)
     return Inspection(problems, areas[1 : classes + 1].astype(np.int32) if sound else None)
 
@@ -64,7 +63,7 @@ def inspect(example: Example, *, classes: int) -> Inspection:
 def _read(
     read: Callable[[Path], np.ndarray], path: Path, noun: str, place: str, problems: list[Problem]
 ) -> np.ndarray | None:
-    """What ``read`` makes of the file; None, and one problem more, where it cannot."""
+    """The result of ``read`` for the file; None if it fails, which adds a problem to ``problems``."""
     if not path.is_file():
         message = f"{place}: {noun} {path} not found; correct the list or DATA.data_root"
         problems.append(Problem(f"missing {noun}s", message))
@@ -83,7 +82,7 @@ def _read(
 
 
 def _read_from_disk(read: Callable[[Path], np.ndarray], path: Path) -> np.ndarray:
-    """A disk that fails, or forbids, is a problem of this file; the next one may be sound."""
+    """Turn a disk error into one about this file, since the next file may be readable."""
     try:
         return read(path)
     except OSError as error:
@@ -91,7 +90,7 @@ def _read_from_disk(read: Callable[[Path], np.ndarray], path: Path) -> np.ndarra
 
 
 def _read_sound_label(path: Path) -> np.ndarray:
-    """``read_label``, and a check of the PNG's checksums: damage that leaves it decodable changes classes unseen."""
+    """``read_label`` with a check of the PNG's checksums: damage that leaves it decodable silently changes classes."""
     label = read_label(path)
     try:
         with Image.open(path) as image:
@@ -103,9 +102,9 @@ def _read_sound_label(path: Path) -> np.ndarray:
 
 @contextmanager
 def _decoder_messages() -> Iterator[list[str]]:
-    """Keep what C libraries write to the terminal in the block; the list has its lines afterwards.
+    """Catch what C libraries write to stderr inside the block; the list has its lines afterwards.
 
-    libjpeg fills what it cannot read with grey, says so there, and does not know the name of the file.
+    libjpeg fills what it cannot read with grey and reports it there, without the name of the file.
     """
     lines: list[str] = []
     sys.stderr.flush()
@@ -122,10 +121,10 @@ def _decoder_messages() -> Iterator[list[str]]:
 
 
 def _wrong_values(path: Path, areas: np.ndarray, classes: int) -> Iterator[Problem]:
-    """What is wrong with a label whose value v covers ``areas[v]`` pixels."""
+    """The problems of a label in which value v covers ``areas[v]`` pixels."""
     if areas[IGNORE] == areas.sum():
         yield Problem(
-            "void labels", f"{path}: all of it is {IGNORE}, not counted; label it or take the image off the list"
+            "void labels", f"{path}: all of it is {IGNORE} (ignored); label it or take the image off the list"
         )
     wrong = [int(value) for value in np.flatnonzero(areas[:IGNORE]) if value > classes]
     if wrong:

@@ -7,19 +7,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from episodes.lists import ListLine, scan_list
-from prepare import coco
+from episodes.protocols import protocol
 from prepare.check.problems import Problem
-from prepare.pascal import voc_lists
+from prepare.pascal.voc_lists import first_few
 from util.errors import UserError
 from util.schema import DataSection
-
-_BENCHMARKS = {"pascal": voc_lists.BENCHMARK, "coco": coco.BENCHMARK}
 
 
 class Part(NamedTuple):
     """One of the two lists, as far as it can be read; ``split`` is "train" or "val".
 
-    ``lines`` are those whose images count, ``reads_labels`` tells whether any experiment opens their labels.
+    ``lines`` are the valid lines without repetitions; ``reads_labels`` is whether any experiment reads their labels.
     """
 
     split: str
@@ -37,8 +35,8 @@ def read_parts(
 ) -> tuple[tuple[Part, Part], list[Problem]]:
     """The training and the test list, and their problems.
 
-    ``supervised`` says whether training may read labels, ``labels_required`` that it is a mistake when the training
-    list names none. A training list without labels needs no test list.
+    ``supervised``: whether training may read labels; ``labels_required``: whether a training list without labels is a
+    mistake. A training list without labels needs no test list.
     """
     train_lines, problems = _read(data.train_list)
     train_labelled = _is_labelled(train_lines)
@@ -52,12 +50,12 @@ def read_parts(
     return (train, val), [*problems, *val_problems, *_lacking_labels(val), *_shared_images(train, val)]
 
 
-def describe(part: Part, dataset: str) -> str:
-    """What the list holds, in words, and for PASCAL and COCO whether it is exactly the benchmark's."""
+def describe_part(part: Part, dataset: str) -> str:
+    """A phrase about what the list holds, and whether it is exactly the benchmark's if the dataset is one."""
     if not part.lines:
-        return "no images" if part.list_file.exists() else "not there"
-    benchmark = _BENCHMARKS.get(dataset)
-    size = benchmark[part.split].compare(part.ids()) if benchmark else f"{len(part.lines):,} images"
+        return "no images" if part.list_file.exists() else "not found"
+    benchmark = protocol(dataset).benchmarks.get(part.split)
+    size = benchmark.compare(part.ids()) if benchmark else f"{len(part.lines):,} images"
     if not _is_labelled(part.lines):
         return f"{size}; no labels"
     return size if part.reads_labels else f"{size}; labels not read"
@@ -84,11 +82,13 @@ def _is_labelled(lines: Iterable[ListLine]) -> bool:
 
 
 def _lacking_labels(part: Part) -> Iterator[Problem]:
-    """One problem for a list that has no label at all, else one for each line without."""
+    """One problem for a list that has no label at all, else one for each line without a label."""
     if not part.reads_labels or not part.lines:
         return
     if not _is_labelled(part.lines):
-        yield Problem("lists without labels", f"{part.list_file}: no line names a label; write 'IMAGE LABEL' a line")
+        yield Problem(
+            "lists without labels", f"{part.list_file}: no line names a label; write one 'IMAGE LABEL' per line"
+        )
         return
     for line in part.lines:
         if line.label is None:
@@ -101,6 +101,6 @@ def _shared_images(train: Part, val: Part) -> Iterator[Problem]:
         yield Problem(
             "shared images",
             f"{train.list_file} and {val.list_file}: {len(shared):,} images are in both "
-            f"({voc_lists.first_few(shared)}); take them off one list, a test on training images says little",
+            f"({first_few(shared)}); take them off one list: a test on training images proves little",
             is_warning=True,
         )

@@ -1,4 +1,4 @@
-"""What is wrong with a dataset: told in the terminal, or kept in a file."""
+"""What is wrong with a dataset, printed in the terminal or written to a file."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _LINES_OF_A_KIND = 20
 
 
 class Problem(NamedTuple):
-    """One line about one thing that is wrong; ``kind`` is what several of its kind are called, "missing images".
+    """One line about one thing that is wrong; ``kind`` is the plural of what it is, like "missing images".
 
-    A warning hinders no experiment.
+    A warning stops no experiment.
     """
 
     kind: str
@@ -23,15 +23,15 @@ class Problem(NamedTuple):
 
 
 def print_problems(problems: Sequence[Problem]) -> None:
-    """Print errors, then warnings, both by kind, and of each kind the first twenty."""
-    for is_warning, word in ((False, "error"), (True, "warning")):
+    """Print errors, then warnings, both grouped by kind, with the first twenty of each kind."""
+    for is_warning, prefix in ((False, "error"), (True, "warning")):
         chosen = [problem for problem in problems if problem.is_warning == is_warning]
         for kind in dict.fromkeys(problem.kind for problem in chosen):
             messages = [problem.message for problem in chosen if problem.kind == kind]
             for message in messages[:_LINES_OF_A_KIND]:
-                print(f"{word}: {message}")
+                print(f"{prefix}: {message}")
             if len(messages) > _LINES_OF_A_KIND:
-                print(f"  and {len(messages) - _LINES_OF_A_KIND:,} more {kind}; --report FILE.json lists all")
+                print(f"  and {len(messages) - _LINES_OF_A_KIND:,} more {kind}; --report FILE.json lists them all")
 
 
 def write_report(path: Path, dataset: str, problems: Sequence[Problem]) -> None:

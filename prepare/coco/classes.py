@@ -1,4 +1,4 @@
-"""Classes of COCO-20i: 1 to 80 without gaps, in the order of COCO's category ids, which go to 90."""
+"""The classes of COCO-20i: 1 to 80 without gaps, in the order of COCO's category ids, which go up to 90."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 from prepare.coco.annotations import Instances
 from util.errors import UserError
+from util.images import MAX_CLASSES
 from util.logging import logger
 
-_WITHOUT_OBJECTS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
-_COCO_IDS = [number for number in range(1, 91) if number not in _WITHOUT_OBJECTS]
-_MOST_CLASSES = 254  # 0 is background, 255 not labelled
+_UNUSED_IDS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
+_COCO_IDS = [number for number in range(1, 91) if number not in _UNUSED_IDS]
 
 
 def number_classes(files: Sequence[Instances]) -> dict[int, int]:
-    """The class of each category id: COCO's numbering where all ids are COCO's, else 1, 2, ... in their order.
+    """The class of each category id: numbered as in COCO-20i if all ids are COCO's, else 1, 2, ... in ascending order.
 
-    Raises ``UserError`` when the files list different categories, or 80 that are not COCO's.
+    Raises ``UserError`` if the files list different categories, 80 that are not COCO's, or more than 254.
     """
     first = files[0]
     for other in files[1:]:
@@ -30,8 +30,8 @@ def number_classes(files: Sequence[Instances]) -> dict[int, int]:
     if len(ids) == len(_COCO_IDS):
         unknown = min(set(ids) - set(_COCO_IDS))
         raise UserError(f"{first.path}: 80 categories, but {unknown} is none of COCO's ids (1 to 90 with gaps)")
-    if len(ids) > _MOST_CLASSES:
-        raise UserError(f"{first.path}: {len(ids)} categories; labels have room for {_MOST_CLASSES}")
+    if len(ids) > MAX_CLASSES:
+        raise UserError(f"{first.path}: {len(ids)} categories; labels have room for {MAX_CLASSES}")
     logger.warning(
         "%s: its categories are not COCO's and become classes 1 to %d by id; train and test with DATA.classes=%d",
         *(first.path, len(ids), len(ids)),

@@ -7,15 +7,16 @@ from collections.abc import Mapping
 import numpy as np
 from pycocotools import mask as coco_masks
 
-from prepare.coco.annotations import AnnotatedImage, Annotation, RunLengths
+from prepare.coco.annotations import AnnotatedImage, Annotation
+from prepare.coco.segmentation import RunLengths
 from util.images import IGNORE
 
 
 def draw_label(image: AnnotatedImage, classes: Mapping[int, int], *, ignore_crowds: bool) -> np.ndarray:
-    """Label of an image, uint8 (height, width): 0 background, else the class of the topmost annotation's category.
+    """The label of an image, uint8 (height, width): 0 background, else the class of the topmost annotation.
 
-    Of two annotations the one with fewer pixels lies on top, of two with equally many the one with the higher id.
-    ``ignore_crowds`` makes crowds 255, in the same order.
+    ``classes`` maps category ids to classes. Of two annotations, the one with fewer pixels lies on top; of two with
+    equally many, the one with the higher id. ``ignore_crowds`` makes crowds 255, in the same order.
     """
     masks = [_encode(annotation, image) for annotation in image.annotations]
     areas = coco_masks.area(masks)

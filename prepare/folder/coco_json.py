@@ -1,4 +1,4 @@
-"""Masks from one JSON in COCO's format about somebody's own photographs."""
+"""Masks from one JSON in COCO's format about a user's own images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from util.logging import logger
 
 
 class CocoMask(NamedTuple):
-    """The mask of a photograph from its annotations; ``classes`` says which class a category's id is."""
+    """The mask of an image from its annotations; ``classes`` maps category ids to classes."""
 
     path: Path
     annotated: AnnotatedImage
@@ -27,9 +27,9 @@ class CocoMask(NamedTuple):
         return self.annotated.height, self.annotated.width
 
     def read(self) -> np.ndarray:
-        """The label map, uint8 (H, W), drawn as that of COCO; without an annotation all background.
+        """The label map, uint8 (H, W), drawn as for COCO; without an annotation it is all background.
 
-        Crowds are labelled as their class: many tools call every mask that is no polygon a crowd.
+        Crowds are labelled with their class: many tools call every mask that is not a polygon a crowd.
         """
         if not self.annotated.annotations:
             return np.zeros(self.size(), dtype=np.uint8)
@@ -37,35 +37,35 @@ class CocoMask(NamedTuple):
 
 
 def read_coco(annotations: Path, images: Path, paths: Sequence[Path]) -> tuple[tuple[str, ...], dict[Path, CocoMask]]:
-    """The names of classes 1, 2, ..., which are the categories by id, and the mask of each photograph in the file.
+    """The names of classes 1, 2, ..., which are the categories sorted by id, and the mask of each image in the file.
 
-    A photograph is found by its path below ``images`` or by its file name alone. Listed images that are not there
-    are left out, with one line in the log. Raises ``UserError`` for a file that ``read_own_instances`` refuses, for
-    names that do not tell photographs apart, and where no photograph is listed.
+    An image is found by its path below ``images``, else by its file name alone. Listed images that are missing are left
+    out, with one line in the log. Raises ``UserError`` for a file that ``read_own_instances`` refuses, for names that
+    may mean several images, and if none of ``paths`` is listed.
     """
     instances = read_own_instances(annotations)
     ids = sorted(instances.categories)
     names = checked_names([instances.categories[number] for number in ids], annotations)
     classes = {number: row for row, number in enumerate(ids, start=1)}
-    found = _match(annotations, instances.images, {path: path.relative_to(images).as_posix() for path in paths})
-    if not found:
-        raise UserError(f"{annotations}: none of the {len(paths)} photographs in {images} is among its 'images'")
-    lacking = len(instances.images) - len(found)
+    matches = _match(annotations, instances.images, {path: path.relative_to(images).as_posix() for path in paths})
+    if not matches:
+        raise UserError(f"{annotations}: none of the {len(paths)} images in {images} is among its 'images'")
+    lacking = len(instances.images) - len(matches)
     if lacking:
         logger.warning("%s: %d of its images are not in %s and are left out", annotations, lacking, images)
-    return names, {path: CocoMask(annotations, image, classes) for path, image in found.items()}
+    return names, {path: CocoMask(annotations, image, classes) for path, image in matches.items()}
 
 
 def _match(
     annotations: Path, images: Sequence[AnnotatedImage], relative: Mapping[Path, str]
 ) -> dict[Path, AnnotatedImage]:
-    """The image of each photograph that is listed; ``relative`` are the photographs' paths below their folder."""
+    """The listed image of each file that has one; ``relative`` are the files' paths below their folder."""
     by_path = {image.name: image for image in images}
     by_name: dict[str, list[AnnotatedImage]] = defaultdict(list)
     for image in images:
         by_name[image.name.rpartition("/")[2]].append(image)
-    found: dict[Path, AnnotatedImage] = {}
-    claimed: dict[int, Path] = {}
+    matches: dict[Path, AnnotatedImage] = {}
+    owners: dict[int, Path] = {}
     for path, name in relative.items():
         candidates = [by_path[name]] if name in by_path else by_name[path.name]
         if not candidates:
@@ -73,12 +73,12 @@ def _match(
         if len(candidates) > 1:
             raise UserError(
                 f"{annotations}: lists {candidates[0].name} and {candidates[1].name}, either may be {path}; "
-                "arrange the photographs as in the file"
+                "arrange the images as in the file"
             )
-        first = claimed.setdefault(candidates[0].id, path)
+        first = owners.setdefault(candidates[0].id, path)
         if first != path:
             raise UserError(
-                f"{annotations}: {candidates[0].name} may be {first} or {path}; arrange the photographs as in the file"
+                f"{annotations}: {candidates[0].name} may be {first} or {path}; arrange the images as in the file"
             )
-        found[path] = candidates[0]
-    return found
+        matches[path] = candidates[0]
+    return matches

@@ -1,4 +1,4 @@
-"""Masks in which classes are colours, and the table that says which colour is which class."""
+"""Masks in which colours stand for classes, and the table that maps colours to classes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Colour = tuple[int, int, int]
 _BACKGROUND_NAMES = {"background", "_background_"}
 _VOID_NAMES = {"void", "ignore", "ignored", "unlabelled", "unlabeled"}
 _NUMBERS = r"(?P<red>\d{1,3})[\s,]+(?P<green>\d{1,3})[\s,]+(?P<blue>\d{1,3})"
-# CVAT ends its lines with the names of parts and actions.
+# CVAT ends a line with the names of parts and actions.
 _NAME_FIRST = re.compile(rf"(?P<name>.*?)[\s:]+{_NUMBERS}(?::.*)?")
 _NAME_LAST = re.compile(rf"{_NUMBERS}[\s:]+(?P<name>.*)")
 _EXPECTED = "NAME R G B, R G B NAME or NAME:R,G,B"
@@ -29,19 +29,19 @@ _COLOUR_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}
 
 
 class ColourTable(NamedTuple):
-    """What a table of colours says: the names of classes 1, 2, ... and the label of each colour (red, green, blue)."""
+    """A table of colours: the names of classes 1, 2, ..., and the label of each colour (red, green, blue)."""
 
     path: Path
     names: tuple[str, ...]
     labels: Mapping[_Colour, int]
 
     def settings(self) -> dict[str, int]:
-        """The label of each colour, as JSON can hold it."""
+        """The label of each colour, with keys that JSON can hold."""
         return {" ".join(map(str, colour)): label for colour, label in self.labels.items()}
 
 
 class ColourMask(NamedTuple):
-    """The mask of a photograph in colours."""
+    """The mask of an image, in colours."""
 
     path: Path
     table: ColourTable
@@ -72,27 +72,31 @@ class ColourMask(NamedTuple):
 
 
 def read_colours(path: Path) -> ColourTable:
-    """Read a table of colours: ``NAME R G B`` or ``R G B NAME`` a line (CamVid's), or CVAT's ``NAME:R,G,B::``.
+    """Read a table of colours: lines ``NAME R G B``, ``R G B NAME`` (as for CamVid) or ``NAME:R,G,B::`` (CVAT's).
 
-    The line called background is label 0, where there is none the first; another one called void, ignore or
-    unlabelled is 255; the rest are classes 1, 2, ... Raises ``UserError`` for a line of another kind, and for names
-    and colours given twice.
+    The line called background, else the first one, is label 0; others called void, ignore or unlabelled are 255; the
+    rest are classes 1, 2, ... Raises ``UserError`` for any other line, and for names and colours that occur twice.
     """
+    # The names, each once
     entries = list(_entries(path))
     names = [name for name, _ in entries]
     if len(set(names)) < len(names):
         name = next(name for row, name in enumerate(names) if name in names[:row])
         raise UserError(f"{path}: two lines are called '{name}'; one colour for each name")
+
+    # Their labels
     background = next((name for name in names if name.lower() in _BACKGROUND_NAMES), names[0] if names else "")
     voids = [name for name in names if name.lower() in _VOID_NAMES and name != background]
     classes = checked_names([name for name in names if name not in (background, *voids)], path)
     labels = {background: 0, **dict.fromkeys(voids, IGNORE), **{name: row for row, name in enumerate(classes, start=1)}}
+
+    # The labels of their colours
     table: dict[_Colour, int] = {}
     for name, colour in entries:
         if colour in table:
             raise UserError(f"{path}: '{name}' has the colour of another line ({' '.join(map(str, colour))})")
         table[colour] = labels[name]
-    logger.info("%s: background is '%s', not labelled are %s", path, background, voids or "no pixels")
+    logger.info("%s: background is '%s', ignored are %s", path, background, voids or "no pixels")
     return ColourTable(path, classes, table)
 
 
@@ -108,11 +112,11 @@ def _entries(path: Path) -> Iterator[tuple[str, _Colour]]:
 
 
 def _parse(line: str) -> tuple[str, _Colour] | None:
-    found = _NAME_FIRST.fullmatch(line) or _NAME_LAST.fullmatch(line)
-    if found is None:
+    match = _NAME_FIRST.fullmatch(line) or _NAME_LAST.fullmatch(line)
+    if match is None:
         return None
-    name = " ".join(found["name"].split())
-    colour = (int(found["red"]), int(found["green"]), int(found["blue"]))
+    name = " ".join(match["name"].split())
+    colour = (int(match["red"]), int(match["green"]), int(match["blue"]))
     return (name, colour) if name and max(colour) <= 255 else None
 
 
@@ -121,7 +125,7 @@ def _read_colours(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
             if image.mode not in _COLOUR_MODES:
-                raise UserError(f"{path}: a mask in colours must have 8 bits a channel, this one is {image.mode}")
+                raise UserError(f"{path}: a mask in colours must have 8 bits per channel, this one is {image.mode}")
             return np.array(image.convert("RGB"))
     except (OSError, SyntaxError, ValueError) as error:
         raise UserError(f"{path}: not a readable mask ({error})") from None

@@ -1,4 +1,4 @@
-"""Configuration files of a dataset made from a folder: one base and short experiments over it."""
+"""The configuration file of a dataset made from a folder; its experiments are composed (``util.experiments``)."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 
 import yaml
 
+from episodes.protocols import PROTOCOLS
 from prepare.folder.test_part import Fold
 from util.config import load_config
 from util.errors import UserError
 from util.files import PROJECT, write_text
 from util.logging import logger
 
-_OTHER_COMMANDS = ("pascal", "coco", "shapes")
-_UNSUPERVISED = "ssl_mobilenetv2"
+_FAMILY = "mobilenetv2"
 
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """What the configuration of a dataset says about it; ``root`` and ``lists`` are absolute."""
+    """What the configuration of a dataset states about it; ``root`` and ``lists`` are absolute."""
 
     name: str
     root: Path
@@ -33,7 +33,7 @@ class DatasetFacts:
 
 def check_name(name: str) -> None:
     """Raise ``UserError`` for what cannot be the name of a user's dataset."""
-    if name in _OTHER_COMMANDS:
+    if name in PROTOCOLS:
         raise UserError(f"--name {name}: belongs to `python -m prepare {name}`; choose another")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
         raise UserError(f"--name '{name}': use letters, digits, - and _ only")
@@ -43,58 +43,59 @@ def check_config(dataset: DatasetFacts) -> None:
     """Raise ``UserError`` for a configuration of this name that is about another dataset."""
     if dataset.root.name != dataset.name:
         logger.warning("masks/create.sh will look for a folder called %s, not %s", dataset.name, dataset.root)
-    if not _experiment_file(dataset.name, _UNSUPERVISED).exists():
+    if not _config_file(dataset.name).exists():
         return
-    found = load_config(dataset.name, _UNSUPERVISED).DATA
+    configured = load_config(dataset.name, f"ssl_{_FAMILY}").DATA
     for key, value in _data_section(dataset).items():
-        there = getattr(found, key)
-        if key != "min_area" and there != (PROJECT / value if isinstance(there, Path) else value):
-            folder = _config_folder(dataset.name)
-            raise UserError(f"{folder}: DATA.{key} is {there} there and {value} here; delete the folder or rename it")
+        actual = getattr(configured, key)
+        if key != "min_area" and actual != (PROJECT / value if isinstance(actual, Path) else value):
+            folder = _config_file(dataset.name).parent
+            raise UserError(f"{folder}: DATA.{key} is {actual} there and {value} here; delete the folder or rename it")
 
 
 def write_config(dataset: DatasetFacts, folds: Sequence[Fold]) -> None:
-    """Write ``config/NAME``: the base, the unsupervised experiment, and a supervised one for each fold.
+    """Write ``config/NAME/base.yaml``, which makes the experiments of all families known.
 
-    Files that exist are left as they are.
+    A file that exists is left as it is. ``folds`` are those that can be trained and tested; its header names them.
     """
+    path = _config_file(dataset.name)
+    if path.exists():
+        logger.info("%s: left as it is", path)
+        return
+    header = "".join(f"# {line}\n" for line in _header(dataset, folds))
+    data = yaml.safe_dump({"DATA": _data_section(dataset)}, sort_keys=False, allow_unicode=True)
+    write_text(path, f"{header}base: [../base.yaml]\n{data}")
+    logger.info("%s: written", path)
+
+
+def _config_file(name: str) -> Path:
+    return PROJECT / "config" / name / "base.yaml"
+
+
+def _header(dataset: DatasetFacts, folds: Sequence[Fold]) -> list[str]:
     name = dataset.name
-    _write(
-        _config_folder(name) / "base.yaml",
-        comments=[f"{name}: images of our own (python -m prepare folder)."],
-        bases=["../base.yaml"],
-        sections={"DATA": _data_section(dataset)},
-    )
-    _write_experiment(
-        name,
-        _UNSUPERVISED,
-        split=5,
-        comments=[
-            f"Unsupervised meta-training on {name}: MobileNet-V2 at 257 pixels, no label is read.",
-            f"  bash masks/create.sh {_portable(dataset.root.parent)} {name} experiment={_UNSUPERVISED}",
-            f"  bash train.sh {name} {_UNSUPERVISED}",
-        ],
-    )
-    for fold in folds:
-        experiment = f"split{fold.number}_mobilenetv2"
-        _write_experiment(
-            name,
-            experiment,
-            split=fold.number,
-            comments=[
-                f"Supervised meta-training on {name} without classes {fold.test[0]} to {fold.test[-1]}.",
-                f"  bash train.sh {name} {experiment} TRAIN.weight=exp/{name}/{_UNSUPERVISED}/latest.pth",
-                f"  bash test.sh {name} {experiment}",
-            ],
-        )
+    checkpoint = f"exp/{name}/ssl_{_FAMILY}/latest.pth"
+    lines = [
+        f"{name}: your own images (python -m prepare folder). Pseudo masks, unsupervised training, and its use:",
+        f"  bash masks/create.sh {_portable(dataset.root.parent)} {name}",
+        f"  bash train.sh {name} ssl_{_FAMILY}",
+    ]
+    if not folds:
+        return [
+            *lines,
+            f"  .venv/bin/python predict.py --checkpoint {checkpoint} --support IMAGE MASK --query IMAGE",
+            f"Experiments split0_{_FAMILY} to split3_{_FAMILY} need masks of at least two classes.",
+        ]
+    return [
+        *lines,
+        f"  bash test.sh {name} split{folds[0].number}_{_FAMILY} TRAIN.weight={checkpoint}",
+        "Experiments that train with labels, and the classes that they hold back for the test:",
+        *(f"  split{fold.number}_{_FAMILY}: {_span(fold.test)}" for fold in folds),
+    ]
 
 
-def _config_folder(name: str) -> Path:
-    return PROJECT / "config" / name
-
-
-def _experiment_file(name: str, experiment: str) -> Path:
-    return _config_folder(name) / f"{name}_{experiment}.yaml"
+def _span(classes: Sequence[int]) -> str:
+    return f"class {classes[0]}" if len(classes) == 1 else f"classes {classes[0]} to {classes[-1]}"
 
 
 def _data_section(dataset: DatasetFacts) -> dict[str, Any]:
@@ -110,21 +111,3 @@ def _data_section(dataset: DatasetFacts) -> dict[str, Any]:
 def _portable(path: Path) -> str:
     """Relative to the project where the path lies in it: what paths in a YAML file start at."""
     return (path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path).as_posix()
-
-
-def _write_experiment(name: str, experiment: str, *, split: int, comments: list[str]) -> None:
-    _write(
-        _experiment_file(name, experiment),
-        comments=comments,
-        bases=["base.yaml", "../mobilenetv2.yaml"],
-        sections={"TRAIN": {"split": split}},
-    )
-
-
-def _write(path: Path, *, comments: list[str], bases: list[str], sections: dict[str, Any]) -> None:
-    if path.exists():
-        logger.info("%s: left as it is", path)
-        return
-    lines = [*(f"# {comment}" for comment in comments), f"base: [{', '.join(bases)}]"]
-    write_text(path, "\n".join(lines) + "\n" + yaml.safe_dump(sections, sort_keys=False, allow_unicode=True))
-    logger.info("%s: written", path)

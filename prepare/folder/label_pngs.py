@@ -1,6 +1,7 @@
-"""Label PNGs that are made of a user's masks: a repeated command makes only those whose file has changed.
+"""Label PNGs made from a user's masks: a repeated command makes only those whose source file has changed.
 
-``SegmentationClassAug.json`` beside their folder says what they were made with, and the digest of each one's file.
+``SegmentationClassAug.json`` next to their folder records the settings they were made with, and the digest of each
+source file.
 """
 
 from __future__ import annotations
@@ -20,40 +21,40 @@ from util.images import write_label
 from util.logging import logger
 from util.settings import require_same
 
-# Part of the settings: to be raised when the same files come to mean other masks.
+# Part of the settings; increase it when the same files come to give different masks.
 _VERSION = 1
 
 
 def check_made_masks(folder: Path, settings: Mapping[str, Any] | None) -> None:
-    """Raise ``UserError`` when ``folder`` holds masks that were not made with ``settings`` (None: not made at all)."""
+    """Raise ``UserError`` if ``folder`` holds masks that were not made with ``settings`` (None: links, not made)."""
     manifest = _manifest(folder)
     if settings is None:
         if manifest.exists():
             raise UserError(
-                f"{manifest}: the masks there were made of others; choose another --name or delete {folder}"
+                f"{manifest}: its masks were made from masks of another kind; choose another --name or delete {folder}"
             )
         return
     if not any(folder.glob("[!.]*.png")):
         return
     if not manifest.exists():
         raise UserError(
-            f"{folder}: holds masks that were not made here (no {manifest}); delete it or choose another --name"
+            f"{folder}: holds masks that this command did not make (no {manifest}); delete it or choose another --name"
         )
     advice = f"use the same settings, choose another --name, or delete {folder}"
-    require_same(manifest, _settings_there(manifest), {"version": _VERSION, **settings}, advice=advice)
+    require_same(manifest, _previous_settings(manifest), {"version": _VERSION, **settings}, advice=advice)
 
 
 def make_masks(folder: Path, masks: Mapping[str, Mask], settings: Mapping[str, Any], workers: int) -> None:
-    """Write each mask under its file name, by ``workers`` processes, where it is not made of the same file already.
+    """Write each mask under its file name, in ``workers`` processes, unless it was already made from the same file.
 
-    What is left of a changed file goes first, so that an interrupted run leaves no mask that is not as the manifest
-    says. Raises ``UserError`` for masks that cannot be read.
+    Masks of changed files are deleted first, so that an interrupted run leaves no mask that contradicts the manifest.
+    Raises ``UserError`` for masks that cannot be read.
     """
     manifest = _manifest(folder)
-    there = read_json(manifest)["sources"] if manifest.exists() else {}
+    previous = read_json(manifest)["sources"] if manifest.exists() else {}
     sources = _digests(masks)
     for name, digest in sources.items():
-        if there.get(name) != digest:
+        if previous.get(name) != digest:
             (folder / name).unlink(missing_ok=True)
     write_json(manifest, {"settings": {"version": _VERSION, **settings}, "sources": sources})
     missing = [(mask, folder / name) for name, mask in masks.items() if not is_made(folder / name)]
@@ -67,24 +68,24 @@ def _manifest(folder: Path) -> Path:
     return folder.with_suffix(".json")
 
 
-def _settings_there(manifest: Path) -> dict[str, Any]:
+def _previous_settings(manifest: Path) -> dict[str, Any]:
     content = read_json(manifest)
     try:
         return dict(content["settings"])
     except (KeyError, TypeError, ValueError):
         raise UserError(
-            f"{manifest}: not the file that this command wrote; delete it and the masks beside it"
+            f"{manifest}: not the file that this command wrote; delete it and the masks next to it"
         ) from None
 
 
 def _digests(masks: Mapping[str, Mask]) -> dict[str, str]:
-    """The digest of the file that each mask comes from; several masks may share one."""
+    """The digest of the file that each mask comes from; several masks may share a file."""
     paths = sorted({mask.path for mask in masks.values()})
     with ThreadPoolExecutor(available_cores()) as pool:
         digests = dict(zip(paths, pool.map(digest_file, paths), strict=True))
     return {name: digests[mask.path] for name, mask in masks.items()}
 
 
-def _make(item: tuple[Mask, Path]) -> None:
-    mask, target = item
+def _make(mask_and_target: tuple[Mask, Path]) -> None:
+    mask, target = mask_and_target
     write_label(target, mask.read())

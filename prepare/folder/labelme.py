@@ -1,4 +1,4 @@
-"""Masks from labelme's JSONs, one beside or named like each photograph."""
+"""Masks from labelme's JSONs, one for each image, with the name of the image."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from util.logging import logger
 _Points = tuple[tuple[float, float], ...]
 
 _ADVICE = "correct it in labelme"
-# What labelme's own labels.txt begins with.
+# The first lines of labelme's own labels.txt.
 _SPECIAL_LABELS = {"_background_": 0, "__ignore__": IGNORE}
-# The fewest points that enclose something, and the most that can be given.
+# The fewest points of a shape that enclose something, and the most it may have.
 _POINTS = {"polygon": (3, None), "rectangle": (2, 2), "circle": (2, 2), "mask": (2, 2)}
 _LINES = {"line", "linestrip", "point", "points"}
-# Pillow walks along an outline in 32-bit numbers.
-_FARTHEST = 1e6
+# The largest coordinate: Pillow follows an outline in 32-bit numbers.
+_PILLOW_LIMIT = 1e6
 
 
 class _Shape(NamedTuple):
-    """An outline: ``kind`` is a key of ``_POINTS``, ``bitmap`` the pixels (h, w) of a "mask" from its first point."""
+    """An outline: ``kind`` is a key of ``_POINTS``; ``bitmap`` (h, w) are the pixels of a "mask" at its first point."""
 
     kind: str
     label: str
@@ -42,7 +42,7 @@ class _Shape(NamedTuple):
 
 
 class _Annotated(NamedTuple):
-    """What is kept of a JSON; ``skipped`` counts lines, points and polygons of fewer than three points."""
+    """The content of a JSON; ``skipped`` counts lines, points, and polygons of fewer than three points."""
 
     path: Path
     height: int
@@ -52,7 +52,7 @@ class _Annotated(NamedTuple):
 
 
 class LabelmeMask(NamedTuple):
-    """The mask of a photograph from its JSON; ``labels`` says what value each of labelme's labels gets."""
+    """The mask of an image from its JSON; ``labels`` maps labelme's labels to label values."""
 
     path: Path
     annotated: _Annotated
@@ -62,7 +62,7 @@ class LabelmeMask(NamedTuple):
         return self.annotated.height, self.annotated.width
 
     def read(self) -> np.ndarray:
-        """The label map, uint8 (H, W): later shapes lie on top, as labelme shows them; outside is cut off."""
+        """The label map, uint8 (H, W): later shapes lie on top, as labelme shows them; the outside is cut off."""
         image = Image.new("L", (self.annotated.width, self.annotated.height))
         draw = ImageDraw.Draw(image)
         for shape in self.annotated.shapes:
@@ -75,10 +75,11 @@ def read_labelme(
 ) -> tuple[tuple[str, ...], list[LabelmeMask]]:
     """The names of classes 1, 2, ... and a mask for each JSON, which ``workers`` processes read.
 
-    Classes are in the order of ``names_file``, else alphabetical. Labels ``_background_`` and ``__ignore__`` are 0
-    and 255. Shapes that enclose nothing are left out, with one line in the log. Raises ``UserError`` for a file that
-    is not labelme's, a shape that cannot be drawn and a label that ``names_file`` lacks.
+    Classes are in the order of ``names_file``, else alphabetical. Labels ``_background_`` and ``__ignore__`` are 0 and
+    255. Shapes that enclose nothing are left out, with one line in the log. Raises ``UserError`` for a file that is not
+    labelme's, a shape that cannot be drawn and a label that ``names_file`` lacks.
     """
+    # Read the JSONs
     files = list(tqdm(process_map(_read, paths, workers), total=len(paths), desc="reading", unit="file"))
     skipped = [file for file in files if file.skipped]
     if skipped:
@@ -86,12 +87,14 @@ def read_labelme(
         logger.warning(
             "%s (%d files): %d shapes enclose nothing and are left out", skipped[0].path, len(skipped), count
         )
-    found = {shape.label: file.path for file in files for shape in file.shapes if shape.label not in _SPECIAL_LABELS}
+
+    # Number the classes
+    sources = {shape.label: file.path for file in files for shape in file.shapes if shape.label not in _SPECIAL_LABELS}
     if names_file is None:
-        names = checked_names(sorted(found), paths[0].parent)
+        names = checked_names(sorted(sources), paths[0].parent)
     else:
         names = tuple(name for name in read_class_names(names_file) if name not in _SPECIAL_LABELS)
-    for label, path in found.items():
+    for label, path in sources.items():
         if label not in names:
             raise UserError(f"{path}: label '{label}' is not in {names_file}; add it there or correct the label")
     labels = {**_SPECIAL_LABELS, **{name: row for row, name in enumerate(names, start=1)}}
@@ -101,7 +104,7 @@ def read_labelme(
 def _read(path: Path) -> _Annotated:
     content = read_json(path, advice="save it in labelme again")
     if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
-        raise UserError(f"{path}: not a labelme file, it has no list 'shapes'")
+        raise UserError(f"{path}: not a labelme file: it has no list 'shapes'")
     height, width = (content.get(key) for key in ("imageHeight", "imageWidth"))
     if not isinstance(height, int) or not isinstance(width, int):
         raise UserError(f"{path}: 'imageHeight' or 'imageWidth' is missing; open and save it in labelme")
@@ -116,7 +119,7 @@ def _shape(entry: Any, place: str) -> _Shape | None:
         raise UserError(f"{place}: has no 'label'; {_ADVICE}")
     kind = entry.get("shape_type") or "polygon"
     if not isinstance(kind, str) or kind not in (*_POINTS, *_LINES):
-        raise UserError(f"{place}: of type '{kind}'; expected one of {', '.join(_POINTS)}; {_ADVICE}")
+        raise UserError(f"{place}: has type '{kind}'; expected one of {', '.join(_POINTS)}; {_ADVICE}")
     if kind in _LINES:
         return None
     points = _points(entry.get("points"), place)
@@ -133,9 +136,9 @@ def _points(value: Any, place: str) -> _Points:
     try:
         points = tuple((float(x), float(y)) for x, y in value)
     except (TypeError, ValueError, OverflowError):
-        raise UserError(f"{place}: 'points' is no list of x, y; {_ADVICE}") from None
-    if not all(abs(number) <= _FARTHEST for point in points for number in point):
-        raise UserError(f"{place}: a point lies at infinity; {_ADVICE}")
+        raise UserError(f"{place}: 'points' is not a list of x, y; {_ADVICE}") from None
+    if not all(abs(number) <= _PILLOW_LIMIT for point in points for number in point):
+        raise UserError(f"{place}: a point is too far outside the image; {_ADVICE}")
     return points
 
 
@@ -144,12 +147,12 @@ def _bitmap(value: Any, place: str) -> np.ndarray:
     try:
         data = base64.b64decode(value, validate=True)
     except (TypeError, ValueError, binascii.Error):
-        raise UserError(f"{place}: 'mask' is no PNG in base64; {_ADVICE}") from None
+        raise UserError(f"{place}: 'mask' is not a PNG in base64; {_ADVICE}") from None
     return decode_label(data, place)
 
 
 def _draw(draw: ImageDraw.ImageDraw, shape: _Shape, value: int) -> None:
-    """Draw as labelme's own export does, which counts the pixels of the outline in."""
+    """Draw as labelme's own export does, which includes the pixels of the outline."""
     first, second = shape.points[:2]
     if shape.bitmap is not None:
         draw.bitmap((int(first[0]), int(first[1])), Image.fromarray((shape.bitmap > 0).astype(np.uint8) * 255), value)

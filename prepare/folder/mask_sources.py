@@ -1,8 +1,8 @@
-"""The masks of a user's photographs, whatever they come as: PNGs of labels or colours, labelme's JSONs, COCO's."""
+"""The masks of a user's images in any of their forms: PNGs of labels or colours, labelme's JSONs, COCO's JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -12,27 +12,26 @@ from episodes.class_names import read_class_names
 from prepare.folder.coco_json import read_coco
 from prepare.folder.colour_masks import ColourMask, read_colours
 from prepare.folder.labelme import read_labelme
-from prepare.folder.naming import files_below
 from util.errors import UserError
-from util.images import image_size, read_label
+from util.images import find_files, image_size, read_label
 from util.logging import logger
 
 
 class Mask(Protocol):
-    """The mask of one photograph, as somebody made it; ``path`` is the file that it comes from."""
+    """The mask of one image, as an annotation tool wrote it; ``path`` is the file that it comes from."""
 
     @property
     def path(self) -> Path: ...
 
     def size(self) -> tuple[int, int]:
-        """(height, width), found without reading the mask; raises ``UserError``."""
+        """(height, width), without reading the mask; raises ``UserError``."""
 
     def read(self) -> np.ndarray:
         """uint8 (H, W): 0 background, then classes, 255 not labelled; raises ``UserError``."""
 
 
 class LabelMask(NamedTuple):
-    """A mask that is a label PNG already."""
+    """A mask that is already a label PNG."""
 
     path: Path
 
@@ -44,7 +43,7 @@ class LabelMask(NamedTuple):
 
 
 class Masks(NamedTuple):
-    """The masks by photograph, the names of classes 1, 2, ... and what the masks are a function of beside the files.
+    """The masks by image, the names of classes 1, 2, ..., and everything except the files that determines the masks.
 
     ``settings`` is None for label PNGs, which are used as they are.
     """
@@ -63,45 +62,30 @@ def find_masks(
     class_names: Path | None,
     workers: int,
 ) -> Masks:
-    """The masks of the photographs ``paths`` below ``images``, by what ``masks`` is: a COCO JSON or a folder.
+    """The masks of the images ``paths`` below ``images``; ``masks`` is a JSON in COCO's format or a folder.
 
-    In a folder, a mask has the photograph's path with another suffix. Every photograph needs a PNG; those without
-    annotations in JSONs are left out, with one line in the log. Raises ``UserError`` where masks are missing or of
-    several kinds, for photographs that differ in their suffix alone, for options that do not go with the masks, and for
-    what the readers of each kind refuse.
+    In a folder, a mask has the path of its image with another suffix. Every image needs a PNG; images without
+    annotations in JSONs are left out, with one line in the log. Raises ``UserError`` if masks are missing or of several
+    kinds, for images whose paths differ only in their suffix, for options that do not go with the masks, and for what
+    the readers of each kind refuse.
     """
     if masks.is_file():
         _refuse(masks, "COCO's JSON", {"--colours": colours, "--class-names": class_names})
-        names, found = read_coco(masks, images, paths)
-        _tell_left_out(masks, paths, found)
-        return Masks(found, names, {"kind": "coco", "classes": list(names)})
-    is_beside = masks.resolve() == images.resolve()
+        names, by_image = read_coco(masks, images, paths)
+        _warn_of_unannotated(masks, paths, by_image)
+        return Masks(by_image, names, {"kind": "coco", "classes": list(names)})
     stems = _stems(images, paths)
-    files = files_below(masks)
-    jsons = _by_stem(masks, files, ".json")
-    annotated = {path: jsons[stem] for path, stem in stems.items() if stem in jsons}
-    pngs = {} if is_beside else _by_stem(masks, files, ".png")
-    if not annotated and is_beside:
-        raise UserError(
-            f"{masks}: holds photographs and masks; keep the masks in a folder of their own (labelme's JSONs may stay)"
-        )
-    if not annotated:
-        _tell_unused(masks, pngs, stems)
-        return _from_pngs(masks, pngs, stems, colours=colours, class_names=class_names)
-    mixed = sorted(pngs[stem] for stem in stems.values() if stem in pngs)
-    if mixed:
-        one = min(annotated.values())
-        raise UserError(f"{masks}: holds masks of two kinds, {mixed[0]} and {one}; keep one kind in a folder")
+    jsons = _by_stem(masks, ".json")
+    # In the folder of the images, PNGs are images.
+    pngs = {} if masks.resolve() == images.resolve() else _by_stem(masks, ".png")
+    if not any(stem in jsons for stem in stems.values()):
+        return _from_pngs(images, masks, pngs, stems, colours=colours, class_names=class_names)
     _refuse(masks, "labelme's JSONs", {"--colours": colours})
-    _tell_unused(masks, jsons, stems)
-    _tell_left_out(masks, paths, annotated)
-    names, drawn = read_labelme(list(annotated.values()), class_names, workers)
-    by_image = dict(zip(annotated, drawn, strict=True))
-    return Masks(by_image, names, {"kind": "labelme", "classes": list(names)})
+    return _from_labelme(masks, jsons, pngs, stems, class_names=class_names, workers=workers)
 
 
 def _stems(images: Path, paths: Sequence[Path]) -> dict[Path, Path]:
-    """The path below ``images`` of each photograph without its suffix, by which its mask is found."""
+    """The path of each image below ``images`` without its suffix, by which its mask is found."""
     owners: dict[Path, Path] = {}
     for path in paths:
         first = owners.setdefault(path.relative_to(images).with_suffix(""), path)
@@ -111,28 +95,39 @@ def _stems(images: Path, paths: Sequence[Path]) -> dict[Path, Path]:
 
 
 def _refuse(masks: Path, kind: str, options: Mapping[str, Path | None]) -> None:
+    """Raise ``UserError`` for an option that does not go with masks of this kind."""
     for option, value in options.items():
         if value is not None:
             raise UserError(f"{option} {value}: not with {kind} ({masks}); leave it out")
 
 
-def _by_stem(folder: Path, files: Iterable[Path], suffix: str) -> dict[Path, Path]:
-    return {path.relative_to(folder).with_suffix(""): path for path in files if path.suffix.lower() == suffix}
+def _by_stem(folder: Path, suffix: str) -> dict[Path, Path]:
+    return {path.relative_to(folder).with_suffix(""): path for path in find_files(folder, {suffix})}
 
 
-def _tell_unused(masks: Path, files: Mapping[Path, Path], stems: Mapping[Path, Path]) -> None:
-    unused = len(files.keys() - set(stems.values()))
-    if unused:
-        logger.warning("%s: %d masks have no photograph and are left out", masks, unused)
-
-
-def _tell_left_out(masks: Path, paths: Sequence[Path], annotated: Collection[Path]) -> None:
-    if len(annotated) < len(paths):
-        lacking = len(paths) - len(annotated)
-        logger.warning("%s: %d of %d photographs are not annotated and left out", masks, lacking, len(paths))
+def _from_labelme(
+    masks: Path,
+    jsons: Mapping[Path, Path],
+    pngs: Mapping[Path, Path],
+    stems: Mapping[Path, Path],
+    *,
+    class_names: Path | None,
+    workers: int,
+) -> Masks:
+    annotated = {path: jsons[stem] for path, stem in stems.items() if stem in jsons}
+    conflicting = sorted(pngs[stem] for stem in stems.values() if stem in pngs)
+    if conflicting:
+        kinds = f"{conflicting[0]} and {min(annotated.values())}"
+        raise UserError(f"{masks}: holds masks of two kinds, {kinds}; keep one kind in a folder")
+    _warn_of_unused(masks, jsons, stems)
+    _warn_of_unannotated(masks, list(stems), annotated)
+    names, drawn = read_labelme(list(annotated.values()), class_names, workers)
+    by_image = dict(zip(annotated, drawn, strict=True))
+    return Masks(by_image, names, {"kind": "labelme", "classes": list(names)})
 
 
 def _from_pngs(
+    images: Path,
     masks: Path,
     pngs: Mapping[Path, Path],
     stems: Mapping[Path, Path],
@@ -140,6 +135,11 @@ def _from_pngs(
     colours: Path | None,
     class_names: Path | None,
 ) -> Masks:
+    if masks.resolve() == images.resolve():
+        raise UserError(
+            f"{masks}: holds images and masks; keep the masks in a folder of their own (labelme's JSONs may stay)"
+        )
+    _warn_of_unused(masks, pngs, stems)
     lacking = [path for path, stem in stems.items() if stem not in pngs]
     if lacking:
         mask = masks / f"{stems[lacking[0]]}.png"
@@ -151,3 +151,15 @@ def _from_pngs(
     table = read_colours(colours)
     settings = {"kind": "colours", "classes": list(table.names), "colours": table.settings()}
     return Masks({path: ColourMask(pngs[stem], table) for path, stem in stems.items()}, table.names, settings)
+
+
+def _warn_of_unused(masks: Path, files: Mapping[Path, Path], stems: Mapping[Path, Path]) -> None:
+    unused = len(files.keys() - set(stems.values()))
+    if unused:
+        logger.warning("%s: %d masks have no image and are left out", masks, unused)
+
+
+def _warn_of_unannotated(masks: Path, paths: Sequence[Path], annotated: Collection[Path]) -> None:
+    lacking = len(paths) - len(annotated)
+    if lacking:
+        logger.warning("%s: %d of %d images are not annotated and left out", masks, lacking, len(paths))

@@ -1,4 +1,4 @@
-"""Finding photographs in a user's folder, and naming them in the dataset."""
+"""Finding the images of a user's folder, and naming them in the dataset."""
 
 from __future__ import annotations
 
@@ -8,41 +8,35 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from util.errors import UserError
-from util.images import IMAGE_SUFFIXES
+from util.images import IMAGE_SUFFIXES, find_files
 
 
-def find_images(images: Path, masks: Path | None) -> list[Path]:
-    """The images below ``images`` in alphabetical order, without those of a folder of masks among them.
+def find_own_images(images: Path, masks: Path | None) -> list[Path]:
+    """The image files below ``images``, sorted, without those in the folder ``masks`` if that lies among them.
 
-    Raises ``UserError`` where there is none, and where the photographs' folder lies in that of the masks.
+    Raises ``UserError`` if there is none, and if the folder of images lies in that of the masks.
     """
-    paths = [path for path in files_below(images) if path.suffix.lower() in IMAGE_SUFFIXES]
+    paths = find_files(images, IMAGE_SUFFIXES)
     if masks is not None and masks.resolve() != images.resolve():
         if images.resolve().is_relative_to(masks.resolve()):
-            raise UserError(f"--masks {masks}: holds the photographs' folder {images}; name the folder of masks alone")
+            raise UserError(f"--masks {masks}: contains the folder of images {images}; name the folder of masks alone")
         paths = [path for path in paths if not path.parent.resolve().is_relative_to(masks.resolve())]
     if not paths:
         raise UserError(f"{images}: no images in this folder; expected files that end in {', '.join(IMAGE_SUFFIXES)}")
     return paths
 
 
-def files_below(folder: Path) -> list[Path]:
-    """Files at any depth, without hidden ones (systems leave previews under names like ``._photo.jpg``)."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts))
-
-
 def unique_names(paths: Sequence[Path]) -> list[str]:
-    """A name for each relative path: its stem; where several share that, the folders before it; then a number.
+    """A name for each relative path: its stem; if several share that, with the folders before it; then a number.
 
-    Labels and pseudo masks are found by this name, so case alone must not tell two apart (some disks ignore it).
+    Labels and pseudo masks are found by this name, so names must differ by more than case, which some disks ignore.
     """
-    stems = [_without_blanks(path.stem) for path in paths]
+    stems = [_without_spaces(path.stem) for path in paths]
     counts = Counter(stem.lower() for stem in stems)
     names: list[str] = []
     taken: set[str] = set()
     for path, stem in zip(paths, stems, strict=True):
-        name = stem if counts[stem.lower()] == 1 else _without_blanks("-".join(path.with_suffix("").parts))
+        name = stem if counts[stem.lower()] == 1 else _without_spaces("-".join(path.with_suffix("").parts))
         numbered, number = name, 1
         while numbered.lower() in taken:
             number += 1
@@ -52,5 +46,5 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def _without_blanks(name: str) -> str:
+def _without_spaces(name: str) -> str:
     return re.sub(r"\s+", "_", name)

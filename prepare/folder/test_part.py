@@ -1,4 +1,4 @@
-"""The test part of a user's dataset and its folds: which classes are held back, and what is there of them."""
+"""The test part of a user's dataset, and its folds: which classes are held back, and how many images show them."""
 
 from __future__ import annotations
 
@@ -7,60 +7,63 @@ from typing import NamedTuple
 
 import numpy as np
 
-from episodes.folds import fold_classes
+from episodes.folds import FOLDS, fold_classes
 from util.errors import UserError
 from util.logging import logger
 from util.seed import python_random
 
-_FOLDS = range(4)
-# Photographs of a class for tests of five shots: one is the query.
-_ENOUGH = 6
-# And for tests of one shot.
-_FEWEST = 2
+# Images of a class that tests of five shots and of one shot need; one of them is the query.
+_FIVE_SHOT_IMAGES = 6
+_ONE_SHOT_IMAGES = 2
 # Classes named in a line of the log.
 _LISTED = 10
 
 
 class Fold(NamedTuple):
-    """Classes that are trained on, and those that are held back for the test."""
+    """The classes that are trained on, and those that are held back for the test."""
 
     number: int
     train: list[int]
     test: list[int]
 
 
-def possible_folds(name: str, classes: int | None, found: frozenset[int]) -> list[Fold]:
-    """The folds of a dataset of so many classes that leave something to train on and to test: ``found`` are there."""
+def possible_folds(name: str, classes: int | None, labels: frozenset[int]) -> list[Fold]:
+    """The folds of a dataset of ``classes`` classes that have objects to train on and to test; ``labels`` occur."""
     folds = []
-    for number in _FOLDS:
+    for number in FOLDS:
         try:
             train, test = fold_classes(name, number, classes=classes)
         except UserError:  # too few classes for this fold
             continue
-        if found & set(train) and found & set(test):
+        if labels & set(train) and labels & set(test):
             folds.append(Fold(number, train, test))
     return folds
 
 
 def draw_test_part(present: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Which photographs to test on, ``share`` of them: bool (n,). ``present`` (n, C) says which class is in which.
+    """Which images to test on, a ``share`` of them: bool (n,). ``present``, bool (n, C), is which shows which class.
 
-    Photographs of the class that has fewest in the test come first, until every class has enough for five shots or
-    half of its photographs; then any. At least one photograph is drawn and one left.
+    Images of the class that has fewest in the test are drawn first, until every class has enough for five shots or half
+    of its images; then any. At least one image is drawn and one is left.
     """
+    # Shuffle the images
     count = min(max(1, round(share * len(present))), len(present) - 1)
     order = list(range(len(present)))
     python_random(seed, "test part").shuffle(order)
     shuffled = present[order]
+
+    # Draw the first free image that shows the rarest class which still lacks images
     free = np.ones(len(present), dtype=bool)
-    wanted = np.minimum(_ENOUGH, present.sum(axis=0) // 2)
+    target = np.minimum(_FIVE_SHOT_IMAGES, present.sum(axis=0) // 2)
     drawn = np.zeros(present.shape[1], dtype=int)
     for _ in range(count):
-        lacking = np.flatnonzero(drawn < wanted)
+        lacking = np.flatnonzero(drawn < target)
         useful = free & shuffled[:, lacking[drawn[lacking].argmin()]] if lacking.size else free
         row = int(useful.argmax())
         free[row] = False
         drawn += shuffled[row]
+
+    # Back to the original order
     chosen = np.zeros(len(present), dtype=bool)
     chosen[np.array(order)[~free]] = True
     return chosen
@@ -69,39 +72,39 @@ def draw_test_part(present: np.ndarray, share: float, seed: int) -> np.ndarray:
 def describe_folds(
     folds: Sequence[Fold], present: Mapping[str, np.ndarray], names: Sequence[str] | None, min_area: int
 ) -> None:
-    """Log what each fold has; warn where a class has too few photographs for episodes of one shot, which take two.
+    """Log what each fold has; warn of classes with too few images for episodes of one shot, which need two.
 
-    ``present`` has "train" and "val", each (n, C): which of the classes 1 to C covers ``min_area`` pixels in which
-    photograph.
+    ``present`` has "train" and "val", each bool (n, C): which of the classes 1 to C covers ``min_area`` pixels of which
+    image.
     """
     if not folds:
-        logger.info("no fold: that takes objects of at least two classes")
+        logger.info("no fold: folds need objects of at least two classes")
     for fold in folds:
         logger.info(
             "fold %d: trains on %d classes (%s), tests on class %s (%s)",
             *(fold.number, len(fold.train), _extent(present["train"], fold.train)),
             *(_listing([_label(number, names) for number in fold.test]), _extent(present["val"], fold.test)),
         )
-    for part, there in present.items():
-        counts = enumerate(there.sum(axis=0).tolist(), start=1)
-        rare = [f"{_label(number, names)} ({count})" for number, count in counts if count < _FEWEST]
+    for part, shown in present.items():
+        counts = enumerate(shown.sum(axis=0).tolist(), start=1)
+        rare = [f"{_label(number, names)} ({count})" for number, count in counts if count < _ONE_SHOT_IMAGES]
         if rare:
             logger.warning(
-                "%s.txt: an episode takes %d photographs with %d pixels of its class; too few are of class %s",
-                *(part, _FEWEST, min_area, _listing(rare)),
+                "%s.txt: an episode needs %d images with %d pixels of its class; too few show class %s",
+                *(part, _ONE_SHOT_IMAGES, min_area, _listing(rare)),
             )
 
 
 def _extent(present: np.ndarray, classes: Sequence[int]) -> str:
-    """How many photographs of the classes there are, and how many shots an episode of each of them can have."""
+    """How many images show the classes, and how many shots an episode of any of them can have."""
     columns = present[:, np.array(classes) - 1]
     shots = max(0, int(columns.sum(axis=0).min()) - 1)
-    return f"photographs: {int(columns.any(axis=1).sum())}, shots with each class: {shots} at most"
+    return f"images: {int(columns.any(axis=1).sum())}, shots with each class: {shots} at most"
 
 
 def _label(number: int, names: Sequence[str] | None) -> str:
     return str(number) if names is None else f"{number} {names[number - 1]}"
 
 
-def _listing(words: Sequence[str]) -> str:
-    return ", ".join(words[:_LISTED]) + (f", and {len(words) - _LISTED} more" if len(words) > _LISTED else "")
+def _listing(classes: Sequence[str]) -> str:
+    return ", ".join(classes[:_LISTED]) + (f", and {len(classes) - _LISTED} more" if len(classes) > _LISTED else "")

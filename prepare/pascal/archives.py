@@ -1,4 +1,4 @@
-"""Public downloads, read alike whether they are unpacked or still the tar file they came as."""
+"""Public downloads, read in the same way from an unpacked folder or from the tar file they came as."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _GZIP = b"\x1f\x8b"
 _BLOCK = 1 << 20
 
 
-class Layout(NamedTuple):
-    """What is read of a download.
+class DownloadLayout(NamedTuple):
+    """Which files of a download are read.
 
-    ``bases`` are the folders that may hold its ``folders``, relative to what the user names; ``folders`` says which
-    suffix the files in each of them have. ``title`` and ``expected`` are for messages.
+    ``bases`` are the places that may hold its ``folders``, relative to the path that the user names; ``folders`` maps
+    each folder to the suffix of its files. ``title`` and ``expected`` are for messages.
     """
 
     title: str
@@ -40,7 +40,7 @@ class Span(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A file of a download: on disk, inside a tar file, or already read; ``place`` is what messages call it."""
+    """A file of a download: on disk, inside a tar file, or already read; ``place`` is its name in messages."""
 
     place: str
     source: Path | Span | bytes
@@ -63,26 +63,26 @@ class Download:
     entries: dict[str, Entry]
 
 
-def open_download(path: Path, layout: Layout, wanted: Callable[[str], bool]) -> Download:
+def open_download(path: Path, layout: DownloadLayout, is_needed: Callable[[str], bool]) -> Download:
     """List the files of ``layout`` in a folder or a tar file.
 
-    A gzipped tar file can only be read from its beginning: it is read once, and the files whose names are
-    ``wanted`` are kept in memory. Raises ``UserError`` for something that is not the download, or damaged.
+    A gzipped tar file can only be read from its beginning: it is read once, and the files whose names ``is_needed``
+    accepts are kept in memory. Raises ``UserError`` for anything that is not the download, or is damaged.
     """
     if path.is_dir():
         entries = _list_folder(path, layout)
     elif not path.is_file():
         raise UserError(f"{path}: not found; expected {layout.expected}")
     else:
-        entries = _read_tar(path, layout, wanted)
+        entries = _read_tar(path, layout, is_needed)
     if not entries:
         raise UserError(f"{path}: nothing of {layout.title} in it; expected {layout.expected}")
     return Download(path, entries)
 
 
-def _list_folder(path: Path, layout: Layout) -> dict[str, Entry]:
-    """The files of the base that has most: beside the right one may lie other files of such names."""
-    found = (
+def _list_folder(path: Path, layout: DownloadLayout) -> dict[str, Entry]:
+    """The files of the base that has most: others may hold files of similar names by chance."""
+    candidates = (
         {
             _key(folder, file.name): Entry(str(file), file)
             for folder, suffix in layout.folders.items()
@@ -92,21 +92,21 @@ def _list_folder(path: Path, layout: Layout) -> dict[str, Entry]:
         }
         for base in layout.bases
     )
-    return max(found, key=len)
+    return max(candidates, key=len)
 
 
-def _read_tar(path: Path, layout: Layout, wanted: Callable[[str], bool]) -> dict[str, Entry]:
+def _read_tar(path: Path, layout: DownloadLayout, is_needed: Callable[[str], bool]) -> dict[str, Entry]:
     try:
         with path.open("rb") as stream:
             compressed = stream.read(len(_GZIP)) == _GZIP
-        return _unpack_tar(path, layout, wanted) if compressed else _list_tar(path, layout)
+        return _unpack_tar(path, layout, is_needed) if compressed else _list_tar(path, layout)
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise UserError(
             f"{path}: not a tar file, or damaged ({error}); expected {layout.expected}, download it again"
         ) from None
 
 
-def _list_tar(path: Path, layout: Layout) -> dict[str, Entry]:
+def _list_tar(path: Path, layout: DownloadLayout) -> dict[str, Entry]:
     entries: dict[str, Entry] = {}
     places = _places(layout)
     with tarfile.open(path, "r:") as archive:
@@ -117,7 +117,7 @@ def _list_tar(path: Path, layout: Layout) -> dict[str, Entry]:
     return entries
 
 
-def _unpack_tar(path: Path, layout: Layout, wanted: Callable[[str], bool]) -> dict[str, Entry]:
+def _unpack_tar(path: Path, layout: DownloadLayout, is_needed: Callable[[str], bool]) -> dict[str, Entry]:
     entries: dict[str, Entry] = {}
     places = _places(layout)
     with (
@@ -128,18 +128,18 @@ def _unpack_tar(path: Path, layout: Layout, wanted: Callable[[str], bool]) -> di
     ):
         for member in archive:
             key = _member_key(member, places)
-            content = archive.extractfile(member) if key is not None and wanted(key) else None
+            content = archive.extractfile(member) if key is not None and is_needed(key) else None
             if key is not None and content is not None:
                 entries[key] = Entry(f"{path}, {member.name}", content.read())
             progress.update(file.tell() - progress.n)
-        # The checksum stands at the very end.
+        # Read on to the checksum at the very end.
         while stream.read(_BLOCK):
             pass
     return entries
 
 
-def _places(layout: Layout) -> dict[tuple[str, str], str]:
-    """The folder that files lie in, from where a tar file has them and their suffix."""
+def _places(layout: DownloadLayout) -> dict[tuple[str, str], str]:
+    """The folder of the layout by (folder in the tar file, suffix)."""
     return {
         (str(PurePosixPath(base, folder)), suffix): folder
         for base in layout.bases
@@ -148,7 +148,7 @@ def _places(layout: Layout) -> dict[tuple[str, str], str]:
 
 
 def _member_key(member: tarfile.TarInfo, places: dict[tuple[str, str], str]) -> str | None:
-    """The name that a member of a tar file has in ``Download.entries``, None when nobody asks for it."""
+    """The name of a tar file's member in ``Download.entries``, None if it is not part of the layout."""
     path = PurePosixPath(member.name)
     folder = places.get((str(path.parent), path.suffix))
     return _key(folder, path.name) if folder is not None and member.isreg() else None

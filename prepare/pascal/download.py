@@ -1,4 +1,4 @@
-"""Public files over HTTP: resumed where they broke off, and checked before anything reads them."""
+"""Public files over HTTP: resumed where they broke off, and checked before they are used."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RANGE_NOT_SATISFIABLE = 416
 
 
 class PublicFile(NamedTuple):
-    """Where a file is published, and the MD5 it must have."""
+    """The address of a file, and the MD5 (hex) that it must have."""
 
     address: str
     md5: str
@@ -32,9 +32,9 @@ class PublicFile(NamedTuple):
 
 
 def fetch_all(files: Sequence[PublicFile], folder: Path) -> list[Path]:
-    """The files in ``folder``, fetched where they are not there yet, all of them checked.
+    """The paths of the files in ``folder``; missing ones are fetched, and all are checked.
 
-    Raises ``UserError`` when one cannot be had, with the addresses of those that are missing.
+    Raises ``UserError`` if one cannot be fetched, with the addresses of those that are missing.
     """
     paths = []
     for file in files:
@@ -48,9 +48,9 @@ def fetch_all(files: Sequence[PublicFile], folder: Path) -> list[Path]:
 
 
 def fetch(file: PublicFile, folder: Path) -> Path:
-    """The file in ``folder``, fetched if it is not there yet, and checked.
+    """The path of the file in ``folder``, fetched if it is missing, and checked.
 
-    Raises ``UserError`` when it cannot be had, or is not what its MD5 says.
+    Raises ``UserError`` if it cannot be fetched, or if its MD5 is wrong.
     """
     path, partial = folder / file.name, folder / f"{file.name}.part"
     if path.exists():
@@ -62,14 +62,14 @@ def fetch(file: PublicFile, folder: Path) -> Path:
     try:
         _check(partial, file, advice="deleted")
     except UserError:
-        # Nothing that is fetched behind wrong bytes makes them right.
+        # Resuming after wrong bytes cannot make the file right.
         partial.unlink()
         raise
     return partial.rename(path)
 
 
 def _receive(address: str, partial: Path) -> None:
-    """Fetch what ``partial`` lacks; a server that cannot continue sends everything again."""
+    """Fetch the rest of ``partial``; a server that cannot resume sends everything again."""
     start = partial.stat().st_size if partial.exists() else 0
     response = _open(address, start)
     if response is None:
@@ -87,16 +87,16 @@ def _receive(address: str, partial: Path) -> None:
 
 
 def _open(address: str, start: int) -> HTTPResponse | None:
-    """The answer of the server, None when there is nothing from ``start`` on."""
+    """The response of the server, None if there is nothing from byte ``start`` on."""
     request = Request(address, headers={"Range": f"bytes={start}-"} if start else {})
     try:
         return urlopen(request, timeout=_TIMEOUT_SECONDS)
     except HTTPError as error:
         if start and error.code == _RANGE_NOT_SATISFIABLE:
             return None
-        raise UserError(f"{address}: the server answers {error.code} ({error.reason})") from None
+        raise UserError(f"{address}: the server answered {error.code} ({error.reason})") from None
     except (OSError, HTTPException) as error:
-        raise UserError(f"{address}: not reached ({getattr(error, 'reason', error)})") from None
+        raise UserError(f"{address}: cannot be reached ({getattr(error, 'reason', error)})") from None
 
 
 def _blocks(response: HTTPResponse, address: str) -> Iterator[bytes]:
@@ -110,4 +110,4 @@ def _blocks(response: HTTPResponse, address: str) -> Iterator[bytes]:
 def _check(path: Path, file: PublicFile, *, advice: str) -> None:
     digest = digest_file(path, "md5")
     if digest != file.md5:
-        raise UserError(f"{path}: not what {file.address} should give (MD5 {digest}, not {file.md5}); {advice}")
+        raise UserError(f"{path}: not the file of {file.address} (MD5 is {digest}, expected {file.md5}); {advice}")

@@ -1,4 +1,4 @@
-"""Labels of the Semantic Boundaries Dataset (SBD): MATLAB files."""
+"""Labels of the Semantic Boundaries Dataset (SBD), which are MATLAB files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def decode_sbd_label(data: bytes, name: str) -> np.ndarray:
     """
     try:
         label = loadmat(io.BytesIO(data), variable_names=["GTcls"])["GTcls"][0, 0]["Segmentation"]
-    except Exception:  # a damaged file makes scipy fail in a dozen ways
+    except Exception:  # scipy fails in a dozen ways on damaged files
         label = None
     if not isinstance(label, np.ndarray) or label.ndim != 2 or label.dtype != np.uint8 or not label.size:
         raise UserError(f"{name}: not an SBD label (a MATLAB file with GTcls.Segmentation); unpack it again")

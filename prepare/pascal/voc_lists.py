@@ -1,4 +1,4 @@
-"""Which images PASCAL-5i trains and tests on, and whether lists are exactly the benchmark's."""
+"""Which images PASCAL-5i trains and tests on, from the lists that come with VOC and SBD."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from prepare.benchmark import Benchmark
 from prepare.pascal.archives import Download, Entry
 from util.errors import UserError
 
@@ -16,18 +15,12 @@ SBD_TRAIN, SBD_TRAIN_NOVAL = "train.txt", "train_noval.txt"
 
 _ID = re.compile(r"\d{4}_\d{6}")
 
-
-BENCHMARK = {
-    "train": Benchmark(5953, "a9bc0a1466deee7a9d4923ae677ec6098f090110a60cb769052a4abad586746c"),
-    "val": Benchmark(1449, "cdc1326d12f69ce5153aa5da04a4d8783e146868d42d19f82f44e74b97ac907d"),
-}
-
-# Ids in the official files, to tell which of them is to blame for another list.
+# Numbers of ids in the official files, to find the file that makes a list differ from the benchmark's.
 _COUNTS = {VOC_TRAIN: 1464, VOC_VAL: 1449, SBD_TRAIN: 8498, SBD_TRAIN_NOVAL: 5623}
 
 
 class VocLists(NamedTuple):
-    """The ids of the lists that come with VOC and SBD; of SBD's two, either may be None."""
+    """The ids in the lists that come with VOC and SBD; either of SBD's two may be None."""
 
     train: frozenset[str]
     val: frozenset[str]
@@ -35,15 +28,15 @@ class VocLists(NamedTuple):
     sbd_train_noval: frozenset[str] | None
 
     def splits(self) -> dict[str, list[str]]:
-        """Sorted ids of ``train`` and ``val``: training is VOC's and SBD's without what VOC keeps for validation."""
+        """Sorted ids of "train" and "val": VOC's and SBD's training ids without VOC's validation ids, and these."""
         sbd = self.sbd_train if self.sbd_train_noval is None else self.sbd_train_noval
         return {"train": sorted(self.train | ((sbd or frozenset()) - self.val)), "val": sorted(self.val)}
 
     def doubts(self) -> Iterator[str]:
-        """What may be the reason when the lists are not the benchmark's, a sentence each."""
-        found: dict[str, frozenset[str] | None] = {VOC_TRAIN: self.train, VOC_VAL: self.val}
-        found |= {SBD_TRAIN: self.sbd_train, SBD_TRAIN_NOVAL: self.sbd_train_noval}
-        for name, ids in found.items():
+        """Possible reasons why the lists are not the benchmark's, a sentence each."""
+        files: dict[str, frozenset[str] | None] = {VOC_TRAIN: self.train, VOC_VAL: self.val}
+        files |= {SBD_TRAIN: self.sbd_train, SBD_TRAIN_NOVAL: self.sbd_train_noval}
+        for name, ids in files.items():
             if ids is not None and len(ids) != _COUNTS[name]:
                 yield f"{name} has {len(ids):,} ids, the official one {_COUNTS[name]:,}"
         if self.sbd_train is not None and self.sbd_train_noval is not None:
@@ -53,7 +46,7 @@ class VocLists(NamedTuple):
 
 
 def read_voc_lists(voc: Download, sbd: Download) -> VocLists:
-    """Raises ``UserError`` for a missing list, and for one that does not hold ids."""
+    """Read the lists of both downloads; raises ``UserError`` for a missing one, and for one that does not hold ids."""
     for name in (VOC_TRAIN, VOC_VAL):
         if name not in voc.entries:
             raise UserError(f"{voc.path}: no {name} in it; unpack or download it again")
@@ -69,17 +62,17 @@ def read_voc_lists(voc: Download, sbd: Download) -> VocLists:
 
 
 def image_name(image_id: str) -> str:
-    """Where an image lies, in the dataset as in VOC."""
+    """Path of an image, in the dataset as in VOC."""
     return f"JPEGImages/{image_id}.jpg"
 
 
 def label_name(image_id: str) -> str:
-    """Where the dataset has the label of an image."""
+    """Path of an image's label in the dataset."""
     return f"SegmentationClassAug/{image_id}.png"
 
 
 def read_listed_ids(list_file: Path) -> list[str]:
-    """Ids of a list of "JPEGImages/ID.jpg SegmentationClassAug/ID.png" lines, whose files need not be there yet.
+    """Ids of a list of "JPEGImages/ID.jpg SegmentationClassAug/ID.png" lines, whose files need not exist yet.
 
     Raises ``UserError`` for any other line.
     """
@@ -96,7 +89,7 @@ def read_listed_ids(list_file: Path) -> list[str]:
 
 
 def first_few(names: Collection[str]) -> str:
-    """The first three names, and how many more there are."""
+    """The first three names, and the number of the others."""
     names = list(names)
     return ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
 
@@ -111,7 +104,7 @@ def _read_ids(entry: Entry) -> frozenset[str]:
 
 
 def _lines(data: bytes, place: str) -> Iterator[tuple[int, str]]:
-    """Numbers and contents of the lines that are not empty."""
+    """Number and content of each line that is not empty."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:

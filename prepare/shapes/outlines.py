@@ -1,6 +1,6 @@
 """Silhouettes of the shapes dataset: twenty families of outlines, each with variation within the family.
 
-Coordinates are x to the right, y down, roughly within the unit circle; the scene scales and turns them.
+Coordinates are x to the right, y down, roughly within the unit circle; the scene scales and rotates them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 
 class Outline(NamedTuple):
-    """Polygons (N, 2) float: the union of ``parts`` is filled, then ``holes`` are cut out."""
+    """Polygons, each float (N, 2) of x, y: the union of ``parts`` is filled, then ``holes`` are cut out."""
 
     parts: Sequence[np.ndarray]
     holes: Sequence[np.ndarray] = ()
@@ -25,7 +25,7 @@ def star(rng: np.random.Generator) -> Outline:
 
 
 def gear(rng: np.random.Generator) -> Outline:
-    """Eight to eleven teeth round a hole."""
+    """Eight to eleven teeth around a hole."""
     teeth, depth, hole = int(rng.integers(8, 12)), rng.uniform(0.2, 0.28), rng.uniform(0.2, 0.4)
     return Outline([_polar(np.tile([1, 1, 1 - depth, 1 - depth], teeth))], [_ellipse(0, 0, hole, hole)])
 
@@ -161,7 +161,7 @@ def key(rng: np.random.Generator) -> Outline:
 
 
 def spiral(rng: np.random.Generator) -> Outline:
-    """A band that winds nearly twice round."""
+    """A band that winds nearly twice around its centre."""
     turns = rng.uniform(1.6, 1.95)
     angle = np.linspace(0, 2 * np.pi * turns, 110)
     radius = 0.08 + 0.78 * angle / angle[-1]
@@ -187,7 +187,7 @@ def _angles(count: int) -> np.ndarray:
 
 
 def _polar(radius: np.ndarray) -> np.ndarray:
-    """The closed curve of these radii at even angles, the first one pointing up."""
+    """The closed curve of these radii at evenly spaced angles, the first one pointing up."""
     angle = _angles(len(radius)) - np.pi / 2
     return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
 

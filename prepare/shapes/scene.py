@@ -1,4 +1,4 @@
-"""One picture of the shapes dataset: objects, clutter and occluders on a textured ground, and its label."""
+"""One image of the shapes dataset, with its label: objects, clutter and occluders on a textured ground."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from prepare.shapes import outlines as outlines
-from prepare.shapes import textures as textures
+from prepare.shapes import outlines, textures
 
 OutlineFamily = Callable[[np.random.Generator], outlines.Outline]
 
@@ -23,7 +22,7 @@ class Look(NamedTuple):
     second_hue: float
 
 
-# Class i + 1 is entry i. Five in a row are a fold; neighbouring classes share neither pattern nor hue.
+# Class i + 1 is entry i. Five consecutive ones are a fold; neighbouring classes share neither pattern nor hue.
 CLASSES: tuple[tuple[OutlineFamily, Look], ...] = (
     (outlines.star, Look(textures.dots, 3.5, 0.14, 0.03)),
     (outlines.gear, Look(textures.grid, 2.6, 0.58, 0.10)),
@@ -48,15 +47,15 @@ CLASSES: tuple[tuple[OutlineFamily, Look], ...] = (
 )
 _PATTERNS = tuple(dict.fromkeys(look.pattern for _, look in CLASSES))
 
-_OBJECTS = (1, 3)  # how many a picture has, at least and at most
-_RADIUS = (0.2, 0.42)  # of an object, as a share of the picture's side
-_VISIBLE_AREA = 0.03  # of an object, at least, as a share of the picture
-_VISIBLE_SHARE = 0.55  # of an object's own area, at least, when something is before it
+_OBJECTS = (1, 3)  # the fewest and the most in an image
+_RADIUS = (0.2, 0.42)  # of an object, as a share of the image's side
+_VISIBLE_AREA = 0.03  # the least of an object, as a share of the image
+_VISIBLE_SHARE = 0.55  # the least of an object's own area, when something is in front of it
 _ATTEMPTS = 20
 
 
 class _Layer(NamedTuple):
-    """Something painted: class (0: none), opacity (H, W) float32 0..1, look, coordinates (H, W) on it."""
+    """Something painted: class (0: none), opacity float32 (H, W) in 0..1, look, coordinates (H, W) on its surface."""
 
     class_id: int
     opacity: np.ndarray
@@ -66,7 +65,7 @@ class _Layer(NamedTuple):
 
 
 def draw_scene(rng: np.random.Generator, class_id: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a square picture that shows an object of ``class_id``, and up to two more of any class.
+    """Draw a square image that shows an object of ``class_id``, and up to two more of any class.
 
     Returns the image, RGB uint8 (size, size, 3), and the label, uint8 (size, size): 0 background, 1..20 class,
     255 where objects meet anything else (a band of two pixels).
@@ -77,7 +76,7 @@ def draw_scene(rng: np.random.Generator, class_id: int, size: int) -> tuple[np.n
         image *= 1 - _shadow(rng, layer.opacity)[..., None]
         image += layer.opacity[..., None] * (_surface(rng, layer) - image)
         label[layer.opacity >= 0.5] = layer.class_id
-    return _photograph(rng, image), _mark_borders(label)
+    return _expose(rng, image), _mark_borders(label)
 
 
 def _ground(rng: np.random.Generator, size: int) -> np.ndarray:
@@ -105,14 +104,14 @@ def _random_look(rng: np.random.Generator) -> Look:
 
 
 def _arrange(rng: np.random.Generator, class_id: int, size: int) -> list[_Layer]:
-    """Layers from back to front: clutter, objects and occluders, each object visible for the most part."""
+    """Layers from back to front: clutter, objects and occluders; every object stays mostly visible."""
     clutter = [_place(rng, 0, size) for _ in range(rng.integers(0, 3))]
-    wanted = [class_id, *rng.integers(1, len(CLASSES) + 1, size=rng.integers(*_OBJECTS, endpoint=True) - 1)]
-    wanted += [0] * int(rng.integers(0, 2))
+    classes = [class_id, *rng.integers(1, len(CLASSES) + 1, size=rng.integers(*_OBJECTS, endpoint=True) - 1)]
+    classes += [0] * int(rng.integers(0, 2))
     objects: list[_Layer] = []
-    for wanted_id in wanted:
+    for layer_class in classes:
         for _ in range(_ATTEMPTS):
-            candidate = _place(rng, int(wanted_id), size)
+            candidate = _place(rng, int(layer_class), size)
             if _all_visible([*objects, candidate]):
                 objects.append(candidate)
                 break
@@ -120,21 +119,26 @@ def _arrange(rng: np.random.Generator, class_id: int, size: int) -> list[_Layer]
 
 
 def _place(rng: np.random.Generator, class_id: int, size: int) -> _Layer:
-    """Something of this class (0: a blob or a bar of any look) at a random place, size and angle."""
+    """A layer of this class (0: a blob or a bar of any look) at a random place, size and angle."""
+    # Outline and look
     if class_id:
         family, look = CLASSES[class_id - 1]
         look = look._replace(frequency=look.frequency * rng.uniform(0.85, 1.2))
         turn = rng.uniform(-0.9, 0.9)
-        if rng.random() < 0.2:  # colour is typical of a class, but no more than that
+        if rng.random() < 0.2:  # colour is typical of a class, but not always
             look = look._replace(hue=rng.random(), second_hue=rng.random())
     else:
         family, look = (outlines.blob if rng.random() < 0.7 else outlines.bar), _random_look(rng)
         turn = rng.uniform(-np.pi, np.pi)
+
+    # Place, size and angle
     radius = size * rng.uniform(*_RADIUS)
     centre = rng.uniform(0.65 * radius, size - 0.65 * radius, 2)
     mirror = np.diag([rng.choice([-1.0, 1.0]) * rng.uniform(0.85, 1.15), 1.0])
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     pose = radius * rotation @ mirror
+
+    # Pixels
     opacity = _fill(_bend(rng, family(rng)), pose, centre, size)
     y, x = np.mgrid[0:size, 0:size].astype(np.float32) + 0.5
     u, v = np.tensordot(np.linalg.inv(pose).astype(np.float32), np.stack([x - centre[0], y - centre[1]]), axes=1)
@@ -142,7 +146,7 @@ def _place(rng: np.random.Generator, class_id: int, size: int) -> _Layer:
 
 
 def _bend(rng: np.random.Generator, outline: outlines.Outline) -> outlines.Outline:
-    """Fit the outline to the unit circle and distort it smoothly, so that no two are alike."""
+    """Fit the outline to the unit circle and distort it smoothly, so that no two are the same."""
     points = np.concatenate(outline.parts)
     middle = (points.min(axis=0) + points.max(axis=0)) / 2
     scale = np.linalg.norm(points - middle, axis=1).max()
@@ -156,7 +160,7 @@ def _bend(rng: np.random.Generator, outline: outlines.Outline) -> outlines.Outli
 
 
 def _subdivide(polygon: np.ndarray) -> np.ndarray:
-    """Cut every edge into four, so that a straight one can bend."""
+    """Cut every edge into four, so that a straight one can be bent."""
     steps = np.arange(4)[None, :, None] / 4
     edges = np.roll(polygon, -1, axis=0) - polygon
     return np.asarray(polygon[:, None] + steps * edges[:, None]).reshape(-1, 2)  # (4N, 2)
@@ -167,13 +171,13 @@ def _fill(outline: outlines.Outline, pose: np.ndarray, centre: np.ndarray, size:
     canvas = np.zeros((size, size), dtype=np.uint8)
     for polygons, value in ((outline.parts, 255), (outline.holes, 0)):
         for polygon in polygons:
-            corners = np.round((polygon @ pose.T + centre - 0.5) * 16).astype(np.int32)  # cv2 counts 1/16 pixels
+            corners = np.round((polygon @ pose.T + centre - 0.5) * 16).astype(np.int32)  # in 1/16 pixels
             cv2.fillPoly(canvas, [corners], value, lineType=cv2.LINE_AA, shift=4)
     return canvas.astype(np.float32) / 255
 
 
 def _all_visible(layers: list[_Layer]) -> bool:
-    """Whether every object shows enough of itself, painted in this order."""
+    """Whether enough of every object is visible when the layers are painted in this order."""
     free = np.ones_like(layers[0].opacity, dtype=bool)
     for layer in reversed(layers):
         body = layer.opacity >= 0.5
@@ -185,7 +189,7 @@ def _all_visible(layers: list[_Layer]) -> bool:
 
 
 def _shadow(rng: np.random.Generator, opacity: np.ndarray) -> np.ndarray:
-    """How much darker it gets around a layer, float32 (H, W) in 0..0.4; most layers cast none."""
+    """The share of light that a layer's shadow takes, float32 (H, W) in 0..0.4; most layers cast none."""
     strength, shift = rng.uniform(-0.5, 0.4), rng.integers(-4, 5, 2)
     if strength <= 0:
         return np.zeros_like(opacity)
@@ -202,7 +206,7 @@ def _surface(rng: np.random.Generator, layer: _Layer) -> np.ndarray:
     return np.asarray(colours * shading[..., None], dtype=np.float32)
 
 
-def _photograph(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+def _expose(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     """Blur a little, change exposure, add sensor noise; uint8."""
     image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 0.9))
     image = image * np.float32(rng.uniform(0.8, 1.15))

@@ -1,7 +1,7 @@
 """Textures and backgrounds of the shapes dataset.
 
-A pattern maps coordinates u, v (float32, any shape; one unit is one object radius) to the share of the second
-colour, float32 in [0, 1].
+A pattern maps coordinates u, v (float32, any shape; one unit is an object's radius) to the share of the second colour,
+float32 in [0, 1].
 """
 
 from __future__ import annotations
@@ -98,14 +98,14 @@ def paint(amount: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarr
 
 
 def smooth_noise(shape: tuple[int, ...], cells: float, rng: np.random.Generator) -> np.ndarray:
-    """Noise in [0, 1], float32 of ``shape`` (H, W), with about ``cells`` bumps along a side."""
+    """Noise in [0, 1], float32 of ``shape`` (H, W), with about ``cells`` bumps along each side."""
     side = max(2, round(cells))
     coarse = rng.random((side, side), dtype=np.float32)
     return np.clip(cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC), 0, 1)
 
 
 def multi_scale_noise(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Sum of noise at doubling frequencies, in [0, 1], float32 (H, W); how rough it is varies."""
+    """Sum of noise at doubling frequencies, in [0, 1], float32 (H, W); its roughness varies."""
     persistence = rng.uniform(0.45, 0.9)
     weights = persistence ** np.arange(6)
     total = sum(weight * smooth_noise(shape, 3 * 2**octave, rng) for octave, weight in enumerate(weights))

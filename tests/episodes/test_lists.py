@@ -61,7 +61,7 @@ def test_a_repeated_line_is_left_out(root: Path) -> None:
         ("a.jpg a.png\nc.jpg b.png\n", r"line 2: image .*c\.jpg not found"),
         ("a.jpg a.png\n\nb.jpg c.png\n", r"line 3: label .*c\.png not found"),
         ("a.jpg\n", r"line 1: no label after a\.jpg"),
-        ("a.jpg a.png 3\n", "line 1: expected 'IMAGE LABEL', found 3 words"),
+        ("a.jpg a.png 3\n", "line 1: expected 'IMAGE LABEL', found 3 fields"),
         ("a.jpg a.png\nother/a.jpg a.png\n", r"line 2: other/a\.jpg has the same file name as a\.jpg on line 1"),
         ("\n  \n", "the list is empty"),
     ],

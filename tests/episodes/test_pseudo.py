@@ -113,10 +113,10 @@ def test_every_value_that_differs_is_named(pseudo_folder: Path) -> None:
         PseudoFiles(pseudo_folder).check_manifest(wanted)
     message = str(caught.value)
     for part in (
-        "recipe is global there, objects asked",
-        "cluster_num is 30 there, 50 asked",
-        "superpixel.sigma is 0.8 there, 0.5 asked",
-        "extractor is absent there, moco asked",
+        "recipe is global there, objects expected",
+        "cluster_num is 30 there, 50 expected",
+        "superpixel.sigma is 0.8 there, 0.5 expected",
+        "extractor is absent there, moco expected",
     ):
         assert part in message
     assert "min_area" not in message and "\n" not in message

@@ -175,5 +175,5 @@ def test_large_images_are_read_smaller_and_their_masks_fit(tmp_path: Path) -> No
         assert (mask[:56] != expected).float().mean() < 0.01
         assert ((view[0, :56] > 0) != (mask[:56] == 1)).float().mean() < 0.01
     write_label(tmp_path / "photo_1.png", label[:, :-4])
-    with pytest.raises(UserError, match=r"photo_1\.png: the label is 396x300 pixels, its image .* is 400x300"):
+    with pytest.raises(UserError, match=r"photo_1\.png: the label is 396x300 pixels, but .* is 400x300"):
         read_example(Example(tmp_path / "photo_1.jpg", tmp_path / "photo_1.png", 1), 80)

@@ -93,7 +93,7 @@ def test_training_as_published_refuses_our_masks_and_the_other_way_round(weights
     ours = [*settings("global", weights, tmp_path), *same]
     for recorded, expected in ((ours, [*ours, "TRAIN.compat=published"]), ([*ours, "TRAIN.compat=published"], ours)):
         record(recorded)
-        with pytest.raises(UserError, match=r"does not fit the configuration: compat is \w+ there, \w+ asked;"):
+        with pytest.raises(UserError, match=r"does not fit the configuration: compat is \w+ there, \w+ expected;"):
             check(expected)
 
 
@@ -113,11 +113,11 @@ def test_other_images_and_another_version_are_refused(weights: Path, tmp_path: P
     overrides = settings("objects", weights, tmp_path)
     record(overrides)
     other = ImageList(IMAGES.root, ("conftest.py",), (None,), "other digest", Path("list.txt"))
-    with pytest.raises(UserError, match="list_digest is digest there, other digest asked; file_sizes_digest is "):
+    with pytest.raises(UserError, match="list_digest is digest there, other digest expected; file_sizes_digest is "):
         check(overrides, other)
     manifest = PseudoFiles(tmp_path).manifest
     write_json(manifest, {**PseudoFiles(tmp_path).read_manifest(), "version": 2})
-    with pytest.raises(UserError, match="version is 2 there, 3 asked"):
+    with pytest.raises(UserError, match="version is 2 there, 3 expected"):
         check(overrides)
 
 

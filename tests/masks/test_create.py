@@ -114,6 +114,7 @@ def _run_and_stop(stage: str, number: signal.Signals, words: list[str], log: Pat
 _CLUSTERING = ("reading", "extracting", "clustering", "segmenting", "finishing")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("made", "stage", "number"),
     [
@@ -177,6 +178,7 @@ def _run_two_processes(words: list[str]) -> str:
     return done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made", ["global"], indirect=True)
 @pytest.mark.parametrize("algorithm", ["minibatch", "spherical"])
 def test_two_processes_give_the_masks_of_one(
@@ -190,6 +192,7 @@ def test_two_processes_give_the_masks_of_one(
     assert _content(tmp_path / "two") == _content(made[1] if algorithm == "minibatch" else tmp_path / "one")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made", ["objects"], indirect=True)
 def test_two_processes_learn_the_objects_of_one(root: Path, made: tuple[str, Path], tmp_path: Path) -> None:
     _run_two_processes(arguments(root, "objects", tmp_path / "two"))
@@ -219,7 +222,7 @@ def test_a_transformer_over_several_views(root: Path, tmp_path: Path, recipe: st
     main(arguments(root, recipe, tmp_path / "pseudo", *words, *views))
     manifest = read_json(tmp_path / "pseudo" / "manifest.json")
     assert (manifest["stride"], manifest["flip"], manifest["scales"]) == (8, True, [1.0, 1.5])
-    with pytest.raises(UserError, match="flip is True there, False asked; scales is"):
+    with pytest.raises(UserError, match="flip is True there, False expected; scales is"):
         main(arguments(root, recipe, tmp_path / "pseudo", *words))
 
 
@@ -239,9 +242,12 @@ def test_a_dataset_of_ones_own(root: Path, tmp_path: Path, monkeypatch: pytest.M
     for module in ("prepare.folder", "prepare.folder.dataset_config", "util.config"):
         monkeypatch.setattr(f"{module}.PROJECT", tmp_path)
     (tmp_path / "config").mkdir()
-    for name in ("base.yaml", "mobilenetv2.yaml", "resnet50.yaml", "resnet101.yaml"):
+    for name in ("base.yaml", "ssl.yaml", "mobilenetv2.yaml", "resnet50.yaml", "resnet101.yaml"):
         shutil.copy(PROJECT / "config" / name, tmp_path / "config")
     prepare([str(word) for word in ("folder", tmp_path / "drawn", "--name", "mine")])
+    assert choose_config(tmp_path / "data", "mine", []).experiment == "ssl_mobilenetv2"
+    assert choose_config(tmp_path / "data", "mine", ["extractor=moco"]).experiment == "ssl_resnet50"
+    assert choose_config(tmp_path / "data", "mine", ["extractor=timm:resnet18"]).experiment == "ssl_mobilenetv2"
     words = arguments(root, "objects", tmp_path / "pseudo", f"list={tmp_path / 'lists/mine/train.txt'}")
     main([str(tmp_path / "data"), "mine", *words[2:]])
     assert len(list((tmp_path / "pseudo").glob("*photo_*.png"))) == 3
@@ -257,8 +263,10 @@ def test_published_masks_differ_and_say_so(root: Path, made: tuple[str, Path], t
 
 
 def test_choice_of_the_experiment(tmp_path: Path) -> None:
-    for name in ("pascal", "COCO2014"):
+    for name in ("pascal", "COCO2014", "shapes"):
         (tmp_path / name).mkdir()
+    assert choose_config(tmp_path, "shapes", []).experiment == "ssl_resnet50"
+    assert choose_config(tmp_path, "shapes", ["extractor=timm:mobilenetv2_050"]).experiment == "ssl_demo"
     assert choose_config(tmp_path, "pascal", []).experiment == "ssl_resnet50"
     assert choose_config(tmp_path, "pascal", ["extractor=timm:mobilenetv2_100"]).experiment == "ssl_mobilenetv2"
     assert choose_config(tmp_path, "pascal", ["extractor=timm:resnet18"]).experiment == "ssl_resnet50"
@@ -282,6 +290,7 @@ def test_stride_of_the_features(tmp_path: Path, settings: list[str], stride: int
     assert find_recipe(cluster.recipe).stride(cluster) == stride
 
 
+@pytest.mark.slow
 def test_the_script_runs_from_its_own_folder_under_sh(root: Path, tmp_path: Path) -> None:
     (tmp_path / "two.txt").write_text("JPEGImages/photo_01.jpg\nJPEGImages/photo_02.jpg\n")
     words = arguments(root, "objects", tmp_path / "pseudo", f"list={tmp_path / 'two.txt'}")

@@ -26,8 +26,8 @@ def test_other_settings_are_refused(made: Path, root: Path) -> None:
     with pytest.raises(UserError) as refusal:
         main(words)
     message = str(refusal.value)
-    assert "superpixel.scale is 100.0 there, 50.0 asked" in message
-    assert "min_area is 300 there, 301 asked" in message
+    assert "superpixel.scale is 100.0 there, 50.0 expected" in message
+    assert "min_area is 300 there, 301 expected" in message
     assert "cluster_size" not in message
     assert "delete the folder" in message and "Cluster.pseudo_folder=" in message
 
@@ -95,6 +95,7 @@ def _write_kinds(folder: Path) -> list[str]:
     return list(kinds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["global", "objects"])
 def test_images_of_every_kind_get_masks_of_their_size(
     root: Path, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, recipe: str

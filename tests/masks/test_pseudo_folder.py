@@ -63,7 +63,7 @@ def test_masks_of_other_images_of_the_same_names_are_not_complete(tmp_path: Path
     assert PseudoFolder(tmp_path / "pseudo", images, {}).open()
     (images.root / "photo_000.jpg").write_bytes(b"x")
     (images.root / "photo_001.jpg").write_bytes(b"")
-    with pytest.raises(UserError, match=r"other settings \(file_sizes_digest is .* asked\); delete the folder"):
+    with pytest.raises(UserError, match=r"other settings \(file_sizes_digest is .* expected\); delete the folder"):
         PseudoFolder(tmp_path / "pseudo", images, {}).open()
 
 
@@ -80,7 +80,7 @@ def test_parts_stay_the_same_while_others_make_masks(tmp_path: Path) -> None:
 def test_an_unfinished_folder_is_continued_with_its_own_settings_and_order_only(tmp_path: Path) -> None:
     images = _images(tmp_path / "photos", 3)
     PseudoFolder(tmp_path / "pseudo", images, {"seed": 1}).open()
-    with pytest.raises(UserError, match="seed is 1 there, 2 asked"):
+    with pytest.raises(UserError, match="seed is 1 there, 2 expected"):
         PseudoFolder(tmp_path / "pseudo", images, {"seed": 2}).open()
     with pytest.raises(UserError, match="list_order"):
         PseudoFolder(tmp_path / "pseudo", replace(images, images=images.images[::-1]), {"seed": 1}).open()
@@ -97,5 +97,5 @@ def test_what_was_learnt_is_kept(tmp_path: Path) -> None:
 
 def test_masks_of_an_earlier_version_are_not_taken_for_complete(tmp_path: Path) -> None:
     write_json(tmp_path / "pseudo" / "manifest.json", {"version": VERSION - 1, "seed": 1})
-    with pytest.raises(UserError, match=r"version is 2 there, 3 asked.*delete the folder"):
+    with pytest.raises(UserError, match=r"version is 2 there, 3 expected.*delete the folder"):
         PseudoFolder(tmp_path / "pseudo", _images(tmp_path / "photos", 3), {"version": VERSION, "seed": 1}).open()

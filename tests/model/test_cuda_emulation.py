@@ -17,6 +17,8 @@ from torch.utils.cpp_extension import get_cxx_compiler, load
 from model.clusterutils import reference as clusterutils
 from model.ops.reference import deform_attn
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).parent
 ROUNDING = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 1e-3}
 

@@ -62,6 +62,7 @@ def test_float64_agrees_with_float32() -> None:
     assert golden.relative_error(logits, exact) < 1e-5
 
 
+@pytest.mark.slow
 def test_compiling_breaks_where_the_clustering_draws_only() -> None:
     model, episode = tiny_model(contrast_residual=True), random_episode()
     torch._dynamo.reset()

@@ -1,30 +1,29 @@
 """Shared folders: what is in them, that they give the same network, and what is said about broken ones."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from model import FSSModel, load_model
-from model.fss_network import NETWORK_KEYS
+from model.fss_network import NetworkSettings
 from tests.model.networks import random_episode, tiny_model
 from util.errors import UserError
 
-SETTINGS: Mapping[str, Any] = {
-    "backbone": "mobilenetv2_035",
-    "backbone_normalize": "timm",
-    "mid_stages": [-2],
-    "high_stage": -1,
-    "hidden_dims": 16,
-    "support_self_attention": True,
-    "contrast_residual": True,
-    "compat": "ours",
-    "val_size": 65,
-    "epochs": 3,
-}
+SETTINGS = NetworkSettings(
+    backbone="mobilenetv2_035",
+    backbone_normalize="timm",
+    mid_stages=(-2,),
+    high_stage=-1,
+    hidden_dims=16,
+    support_self_attention=True,
+    contrast_residual=True,
+    object_prototypes=3,
+    background_prototypes=7,
+    compat="ours",
+    val_size=65,
+)
 
 
 @pytest.fixture
@@ -50,7 +49,25 @@ def test_a_shared_network_gives_the_same_logits(model: FSSModel, folder: Path) -
 def test_the_folder_holds_weights_and_what_network_they_are_of(folder: Path) -> None:
     assert {"config.json", "model.safetensors"} <= {path.name for path in folder.iterdir()}
     config = json.loads((folder / "config.json").read_text())
-    assert config == {"format_version": 1, "network": {key: SETTINGS[key] for key in NETWORK_KEYS}}
+    assert config == {"format_version": 1, "network": {**dict(SETTINGS), "mid_stages": [-2]}}
+
+
+def test_a_folder_from_before_the_numbers_of_prototypes_were_settings_has_20_and_50(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    del config["network"]["object_prototypes"], config["network"]["background_prototypes"]
+    (folder / "config.json").write_text(json.dumps(config))
+    loaded = load_model(folder)
+    assert loaded.support_prototypes.slots == (20, 50)
+    assert loaded.settings == SETTINGS.model_copy(update={"object_prototypes": 20, "background_prototypes": 50})
+
+
+@pytest.mark.parametrize(("key", "value"), [("colour", "red"), ("hidden_dims", "many"), ("val_size", None)])
+def test_settings_that_this_software_does_not_know_are_named(folder: Path, key: str, value: str | None) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["network"][key] = value
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=rf"^\S*shared: holds no network that this software can build \({key}: [^\n]*$"):
+        load_model(folder)
 
 
 def test_saving_again_replaces_the_network(model: FSSModel, folder: Path) -> None:
@@ -80,5 +97,5 @@ def test_a_name_that_is_nowhere_is_named() -> None:
 
 
 def test_a_network_put_together_by_hand_cannot_say_what_it_is(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="made from settings"):
+    with pytest.raises(UserError, match="built from settings"):
         tiny_model().save_pretrained(tmp_path)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from prepare.__main__ import main
-from tests.prepare.own_photographs import SHAPE
-from tests.prepare.small_dataset import Outcome, words, write_dataset
+from tests.prepare.own_images import SHAPE
+from tests.prepare.small_dataset import Outcome, arguments, write_dataset
 from util import config as config_module
 from util.files import PROJECT
 from util.images import write_image, write_label
@@ -19,10 +19,10 @@ from util.images import write_image, write_label
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project folder of the test's own, with the configurations that all datasets share."""
+    """A project folder of the test's own, with the configurations that all datasets share, of one family."""
     folder = tmp_path / "project"
     (folder / "config").mkdir(parents=True)
-    for name in ("base.yaml", "mobilenetv2.yaml"):
+    for name in ("base.yaml", "ssl.yaml", "split.yaml", "mobilenetv2.yaml"):
         shutil.copy(PROJECT / "config" / name, folder / "config" / name)
     monkeypatch.setattr("prepare.folder.PROJECT", folder)
     monkeypatch.setattr("prepare.folder.dataset_config.PROJECT", folder)
@@ -32,7 +32,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    """Ten photographs in two folders; masks of classes 1 to 6 beside them in ``masks``."""
+    """Ten images in two folders; masks of classes 1 to 6 next to them in ``masks``."""
     rng = np.random.default_rng(0)
     for number in range(10):
         stem = f"{'ab'[number % 2]}/photo{number}"
@@ -59,7 +59,7 @@ def check(data: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcom
         capfd.readouterr()
         code = 0
         try:
-            main(words(data, *options, **keywords))
+            main(arguments(data, *options, **keywords))
         except SystemExit as end:
             code = int(end.code or 0)
         return Outcome(capfd.readouterr().out, code)

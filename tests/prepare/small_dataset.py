@@ -1,4 +1,4 @@
-"""A dataset of a few drawn photographs, ways to spoil it, and the command that checks it."""
+"""A dataset of a few drawn images, ways to spoil it, and the command that checks it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COUNTS = {"train": 24, "val": 28}  # of class 1 to 4: 6 and 7 large objects each
 
 
 def write_dataset(folder: Path) -> None:
-    """Photographs of an object of 225 pixels or more, with lists; every third also has a smaller one of the next class.
+    """Images of an object of 225 pixels or more, with lists; every third also has a smaller one of the next class.
 
     The smaller ones have a pixel or 25; the upper border is void.
     """
@@ -45,7 +45,7 @@ def overrides(data: Path, *more: str) -> list[str]:
     return [f"DATA.data_root={data}", *lists, f"DATA.classes={CLASSES}", f"DATA.min_area={MIN_AREA}", *more]
 
 
-def words(data: Path, *options: object, dataset: str = "shapes", experiment: str | None = None) -> list[str]:
+def arguments(data: Path, *options: object, dataset: str = "shapes", experiment: str | None = None) -> list[str]:
     """The command, with one process; options with an equals sign are overrides."""
     texts = [str(option) for option in options]
     settings = [text for text in texts if "=" in text]
@@ -79,16 +79,16 @@ class Outcome:
         self.warnings = [line.removeprefix("warning: ") for line in self.lines if line.startswith("warning: ")]
 
     def assert_one_problem(self, message: str, data: Path) -> None:
-        """That it is told in one line, which matches ``message`` and names a file of ``data``, and is the only one."""
+        """Assert that the only problem is one line, which matches ``message`` and names a file of ``data``."""
         assert len(self.errors) == 1 and re.search(message, self.errors[0])
         assert str(data) in self.errors[0]
         assert (self.code, self.lines[-1]) == (1, "1 problem")
 
     def rows(self) -> dict[int, tuple[int, ...]]:
         """The four numbers of each class in the tables."""
-        found = re.findall(r"^ +(\d+) +([\d,]+) +([\d,]+) +([\d,]+) +([\d,]+)", self.text, re.MULTILINE)
-        assert len({cells[0] for cells in found}) == len(found)
-        return {int(number): tuple(int(cell.replace(",", "")) for cell in cells) for number, *cells in found}
+        rows = re.findall(r"^ +(\d+) +([\d,]+) +([\d,]+) +([\d,]+) +([\d,]+)", self.text, re.MULTILINE)
+        assert len({cells[0] for cells in rows}) == len(rows)
+        return {int(number): tuple(int(cell.replace(",", "")) for cell in cells) for number, *cells in rows}
 
     def queries(self) -> list[tuple[int | None, int]]:
         """Images in training (None where no experiment trains) and in tests, for each fold."""

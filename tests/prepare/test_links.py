@@ -42,7 +42,7 @@ def test_a_copy_is_left_and_another_file_refused_before_anything_is_written(tmp_
     other.write_text("else!")
     link_all([(source, copy)])
     assert not copy.is_symlink()
-    with pytest.raises(UserError, match=r"other\.jpg: holds something else than .*source\.jpg; remove it or choose"):
+    with pytest.raises(UserError, match=r"other\.jpg: holds something other than .*source\.jpg; remove it or choose"):
         link_all([(source, tmp_path / "target.jpg"), (source, other)])
     assert other.read_text() == "else!" and not (tmp_path / "target.jpg").exists()
 

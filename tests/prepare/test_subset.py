@@ -21,7 +21,7 @@ def image_list(count: int) -> ImageList:
 
 @pytest.fixture
 def labelled(tmp_path: Path) -> Path:
-    """A list of ten photographs of class 1, one of which has class 2 as well."""
+    """A list of ten images of class 1, one of which has class 2 as well."""
     pairs = []
     for number in range(10):
         image, label = f"JPEGImages/{number}.jpg", f"SegmentationClassAug/{number}.png"
@@ -51,19 +51,19 @@ def test_names_and_seed_say_which_images() -> None:
 
 
 def test_a_list_is_written_and_rare_classes_are_named(labelled: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["subset", str(labelled), "--root", str(labelled.parent), "--percent", "60", "--min-area", "100"]
-    main([*words, "--shots", "3"])
+    arguments = ["subset", str(labelled), "--root", str(labelled.parent), "--percent", "60", "--min-area", "100"]
+    main([*arguments, "--shots", "3"])
     subset = read_list(labelled.with_name("train_60.txt"), labelled.parent, need_labels=True)
     assert len(subset) == 6
     log = capsys.readouterr().err
     assert "train_60.txt: 6 of 10 images" in log
-    assert "which take 4 images with 100 pixels (--min-area) of the class: class 2 (" in log
+    assert "which need 4 images with 100 pixels (--min-area) of the class: class 2 (" in log
     assert "class 1" not in log
 
 
 def test_nothing_left_and_no_share(labelled: Path) -> None:
-    words = ["subset", str(labelled), "--root", str(labelled.parent), "--percent"]
+    arguments = ["subset", str(labelled), "--root", str(labelled.parent), "--percent"]
     with pytest.raises(UserError, match="nothing is left of 10 images"):
-        main([*words, "1"])
+        main([*arguments, "1"])
     with pytest.raises(UserError, match="'100' is not a number between 0 and 100"):
-        main([*words, "100"])
+        main([*arguments, "100"])

@@ -69,7 +69,7 @@ def test_an_error_keeps_its_file_and_ends_the_work(tmp_path: Path, workers: int)
 
 
 def test_a_killed_process_is_one_line() -> None:
-    with pytest.raises(UserError, match="a worker process was killed, as happens when memory runs out"):
+    with pytest.raises(UserError, match="a worker process was killed, probably because memory ran out"):
         for_each(be_killed, range(4), workers=2, title="numbers")
 
 

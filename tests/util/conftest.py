@@ -1,4 +1,4 @@
-"""A configuration file of one's own for the tests of util.config."""
+"""A configuration file for the tests of util.config."""
 
 from collections.abc import Callable
 from pathlib import Path

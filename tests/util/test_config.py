@@ -1,5 +1,6 @@
-"""util.config: every experiment loads; overrides have the right types and paths the right start."""
+"""util.config: every experiment loads; overrides have the right types, and relative paths the right start."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,28 @@ def test_published_values(
     assert (train.scale_min, train.scale_max) == scales
     assert train.manual_seed == seed
     assert train.lr_scale == 15
+
+
+def test_a_folder_of_files_that_name_their_bases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ``prepare folder`` wrote before experiments could be composed, next to what is composed now."""
+    shutil.copytree(PROJECT / "config", tmp_path / "config")
+    folder = tmp_path / "config" / "mine"
+    folder.mkdir()
+    data = "{data_root: data/mine, train_list: lists/mine/train.txt, val_list: lists/mine/val.txt, min_area: 33}"
+    (folder / "base.yaml").write_text(f"base: [../base.yaml]\nDATA: {data}\n")
+    for experiment, split in [("ssl_mobilenetv2", 5), ("split1_mobilenetv2", 1)]:
+        text = f"base: [base.yaml, ../mobilenetv2.yaml]\nTRAIN:\n  split: {split}\n"
+        (folder / f"mine_{experiment}.yaml").write_text(text)
+    monkeypatch.setattr(config_module, "PROJECT", tmp_path)
+    own = {name: load_config("mine", name) for name in ("ssl_mobilenetv2", "split1_mobilenetv2")}
+    assert experiments("mine", with_own_file=True) == ["split1_mobilenetv2", "ssl_mobilenetv2"]
+    assert own["ssl_mobilenetv2"].DATA.data_root == tmp_path / "data" / "mine"
+    assert own["ssl_mobilenetv2"].TRAIN.epochs == 4
+    assert own["split1_mobilenetv2"].TRAIN.split == 1
+    assert load_config("mine", "split3_resnet50").DATA.min_area == 33
+    for name, config in own.items():
+        (folder / f"mine_{name}.yaml").unlink()
+        assert load_config("mine", name) == config
 
 
 def test_each_dataset_has_each_family() -> None:

@@ -1,4 +1,4 @@
-"""util.config: one line for everything that is wrong, with names and what was meant."""
+"""util.config: one line for everything that is wrong, with names and the likely intention."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -45,7 +45,7 @@ def test_all_problems_are_listed_at_once() -> None:
 
 IMPOSSIBLE = """
 epochs=-1, epochs=1.5, epochs={, epochs=a: b, batch_size=0, base_lr=0, base_lr=.inf, base_lr=.nan, momentum=1, shot=0,
-rotate_max=-11, val_size=1, train_w=4, ignore_label=0, cluster_num=256, recipe=both, extractor=resnet, classes=255,
+rotate_max=-11, val_size=1, train_w=4, ignore_label=0, cluster_num=256, extractor=resnet, classes=255,
 evaluate=maybe, mid_stages=[]
 """
 
@@ -66,6 +66,29 @@ def test_unknown_names_list_the_known_ones() -> None:
         load_config("pascal", "split4_resnet50")
     with pytest.raises(UserError, match="no dataset"):
         load_config("../config/pascal", "ssl_resnet50")
+
+
+@pytest.mark.parametrize(
+    ("experiment", "split", "better"),
+    [
+        ("ssl_resnet50", 2, "split2_resnet50, or TRAIN.split=5"),
+        ("split0_resnet50", 1, "split1_resnet50, or TRAIN.split=0"),
+        ("split3_mobilenetv2", 5, "ssl_mobilenetv2, or TRAIN.split=3"),
+    ],
+)
+def test_a_split_that_contradicts_the_name_is_refused(experiment: str, split: int, better: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_config("pascal", experiment, [f"split={split}"])
+    problem = f"TRAIN.split={split} contradicts the experiment's name; use {better}"
+    assert str(caught.value) == f"configuration pascal {experiment}: {problem}"
+
+
+def test_a_split_in_a_file_that_contradicts_its_name_is_refused(write_config: WriteConfig, tmp_path: Path) -> None:
+    write_config("TRAIN: {split: 3}")
+    assert "TRAIN.split=3 contradicts the experiment's name; use split3_resnet50, or TRAIN.split=5" in problems()
+    folder = tmp_path / "config" / "pascal"
+    (folder / "pascal_ssl_resnet50.yaml").rename(folder / "pascal_mine.yaml")
+    assert load_config("pascal", "mine").TRAIN.split == 3
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,11 @@
-"""util.config: files and words of the published code still mean what they meant."""
+"""util.config: files and overrides of the published code keep their meaning."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from util import published_keys
 from util.config import load_config
 from util.schema import Config
 
@@ -90,13 +91,34 @@ Distributed: {dist_url: "tcp://127.0.0.1:6789", world_size: 1, rank: 0, use_apex
 """
 
 
-def test_published_file_loads_and_says_what_has_no_effect(write_config: WriteConfig, messages: list[str]) -> None:
+WITHOUT_EFFECT = (
+    "TRAIN.with_transformer, TRAIN.fix_random_seed_val, TRAIN.use_coco, TRAIN.start_epoch, TRAIN.resized_val, "
+    "TRAIN.ori_resize, TRAIN.padding_label, VIS.debug_vis, Distributed"
+)
+
+
+@pytest.fixture(autouse=True)
+def _first_in_the_process() -> None:
+    """As if no test before had reported the same keys."""
+    published_keys._warn_of_no_effect.cache_clear()
+
+
+@pytest.mark.parametrize("overrides", [(), ("TRAIN.compat=published",)])
+def test_published_file_loads_and_reports_keys_without_effect(
+    write_config: WriteConfig, messages: list[str], overrides: tuple[str, ...]
+) -> None:
     write_config(PUBLISHED)
-    config = load()
+    config = load(*overrides)
     assert config.TRAIN.hidden_dims == 256
-    names = ("with_transformer", "fix_random_seed_val", "use_coco", "start_epoch", "resized_val", "ori_resize")
-    assert [message.split()[1] for message in messages] == [f"TRAIN.{name}" for name in names] + ["Distributed"]
-    assert all("no effect" in message for message in messages)
+    assert messages == [f"config: keys without effect here: {WITHOUT_EFFECT}"]
+
+
+def test_keys_without_effect_are_reported_once(messages: list[str]) -> None:
+    for _ in range(2):
+        load("use_apex=true")
+    assert len(messages) == 1
+    load("use_apex=true", "debug_vis=true")
+    assert messages[1:] == ["config: keys without effect here: TRAIN.use_apex, VIS.debug_vis"]
 
 
 def test_key_without_effect_as_override() -> None:
@@ -111,8 +133,8 @@ def test_compat_published_sets_its_settings_over_the_file() -> None:
     assert load_config("pascal", "ssl_mobilenetv2").TRAIN.contrast_residual
 
 
-def test_words_of_the_command_line_win_over_compat_published() -> None:
-    """It validates after every epoch and keeps the best, unless the command says otherwise."""
+def test_the_command_line_takes_precedence_over_compat_published() -> None:
+    """It validates after every epoch and keeps the best, unless the command line sets these keys."""
     train = load_config("pascal", "ssl_mobilenetv2", ["TRAIN.compat=published"]).TRAIN
     assert (train.evaluate, train.best_on_validation, train.lr_scale) == (True, True, 15)
     words = ["TRAIN.compat=published", "evaluate=false", "TRAIN.lr_scale=1", "use_apex=false"]

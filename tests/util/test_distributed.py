@@ -26,6 +26,7 @@ def torchrun(case: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow
 def test_two_processes_agree(tmp_path: Path) -> None:
     done = torchrun("agree", tmp_path)
     assert done.returncode == 0, done.stderr
@@ -33,6 +34,7 @@ def test_two_processes_agree(tmp_path: Path) -> None:
     assert done.stderr.count("said by one") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["one_fails", "both_fail"])
 def test_failure_ends_all_and_is_told_once(tmp_path: Path, case: str) -> None:
     done = torchrun(case, tmp_path)

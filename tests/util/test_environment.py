@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from util import environment
-from util.environment import describe, git_commit
+from util.environment import describe_environment, git_commit
 
 
 def test_description_is_printable_and_true() -> None:
-    description = describe()
+    description = describe_environment()
     assert description["python"] == platform.python_version()
     assert description["torch"] == torch.__version__.split("+")[0]
     assert all(isinstance(value, str) and value for value in description.values())

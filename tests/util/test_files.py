@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from util.files import (
     name_errors,
     read_json,
     remove_left_overs,
+    replace_json_line,
     write_bytes,
     write_json,
     write_text,
@@ -101,6 +103,16 @@ def test_bad_json_is_a_user_error_that_names_the_file(tmp_path: Path, content: s
         path.write_bytes(content.encode(errors="surrogateescape"))
     with pytest.raises(UserError, match=r"manifest\.json: (file not found|not valid JSON)"):
         read_json(path)
+
+
+def test_a_json_line_replaces_that_of_its_epoch_and_later_ones(tmp_path: Path) -> None:
+    path = tmp_path / "epochs.jsonl"
+    for epoch, loss in ((0, 0.9), (2, 0.8), (4, 0.7), (2, 0.6)):
+        replace_json_line(path, {"epoch": epoch, "loss": loss})
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [
+        {"epoch": 0, "loss": 0.9},
+        {"epoch": 2, "loss": 0.6},
+    ]
 
 
 def test_digest_of_lines_is_that_of_the_file_with_these_lines(tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ from PIL import ExifTags, Image
 from util.errors import UserError
 from util.images import (
     IMAGE_SUFFIXES,
+    check_same_size,
     complete_image_size,
     decode_image,
     decode_label,
+    find_files,
     image_size,
     read_image,
     read_label,
@@ -25,7 +27,7 @@ from util.images import (
 
 
 @pytest.fixture
-def photograph() -> np.ndarray:
+def image() -> np.ndarray:
     """RGB uint8 (40, 60, 3): smooth, so that JPEG keeps it, and different in each channel."""
     rows, columns = np.mgrid[:40, :60]
     return np.stack([6 * rows, 4 * columns, 240 - 6 * rows], axis=-1).astype(np.uint8)
@@ -35,6 +37,25 @@ def jpeg(image: np.ndarray, **options: object) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(image).save(stream, format="JPEG", quality=95, **options)
     return stream.getvalue()
+
+
+def test_files_of_a_folder_are_sorted_and_hidden_ones_left_out(tmp_path: Path) -> None:
+    for name in ("b/2.png", "b/1.JPG", "a.jpg", "._a.jpg", ".previews/3.jpg", "notes.txt", "b/._1.JPG"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "folder.png").mkdir()
+    assert find_files(tmp_path, IMAGE_SUFFIXES) == [tmp_path / name for name in ("a.jpg", "b/1.JPG", "b/2.png")]
+    assert find_files(tmp_path, {".txt", ".png"}) == [tmp_path / name for name in ("b/2.png", "notes.txt")]
+    assert find_files(tmp_path, IMAGE_SUFFIXES, recursive=False) == [tmp_path / "a.jpg"]
+    (tmp_path / ".previews" / "b").mkdir()
+    assert find_files(tmp_path / ".previews", IMAGE_SUFFIXES) == [tmp_path / ".previews" / "3.jpg"]
+
+
+def test_a_label_of_another_size_than_its_image_is_named() -> None:
+    check_same_size(Path("a.jpg"), (30, 40), Path("a.png"), (30, 40))
+    with pytest.raises(UserError) as error:
+        check_same_size("a.jpg", (30, 40), "a.png", (40, 30))
+    assert str(error.value) == "a.png: the label is 30x40 pixels, but a.jpg is 40x30; make them equal"
 
 
 def test_label_comes_back_with_its_palette(tmp_path: Path) -> None:
@@ -69,49 +90,49 @@ def test_label_of_another_kind_is_refused(tmp_path: Path, pixels: np.ndarray) ->
         read_label(tmp_path / "label.png")
 
 
-def test_image_comes_back(tmp_path: Path, photograph: np.ndarray) -> None:
-    write_image(tmp_path / "image.png", photograph)
-    assert (read_image(tmp_path / "image.png") == photograph).all()
+def test_image_comes_back(tmp_path: Path, image: np.ndarray) -> None:
+    write_image(tmp_path / "image.png", image)
+    assert (read_image(tmp_path / "image.png") == image).all()
 
 
 @pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
-def test_every_suffix_is_read_with_its_size(tmp_path: Path, photograph: np.ndarray, suffix: str) -> None:
+def test_every_suffix_is_read_with_its_size(tmp_path: Path, image: np.ndarray, suffix: str) -> None:
     one_channel = suffix in (".pgm", ".pbm")
-    _, data = cv2.imencode(suffix, photograph[..., 0] if one_channel else photograph[..., ::-1])
+    _, data = cv2.imencode(suffix, image[..., 0] if one_channel else image[..., ::-1])
     path = tmp_path / f"image{suffix}"
     path.write_bytes(data.tobytes())
-    found = read_image(path)
-    assert found.dtype == np.uint8 and found.shape == (40, 60, 3) and image_size(path) == (40, 60)
-    expected = photograph[..., :1] if one_channel else photograph
+    pixels = read_image(path)
+    assert pixels.dtype == np.uint8 and pixels.shape == (40, 60, 3) and image_size(path) == (40, 60)
+    expected = image[..., :1] if one_channel else image
     if suffix != ".pbm":  # black and white
-        assert np.abs(found.astype(int) - expected).mean() < 40  # a GIF has few colours
+        assert np.abs(pixels.astype(int) - expected).mean() < 40  # a GIF has few colours
 
 
 def test_the_usual_suffixes_are_read() -> None:
     assert {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"} <= set(IMAGE_SUFFIXES)
 
 
-def test_grey_16_bit_and_alpha_become_rgb(tmp_path: Path, photograph: np.ndarray) -> None:
-    grey = photograph[..., 0]
+def test_grey_16_bit_and_alpha_become_rgb(tmp_path: Path, image: np.ndarray) -> None:
+    grey = image[..., 0]
     Image.fromarray(grey).save(tmp_path / "grey.png")
     cv2.imwrite(str(tmp_path / "deep.png"), grey.astype(np.uint16) * 257)
-    Image.fromarray(np.dstack([photograph, grey])).save(tmp_path / "alpha.png")
+    Image.fromarray(np.dstack([image, grey])).save(tmp_path / "alpha.png")
     assert (read_image(tmp_path / "grey.png") == grey[..., None]).all()
     assert (read_image(tmp_path / "deep.png") == grey[..., None]).all()
-    assert (read_image(tmp_path / "alpha.png") == photograph).all()
+    assert (read_image(tmp_path / "alpha.png") == image).all()
 
 
-def test_cmyk_jpeg_becomes_rgb(tmp_path: Path, photograph: np.ndarray) -> None:
-    Image.fromarray(photograph).convert("CMYK").save(tmp_path / "print.jpg", quality=95)
+def test_cmyk_jpeg_becomes_rgb(tmp_path: Path, image: np.ndarray) -> None:
+    Image.fromarray(image).convert("CMYK").save(tmp_path / "print.jpg", quality=95)
     read = read_image(tmp_path / "print.jpg")
-    assert read.shape == photograph.shape
-    assert np.abs(read.astype(int) - photograph).mean() < 10
+    assert read.shape == image.shape
+    assert np.abs(read.astype(int) - image).mean() < 10
 
 
-def test_turned_photograph_has_one_size(tmp_path: Path, photograph: np.ndarray) -> None:
+def test_turned_image_has_one_size(tmp_path: Path, image: np.ndarray) -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
-    (tmp_path / "turned.jpg").write_bytes(jpeg(photograph, exif=exif))
+    (tmp_path / "turned.jpg").write_bytes(jpeg(image, exif=exif))
     assert image_size(tmp_path / "turned.jpg") == read_image(tmp_path / "turned.jpg").shape[:2] == (60, 40)
 
 
@@ -119,9 +140,9 @@ def test_turned_photograph_has_one_size(tmp_path: Path, photograph: np.ndarray) 
     ("useful_side", "side"), [(None, 240), (500, 240), (81, 240), (80, 120), (41, 120), (40, 60), (20, 30), (1, 30)]
 )
 def test_a_jpeg_is_read_at_a_fraction_that_keeps_enough_pixels(
-    tmp_path: Path, photograph: np.ndarray, useful_side: int | None, side: int
+    tmp_path: Path, image: np.ndarray, useful_side: int | None, side: int
 ) -> None:
-    large = cv2.resize(photograph, (240, 160), interpolation=cv2.INTER_CUBIC)
+    large = cv2.resize(image, (240, 160), interpolation=cv2.INTER_CUBIC)
     (tmp_path / "large.jpg").write_bytes(jpeg(large))
     read = read_image(tmp_path / "large.jpg", useful_side)
     assert read.shape == (side * 2 // 3, side, 3)
@@ -129,46 +150,46 @@ def test_a_jpeg_is_read_at_a_fraction_that_keeps_enough_pixels(
     assert np.abs(read.astype(int) - expected).mean() < 6
 
 
-def test_other_formats_and_turned_jpegs_keep_their_shape(tmp_path: Path, photograph: np.ndarray) -> None:
-    write_image(tmp_path / "image.png", photograph)
-    assert (read_image(tmp_path / "image.png", 10) == photograph).all()
+def test_other_formats_and_turned_jpegs_keep_their_shape(tmp_path: Path, image: np.ndarray) -> None:
+    write_image(tmp_path / "image.png", image)
+    assert (read_image(tmp_path / "image.png", 10) == image).all()
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
-    (tmp_path / "turned.jpg").write_bytes(jpeg(photograph, exif=exif))
+    (tmp_path / "turned.jpg").write_bytes(jpeg(image, exif=exif))
     assert read_image(tmp_path / "turned.jpg", 20).shape == (30, 20, 3)
 
 
 @pytest.mark.parametrize("progressive", [False, True])
-def test_truncated_jpeg_is_refused(tmp_path: Path, photograph: np.ndarray, progressive: bool) -> None:
-    content = jpeg(photograph, progressive=progressive)
+def test_truncated_jpeg_is_refused(tmp_path: Path, image: np.ndarray, progressive: bool) -> None:
+    content = jpeg(image, progressive=progressive)
     (tmp_path / "cut.jpg").write_bytes(content[: 2 * len(content) // 3])
     with pytest.raises(UserError, match=r"cut\.jpg: truncated JPEG"):
         read_image(tmp_path / "cut.jpg")
 
 
-def test_thumbnail_does_not_hide_a_truncation(tmp_path: Path, photograph: np.ndarray) -> None:
+def test_thumbnail_does_not_hide_a_truncation(tmp_path: Path, image: np.ndarray) -> None:
     """Camera files hold a whole small JPEG, end marker included, before their pixels."""
-    content = jpeg(photograph)
-    thumbnail = jpeg(photograph[::4, ::4])
+    content = jpeg(image)
+    thumbnail = jpeg(image[::4, ::4])
     segment = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
     content = content[:2] + segment + content[2:]
     (tmp_path / "whole.jpg").write_bytes(content)
     (tmp_path / "cut.jpg").write_bytes(content[: len(content) - 100])
-    assert read_image(tmp_path / "whole.jpg").shape == photograph.shape
+    assert read_image(tmp_path / "whole.jpg").shape == image.shape
     with pytest.raises(UserError, match="truncated JPEG"):
         read_image(tmp_path / "cut.jpg")
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 3, 5, 30, 200])
-def test_any_beginning_of_a_jpeg_is_one_clear_error(tmp_path: Path, photograph: np.ndarray, length: int) -> None:
-    (tmp_path / "cut.jpg").write_bytes(jpeg(photograph)[:length])
+def test_any_beginning_of_a_jpeg_is_one_clear_error(tmp_path: Path, image: np.ndarray, length: int) -> None:
+    (tmp_path / "cut.jpg").write_bytes(jpeg(image)[:length])
     with pytest.raises(UserError, match=r"cut\.jpg: (truncated JPEG|not a readable image)"):
         read_image(tmp_path / "cut.jpg")
 
 
-def test_bytes_after_the_end_marker_do_no_harm(tmp_path: Path, photograph: np.ndarray) -> None:
-    (tmp_path / "image.jpg").write_bytes(jpeg(photograph) + b"maker's note" * 100)
-    assert read_image(tmp_path / "image.jpg").shape == photograph.shape
+def test_bytes_after_the_end_marker_do_no_harm(tmp_path: Path, image: np.ndarray) -> None:
+    (tmp_path / "image.jpg").write_bytes(jpeg(image) + b"maker's note" * 100)
+    assert read_image(tmp_path / "image.jpg").shape == image.shape
 
 
 def test_truncated_png_is_refused(tmp_path: Path) -> None:
@@ -180,31 +201,31 @@ def test_truncated_png_is_refused(tmp_path: Path) -> None:
         read_label(tmp_path / "label.png")
 
 
-def test_files_in_memory_are_read_alike(tmp_path: Path, photograph: np.ndarray) -> None:
-    write_image(tmp_path / "image.jpg", photograph)
-    write_label(tmp_path / "label.png", photograph[..., 0])
-    image, label = (tmp_path / "image.jpg").read_bytes(), (tmp_path / "label.png").read_bytes()
-    assert np.array_equal(decode_image(image, "a name"), read_image(tmp_path / "image.jpg"))
-    assert np.array_equal(decode_label(label, "a name"), photograph[..., 0])
-    assert complete_image_size(image, "a name") == image_size(tmp_path / "image.jpg") == photograph.shape[:2]
+def test_files_in_memory_are_read_alike(tmp_path: Path, image: np.ndarray) -> None:
+    write_image(tmp_path / "image.jpg", image)
+    write_label(tmp_path / "label.png", image[..., 0])
+    jpeg_file, png_file = (tmp_path / "image.jpg").read_bytes(), (tmp_path / "label.png").read_bytes()
+    assert np.array_equal(decode_image(jpeg_file, "a name"), read_image(tmp_path / "image.jpg"))
+    assert np.array_equal(decode_label(png_file, "a name"), image[..., 0])
+    assert complete_image_size(jpeg_file, "a name") == image_size(tmp_path / "image.jpg") == image.shape[:2]
     for decode, data, problem in (
-        (decode_image, image[:-9], "truncated JPEG"),
-        (complete_image_size, image[:-9], "truncated JPEG"),
+        (decode_image, jpeg_file[:-9], "truncated JPEG"),
+        (complete_image_size, jpeg_file[:-9], "truncated JPEG"),
         (complete_image_size, b"text", "not a readable image"),
-        (decode_label, label[:-40], "not a readable label"),
-        (decode_label, label[:8] + b"\0\0\0\x02IHDR" + label[16:], "not a readable label"),
+        (decode_label, png_file[:-40], "not a readable label"),
+        (decode_label, png_file[:8] + b"\0\0\0\x02IHDR" + png_file[16:], "not a readable label"),
     ):
         with pytest.raises(UserError, match=f"^a name: {problem}"):
             decode(data, "a name")
 
 
-def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path, photograph: np.ndarray) -> None:
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path, image: np.ndarray) -> None:
     _, hard = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
     try:
         for write, path, values in (
-            (write_image, tmp_path / "image.jpg", photograph),
-            (write_label, tmp_path / "label.png", photograph[..., 0]),
+            (write_image, tmp_path / "image.jpg", image),
+            (write_label, tmp_path / "label.png", image[..., 0]),
         ):
             with pytest.raises(OSError) as error:
                 write(path, values)
@@ -217,7 +238,7 @@ def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path, photograph:
 @pytest.mark.parametrize("read", [read_image, read_label, image_size])
 def test_missing_file_and_text_file_are_named(tmp_path: Path, read: object) -> None:
     assert callable(read)
-    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.png").write_text("no image")
     for name in ("missing.png", "text.png"):
         with pytest.raises(UserError, match=name.replace(".", r"\.")):
             read(tmp_path / name)

@@ -41,6 +41,7 @@ def no_compiler(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, "PATH": str(folder), "CUDA_HOME": ""}
 
 
+@pytest.mark.slow
 def test_all_folders_build_without_cuda(project: Path) -> None:
     environment = {**os.environ, "CUDA_HOME": ""}
     done = build_all(project, environment)
@@ -59,6 +60,7 @@ def test_all_folders_build_without_cuda(project: Path) -> None:
     assert backends(project) == "cpu / reference / cpu"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     torch.version.cuda is None or not shutil.which("nvcc"), reason="no CUDA toolkit, or torch without CUDA"
 )
@@ -70,6 +72,7 @@ def test_both_folders_build_with_cuda(project: Path) -> None:
     assert backends(project) == "cpu, cuda / cpu, cuda / reference"
 
 
+@pytest.mark.slow
 def test_a_machine_without_compiler_is_told_so_in_two_lines_and_works(
     project: Path, no_compiler: dict[str, str]
 ) -> None:
@@ -82,6 +85,7 @@ def test_a_machine_without_compiler_is_told_so_in_two_lines_and_works(
     assert backends(project) == "reference / reference / reference"
 
 
+@pytest.mark.slow
 def test_installing_survives_a_machine_without_compiler(project: Path, no_compiler: dict[str, str]) -> None:
     for name in ("install.sh", "pyproject.toml"):
         shutil.copy(PROJECT / name, project / name)
@@ -92,6 +96,7 @@ def test_installing_survives_a_machine_without_compiler(project: Path, no_compil
     assert done.stdout.count("scikit-image reference") == 1
 
 
+@pytest.mark.slow
 def test_a_build_that_fails_names_the_error_and_the_log(project: Path) -> None:
     source = project / "model/ops/deform_attn_cpu.cpp"
     source.write_text("#error nothing of this compiles\n")
@@ -104,6 +109,7 @@ def test_a_build_that_fails_names_the_error_and_the_log(project: Path) -> None:
     assert backends(project) == "reference / reference / reference"
 
 
+@pytest.mark.slow
 def test_a_library_that_does_not_load_leaves_the_reference(project: Path) -> None:
     make(project, "model/clusterutils", {**os.environ, "CUDA_HOME": ""})
     (library,) = (project / "model/clusterutils/build").glob("*.so")

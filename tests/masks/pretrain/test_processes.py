@@ -17,6 +17,8 @@ from masks.pretrain.unlabelled_images import find_images
 from tests.masks.pretrain.pretraining import TINY, build_without_batch_norm, draw_images, same, start
 from util.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -58,7 +60,7 @@ def test_killed_torchrun_continues_to_the_same_weights(folder: Path, whole: Path
     log = tmp_path / "log"
     assert start([folder, out, "--kill", "1"], log, processes=2) != 0 and "SIGKILL" in log.read_text()
     assert out.with_suffix(".partial.pth").exists() and not out.exists()
-    message = r"weights\.partial\.pth: made with other settings \(processes is 2 there, 1 asked\); delete it or give"
+    message = r"weights\.partial\.pth: made with other settings \(processes is 2 there, 1 expected\); delete it or give"
     with pytest.raises(UserError, match=message):
         pretrain(find_images(folder, None), out, TINY, workers=0)
     assert start([folder, out], log, processes=2) == 0, log.read_text()

@@ -145,12 +145,14 @@ def test_result_opens_strictly_in_timm(folder: Path, tmp_path: Path) -> None:
     assert not out.with_suffix(".partial.pth").exists()
 
 
+@pytest.mark.slow
 def test_seed_decides_the_weights(folder: Path, tmp_path: Path) -> None:
     first = run(folder, tmp_path / "1.safetensors")
     assert same(first, run(folder, tmp_path / "2.safetensors", workers=1))
     assert not same(first, run(folder, tmp_path / "3.safetensors", replace(TINY, seed=6)))
 
 
+@pytest.mark.slow
 def test_interrupted_run_continues_to_the_same_weights(
     folder: Path, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,7 +162,7 @@ def test_interrupted_run_continues_to_the_same_weights(
     with pytest.raises(KeyboardInterrupt):
         run(folder, out)
     assert out.with_suffix(".partial.pth").exists() and not out.exists()
-    message = r"parts\.partial\.pth: made with other settings \(lr is 0\.01 there, 0\.02 asked\); delete it"
+    message = r"parts\.partial\.pth: made with other settings \(lr is 0\.01 there, 0\.02 expected\); delete it"
     with pytest.raises(UserError, match=message):
         run(folder, out, replace(TINY, lr=0.02))
     monkeypatch.undo()
@@ -173,11 +175,11 @@ def test_finished_run_is_kept_and_other_settings_are_refused(folder: Path, tmp_p
     written = out.stat().st_mtime_ns
     run(folder, out)
     assert out.stat().st_mtime_ns == written
-    message = r"weights\.safetensors: made with other settings \(seed is 5 there, 7 asked\); delete it"
+    message = r"weights\.safetensors: made with other settings \(seed is 5 there, 7 expected\); delete it"
     with pytest.raises(UserError, match=message):
         run(folder, out, replace(TINY, seed=7))
     (folder / "0.png").unlink()
-    with pytest.raises(UserError, match="images is 9 there, 8 asked; dataset_digest"):
+    with pytest.raises(UserError, match="images is 9 there, 8 expected; dataset_digest"):
         run(folder, out)
 
 
@@ -212,6 +214,14 @@ def test_large_images_are_reduced(folder: Path) -> None:
         masks.pretrain.unlabelled_images.find_images(folder, None), shorter_side=25
     )
     assert {image.shape for image in images} == {(25, 30, 3)}
+
+
+def test_hidden_files_of_a_folder_are_no_images(folder: Path) -> None:
+    images = masks.pretrain.unlabelled_images.find_images(folder, None)
+    for hidden in (folder / "deeper" / "._1.png", folder / ".previews" / "1.png"):
+        hidden.parent.mkdir(exist_ok=True)
+        hidden.write_bytes(b"no image")
+    assert masks.pretrain.unlabelled_images.find_images(folder, None) == images
 
 
 def test_list_file_names_the_images(folder: Path, tmp_path: Path) -> None:
@@ -262,7 +272,7 @@ def test_old_results_count_as_those_of_one_process_in_float32(folder: Path, tmp_
     assert record.pop("precision") == "fp32" and record.pop("processes") == 1
     safetensors.torch.save_file(weights, out, metadata={"record": json.dumps(record)})
     assert same(weights, run(folder, out))
-    message = r"weights\.safetensors: made with other settings \(precision is fp32 there, bf16 asked\); delete it"
+    message = r"weights\.safetensors: made with other settings \(precision is fp32 there, bf16 expected\); delete it"
     with pytest.raises(UserError, match=message):
         run(folder, out, replace(TINY, precision="bf16"))
 

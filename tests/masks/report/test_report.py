@@ -218,7 +218,7 @@ def test_nothing_to_measure_is_none_and_valid_json() -> None:
 
 def test_a_label_that_does_not_fit_is_named(copied: Path, labelled: Path, tmp_path: Path) -> None:
     lines = (labelled / "train.txt").read_text().splitlines()
-    for size, value, message in (((50, 60), 0, "60x50 pixels, its pseudo mask"), ((120, 160), 99, "the value 99; exp")):
+    for size, value, message in (((50, 60), 0, "60x50 pixels, but"), ((120, 160), 99, "the value 99; exp")):
         write_label(tmp_path / "odd.png", np.full(size, value, dtype=np.uint8))
         (tmp_path / "odd.txt").write_text(
             "\n".join([*lines[:1], f"{lines[1].split()[0]} {tmp_path / 'odd.png'}", *lines[2:]])

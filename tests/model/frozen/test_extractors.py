@@ -148,6 +148,7 @@ def test_dino_gives_the_normalised_patches_of_the_last_block(dino_weights: Path)
     assert extractor(torch.rand(1, 3, 30, 41)).shape == (1, 768, 4, 6)
 
 
+@pytest.mark.slow
 def test_dinos_full_checkpoint_gives_the_teacher(dino_weights: Path, tmp_path: Path) -> None:
     state = torch.load(dino_weights, weights_only=True)
     teacher = {f"backbone.{key}": value for key, value in state.items()} | {"head.mlp.0.weight": torch.zeros(1)}

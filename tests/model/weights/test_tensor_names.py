@@ -12,7 +12,7 @@ from torch import Tensor
 
 from model.frozen.backbone import build_backbone
 from model.import_published import main as import_published
-from model.weights.tensor_names import describe, named_tensors, timm_name, to_timm
+from model.weights.tensor_names import describe_tensors, named_tensors, timm_name, to_timm
 from tests.model.networks import semseg_resnet50
 from util.errors import UserError
 
@@ -36,7 +36,7 @@ def resnet(depth: int) -> State:
 @pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
 def test_resnets_of_torchvision_are_told_by_their_depth(depth: int) -> None:
     assert timm_name(resnet(depth)) == f"resnet{depth}"
-    assert describe(resnet(depth)) == f"a torchvision ResNet, resnet{depth}"
+    assert describe_tensors(resnet(depth)) == f"a torchvision ResNet, resnet{depth}"
 
 
 @pytest.mark.parametrize(
@@ -52,14 +52,16 @@ def test_resnets_of_torchvision_are_told_by_their_depth(depth: int) -> None:
 def test_vision_transformers_are_told_by_width_patch_and_grid(name: str) -> None:
     state = shapes(lambda: timm.create_model(name))
     assert timm_name(state) == name
-    assert describe(state) == f"the vision transformer {name}"
+    assert describe_tensors(state) == f"the vision transformer {name}"
 
 
 def test_others_are_described() -> None:
-    assert describe(shapes(lambda: timm.create_model("mobilenetv2_035"))) == "an EfficientNet or MobileNet of timm"
+    assert (
+        describe_tensors(shapes(lambda: timm.create_model("mobilenetv2_035"))) == "an EfficientNet or MobileNet of timm"
+    )
     part = {key: value for key, value in resnet(18).items() if not key.startswith("layer4")}
-    assert describe(part) == "a ResNet, or a part of one"
-    assert describe({"theirs.weight": torch.zeros(1)}) == "something with names like 'theirs.weight'"
+    assert describe_tensors(part) == "a ResNet, or a part of one"
+    assert describe_tensors({"theirs.weight": torch.zeros(1)}) == "something with names like 'theirs.weight'"
 
 
 @pytest.mark.parametrize(
@@ -97,7 +99,7 @@ def test_simclr_v2_becomes_torchvisions_resnet() -> None:
     assert found.keys() == {key for key in state if "num_batches" not in key}
     assert all(found[key] is state[key] for key in found)
     theirs["net.0.0.weight"] = torch.zeros(32, 3, 3, 3)
-    assert describe(theirs) == "a SimCLR v2 network with selective kernels"
+    assert describe_tensors(theirs) == "a SimCLR v2 network with selective kernels"
 
 
 def simclr_v2_name(key: str) -> str:

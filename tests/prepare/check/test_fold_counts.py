@@ -60,11 +60,11 @@ def test_rare_classes(data: Path, check: Callable[..., Outcome]) -> None:
     start = f"{data / 'train.txt'}: class"
     advice = "use a longer list or a smaller DATA.min_area"
     assert outcome.errors == [
-        f"{start} 4 has 1 image with 225 pixels of it, episodes of 1 shot take 2 (training of fold 0, fold 1, fold 2); "
+        f"{start} 4 has 1 image with 225 pixels of it, episodes of 1 shot need 2 (training of fold 0, fold 1, fold 2); "
         f"{advice}"
     ]
     assert outcome.warnings == [
-        f"{start} 3 has 5 images with 225 pixels of it, episodes of 5 shots take 6 (training of fold 0, fold 1, "
+        f"{start} 3 has 5 images with 225 pixels of it, episodes of 5 shots need 6 (training of fold 0, fold 1, "
         f"fold 3); {advice}"
     ]
     # Fold 3 does not train on class 4, nor does unsupervised training read labels.
@@ -87,7 +87,10 @@ def test_a_class_that_is_never_tested_is_a_problem_of_its_fold(data: Path, check
 
 
 def test_too_few_classes_for_a_fold(data: Path, check: Callable[..., Outcome]) -> None:
-    assert "TRAIN.split=0: 1 classes are too few for this fold; use split 5" in check("DATA.classes=1").errors
+    message = "TRAIN.split=0: 1 classes are too few for this fold; use split 5"
+    assert message in check("DATA.classes=1", experiment="split0_demo").errors
+    outcome = check("DATA.classes=1")
+    assert message in outcome.warnings and message not in outcome.errors
 
 
 def test_classes_are_the_datasets(data: Path, check: Callable[..., Outcome]) -> None:
@@ -97,5 +100,5 @@ def test_classes_are_the_datasets(data: Path, check: Callable[..., Outcome]) -> 
     assert list(outcome.rows())[:20] == fold_classes("coco", 1)[1] and len(outcome.rows()) == 80
     assert not any("expected 0 to" in error for error in outcome.errors)
     set_value(data, 81)
-    found = check(dataset="coco", experiment="split1_mobilenetv2").errors
-    assert any("20 pixels of value 81; expected 0 to 80 and 255" in error for error in found)
+    errors = check(dataset="coco", experiment="split1_mobilenetv2").errors
+    assert any("20 pixels of value 81; expected 0 to 80 and 255" in error for error in errors)

@@ -25,8 +25,8 @@ def spoil_checksum(path: Path) -> None:
     read_label(path)
 
 
-def as_png_photograph(data: Path) -> None:
-    """A photograph may be a PNG, and damaged."""
+def as_damaged_png(data: Path) -> None:
+    """An image may be a PNG, and damaged."""
     pixels = np.random.default_rng(0).integers(0, 255, (60, 44, 3), dtype=np.uint8)
     _, encoded = cv2.imencode(".png", pixels)
     content = bytearray(encoded.tobytes())
@@ -45,7 +45,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "truncated JPEG": (lambda data: cut(data / names("train", 0)[0]), r"train00\.jpg: truncated JPEG .*copy the file"),
     "empty image": (lambda data: (data / names("train", 0)[0]).write_bytes(b""), r"train00\.jpg: not a readable image"),
-    "damaged PNG photograph": (as_png_photograph, r"train00\.jpg: not a readable image; replace it"),
+    "damaged PNG image": (as_damaged_png, r"train00\.jpg: not a readable image; replace it"),
     "truncated PNG": (
         lambda data: cut(data / names("val", 0)[1]),
         r"val00\.png: not a readable label .*; copy or make it",
@@ -60,7 +60,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "another size": (
         lambda data: write_label(data / names("val", 0)[1], np.ones((44, 60), dtype=np.uint8)),
-        r"val00\.png: the label is 60x44 pixels, its image .*val00\.jpg is 44x60; make them equal",
+        r"val00\.png: the label is 60x44 pixels, but .*val00\.jpg is 44x60; make them equal",
     ),
     "value out of range": (
         lambda data: set_value(data, CLASSES + 1),
@@ -68,7 +68,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "all void": (
         lambda data: write_label(data / names("val", 0)[1], np.full((60, 44), 255, dtype=np.uint8)),
-        r"val00\.png: all of it is 255, not counted; label it or take the image off the list",
+        r"val00\.png: all of it is 255 \(ignored\); label it or take the image off the list",
     ),
 }
 
@@ -88,12 +88,12 @@ def test_no_problem_hides_another(data: Path, check: Callable[..., Outcome], tmp
     add_line(data, "a b c")
     (data / names("train", 5)[1]).unlink()
     outcome = check("--report", tmp_path / "report.json")
-    for message in (*(FAULTS[fault][1] for fault in faults), r"label .*train05\.png not found", "found 3 words"):
+    for message in (*(FAULTS[fault][1] for fault in faults), r"label .*train05\.png not found", "found 3 fields"):
         assert len([error for error in outcome.errors if re.search(message, error)]) == 1, message
     assert len(outcome.errors) == 7 and outcome.lines[-1] == "7 problems"
     report = json.loads((tmp_path / "report.json").read_text())
-    for found, key in ((outcome.errors, "errors"), (outcome.warnings, "warnings")):
-        assert sorted(found) == sorted(entry["message"] for entry in report[key])
+    for lines, key in ((outcome.errors, "errors"), (outcome.warnings, "warnings")):
+        assert sorted(lines) == sorted(entry["message"] for entry in report[key])
     # What has a problem is no episode's: classes 1 and 2 lose an image of the training list.
     assert {number: row[1] for number, row in outcome.rows().items()} == {1: 5, 2: 5, 3: 6, 4: 6}
 
@@ -104,14 +104,14 @@ def test_the_highest_value_and_void_are_allowed(data: Path, check: Callable[...,
         assert check().code == 0
 
 
-def test_all_missing_files_are_told_and_the_list_is_kept_short(
+def test_all_missing_files_are_reported_and_the_list_is_kept_short(
     data: Path, check: Callable[..., Outcome], tmp_path: Path
 ) -> None:
     shutil.rmtree(data / "JPEGImages")
     outcome = check("--report", tmp_path / "report.json")
     missing = [error for error in outcome.errors if "image " in error and "not found" in error]
     assert len(missing) == 20 and "train19.jpg" in missing[-1]
-    assert "  and 32 more missing images; --report FILE.json lists all" in outcome.lines
+    assert "  and 32 more missing images; --report FILE.json lists them all" in outcome.lines
     errors = json.loads((tmp_path / "report.json").read_text())["errors"]
     assert len([entry for entry in errors if entry["kind"] == "missing images"]) == sum(COUNTS.values())
     assert outcome.lines[-1] == f"{len(errors)} problems"

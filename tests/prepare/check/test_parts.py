@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from episodes.lists import write_list
-from prepare import coco
-from prepare.benchmark import Benchmark
-from prepare.pascal import voc_lists
+from episodes.protocols import PROTOCOLS, Benchmark, protocol
 from tests.prepare.small_dataset import COUNTS, Outcome, add_line, cut, names
 from util.files import digest_lines
 
@@ -30,10 +29,10 @@ def without_label(data: Path) -> None:
 
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing list": (lambda data: (data / "val.txt").unlink(), r"val\.txt: list not found; `python -m prepare` makes"),
-    "empty list": (lambda data: (data / "val.txt").write_text("\n"), r"val\.txt: the list is empty; it should hold"),
-    "three words": (
+    "empty list": (lambda data: (data / "val.txt").write_text("\n"), r"val\.txt: the list is empty; expected one"),
+    "three fields": (
         lambda data: add_line(data, "a b c"),
-        r"train\.txt, line 25: expected 'IMAGE LABEL', found 3 words",
+        r"train\.txt, line 25: expected 'IMAGE LABEL', found 3 fields",
     ),
     "line without label": (without_label, r"train\.txt, line 3: no label after .*train02\.jpg; write 'IMAGE LABEL'"),
     "duplicate ids": (same_id, r"line 25: other/train00\.jpg has the same file name as .* on line 1; rename one"),
@@ -52,7 +51,7 @@ def test_images_in_both_lists_and_repeated_lines_are_warnings(data: Path, check:
     add_line(data, " ".join(names("train", 4)))
     outcome = check()
     assert outcome.code == 0 and len(outcome.warnings) == 2
-    assert f"{data / 'train.txt'}, line 26: {names('train', 4)[0]} is on line 5 already, left out" in outcome.warnings
+    assert f"{data / 'train.txt'}, line 26: {names('train', 4)[0]} is already on line 5; left out" in outcome.warnings
     shared = f"{data / 'train.txt'} and {data / 'val.txt'}: 1 images are in both ({names('val', 3)[0]})"
     assert any(warning.startswith(shared) for warning in outcome.warnings)
 
@@ -73,30 +72,26 @@ def test_a_dataset_without_labels_needs_no_test_list(data: Path, check: Callable
     outcome = check()
     assert outcome.lines == [
         f"{data / 'train.txt'}: 24 images; no labels",
-        f"{data / 'val.txt'}: not there",
+        f"{data / 'val.txt'}: not found",
         "",
         "SHAPES: ready",
     ]
     cut(data / names("train", 3)[0])
     assert "train03.jpg: truncated JPEG" in check().errors[0]
     outcome = check(experiment="split0_demo")
-    assert f"{data / 'train.txt'}: no line names a label; write 'IMAGE LABEL' a line" in outcome.errors
+    assert f"{data / 'train.txt'}: no line names a label; write one 'IMAGE LABEL' per line" in outcome.errors
 
 
-@pytest.mark.parametrize(
-    ("dataset", "experiment", "benchmarks"),
-    [("pascal", "split0_mobilenetv2", voc_lists.BENCHMARK), ("coco", "split0_mobilenetv2", coco.BENCHMARK)],
-)
+@pytest.mark.parametrize("dataset", ["pascal", "coco"])
 def test_lists_are_compared_with_the_benchmarks(
     data: Path,
     check: Callable[..., Outcome],
     monkeypatch: pytest.MonkeyPatch,
     dataset: str,
-    experiment: str,
-    benchmarks: dict[str, Benchmark],
 ) -> None:
     ids = [f"train{row:02d}" for row in range(24)]
-    monkeypatch.setitem(benchmarks, "train", Benchmark(24, digest_lines(ids)))
-    text = check(dataset=dataset, experiment=experiment).text
+    benchmarks = {**protocol(dataset).benchmarks, "train": Benchmark(24, digest_lines(ids))}
+    monkeypatch.setitem(PROTOCOLS, dataset, replace(protocol(dataset), benchmarks=benchmarks))
+    text = check(dataset=dataset, experiment="split0_mobilenetv2").text
     assert f"{data / 'train.txt'}: 24 images, exactly the benchmark's\n" in text
     assert re.search(r"val\.txt: 28 images, [\d,]+ fewer than the benchmark's", text)

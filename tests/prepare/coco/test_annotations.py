@@ -1,4 +1,4 @@
-"""COCO's files of annotations: what is kept, and one line for everything that can be wrong with them."""
+"""COCO's annotation files: what is kept, and one line for everything that can be wrong with them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from prepare.coco.annotations import RunLengths, read_instances
+from prepare.coco.annotations import read_instances
+from prepare.coco.segmentation import RunLengths
 from tests.prepare.coco.small_coco import (
     annotation,
     box,
@@ -28,7 +29,7 @@ Content = dict[str, Any]
 
 def test_annotated_images_by_name_with_what_is_needed(tmp_path: Path) -> None:
     instances = read_instances(write_annotations(tmp_path / "instances.json", content()))
-    assert [annotated.id for annotated in instances.images] == [1, 2, 3, 4, 5]  # nobody annotated 6
+    assert [annotated.id for annotated in instances.images] == [1, 2, 3, 4, 5]  # 6 has no annotation
     assert instances.categories == {1: "person", 3: "car", 90: "toothbrush"}
     annotated = instances.images[1]
     assert annotated[:4] == (2, "COCO_train2014_000000000002.jpg", 40, 60)
@@ -106,22 +107,22 @@ def rle(**values: object) -> Callable[[Content], None]:
         (lambda value: value.update(images={}), "'images' is missing or not a list"),
         (remove("images", 0, "file_name"), "an image has no 'file_name'; expected COCO's instances_"),
         (change("images", 0, height="40"), "image 4: 'height' is missing or not a whole number"),
-        (change("images", 0, id=2), "image 2: this id is given twice"),
-        (change("images", 0, file_name="x/COCO_train2014_000000000002.png"), "image 2: .* is no file name of its own"),
-        (change("images", 0, file_name=""), "image 4: '' is no file name of its own"),
+        (change("images", 0, id=2), "image 2: this id occurs twice"),
+        (change("images", 0, file_name="x/COCO_train2014_000000000002.png"), "image 2: .* is not a unique file name"),
+        (change("images", 0, file_name=""), "image 4: '' is not a unique file name"),
         (remove("annotations", 0, "segmentation"), "an annotation has no 'segmentation'; expected COCO's instances_"),
         (remove("annotations", 0, "category_id"), "annotation 10: 'category_id' is missing or not a whole number"),
-        (change("annotations", 0, id=11), "annotation 11: this id is given twice"),
+        (change("annotations", 0, id=11), "annotation 11: this id occurs twice"),
         (change("annotations", 0, category_id=2), "annotation 10: category 2 is not in 'categories'"),
         (change("annotations", 0, image_id=99), "annotation 10: image 99 is not in 'images'"),
         (segment("x"), "annotation 10: 'segmentation' is neither a list of polygons nor run lengths"),
-        (segment([1, 2, 3, 4, 5, 6]), "annotation 10: a polygon is no list x, y, x, y"),
-        (segment([[1, 2, 3, 4, 5, 6, 7]]), "annotation 10: a polygon is no list"),
-        (segment([["a", 2, 3, 4, 5, 6]]), "annotation 10: a polygon is no list"),
-        (segment([[[1, 2], [3, 4], [5, 6]]]), "annotation 10: a polygon is no list"),
-        (segment([[1, 2, 3, 4, 5, float("nan")]]), "annotation 10: a polygon is no list"),
-        (segment([[1, 2, 3, 4, 5, 1e9]]), "annotation 10: a polygon is no list"),
-        (segment([[1, 2, 3, 4, 5, 10**400]]), "annotation 10: a polygon is no list"),
+        (segment([1, 2, 3, 4, 5, 6]), "annotation 10: a polygon is not a list x, y, x, y"),
+        (segment([[1, 2, 3, 4, 5, 6, 7]]), "annotation 10: a polygon is not a list"),
+        (segment([["a", 2, 3, 4, 5, 6]]), "annotation 10: a polygon is not a list"),
+        (segment([[[1, 2], [3, 4], [5, 6]]]), "annotation 10: a polygon is not a list"),
+        (segment([[1, 2, 3, 4, 5, float("nan")]]), "annotation 10: a polygon is not a list"),
+        (segment([[1, 2, 3, 4, 5, 1e9]]), "annotation 10: a polygon is not a list"),
+        (segment([[1, 2, 3, 4, 5, 10**400]]), "annotation 10: a polygon is not a list"),
         (rle(counts=[5, 5]), r"annotation 10: the run lengths \(RLE\) are not those of \[40, 60\] pixels"),
         (rle(counts=[-5, 2405]), "annotation 10: the run lengths"),
         (rle(counts=[0.5, 2399.5]), "annotation 10: the run lengths"),
@@ -132,11 +133,11 @@ def rle(**values: object) -> Callable[[Content], None]:
         (rle(size=[40]), "annotation 10: the run lengths"),
         (rle(size=["40", 60]), "annotation 10: the run lengths"),
         (rle(size=40), "annotation 10: 'size' is missing or not a list"),
-        (rle(size=[60, 40]), r"annotation 10: its run lengths \(RLE\) are of 40 x 60 pixels and COCO_.* of 60 x 40"),
-        (change("categories", 0, id=3), "category 3: this id is given twice"),
-        (remove("categories", 0, "name"), "category 1: 'name' is missing or not a text"),
+        (rle(size=[60, 40]), r"annotation 10: its run lengths \(RLE\) are for 40x60 pixels, but COCO_.* is 60x40"),
+        (change("categories", 0, id=3), "category 3: this id occurs twice"),
+        (remove("categories", 0, "name"), "category 1: 'name' is missing or not a string"),
         (lambda value: value.update(categories=[1]), "a category is not an object with 'id' and 'name'"),
-        (lambda value: value.update(annotations=[]), "no annotation in it outlines anything; expected COCO's"),
+        (lambda value: value.update(annotations=[]), "none of its annotations outlines anything; expected COCO's"),
     ],
 )
 def test_mistakes_are_one_line(tmp_path: Path, spoil: Callable[[Content], None], message: str) -> None:

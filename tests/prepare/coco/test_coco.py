@@ -1,4 +1,4 @@
-"""COCO-20i from COCO's downloads: the published layout, safe to interrupt, every mistake in its own words."""
+"""COCO-20i from COCO's downloads: the published layout, safe to interrupt, an error of its own for every mistake."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,8 @@ import pytest
 from PIL import Image
 
 from episodes.lists import read_list
+from episodes.protocols import PROTOCOLS, Benchmark, protocol
 from prepare.__main__ import main
-from prepare.benchmark import Benchmark
-from prepare.coco import BENCHMARK
 from tests.prepare.coco.small_coco import (
     CATEGORIES,
     HEIGHT,
@@ -48,15 +48,15 @@ def coco(tmp_path: Path) -> Path:
     return tmp_path / "coco"
 
 
-def words(coco: Path, *options: object, files: list[Path] | None = None) -> list[str]:
-    """The command that makes ``data`` and ``lists`` beside ``coco``."""
+def arguments(coco: Path, *options: object, files: list[Path] | None = None) -> list[str]:
+    """The command that makes ``data`` and ``lists`` next to ``coco``."""
     files = files or [coco / "annotations" / f"instances_{split}2014.json" for split in ("train", "val")]
     options = ("--root", coco.parent / "data", "--lists", coco.parent / "lists", "--workers", 1, *options)
     return ["coco", "--images", str(coco), "--annotations", *map(str, files), *map(str, options)]
 
 
 def prepare(coco: Path, *options: object, files: list[Path] | None = None) -> Path:
-    main(words(coco, *options, files=files))
+    main(arguments(coco, *options, files=files))
     return coco.parent / "data" / "COCO2014"
 
 
@@ -106,13 +106,17 @@ def test_the_benchmarks_lists_are_recognised(
 ) -> None:
     ids = "".join(f"COCO_val2014_{number:012d}\n" for number in (1, 2, 3, 4))
     digest = hashlib.sha256(ids.encode()).hexdigest()
-    monkeypatch.setitem(BENCHMARK, "train", Benchmark(4, None))
-    monkeypatch.setitem(BENCHMARK, "val", Benchmark(4, digest))
+
+    def expect(val_digest: str) -> None:
+        benchmarks = {"train": Benchmark(4, None), "val": Benchmark(4, val_digest)}
+        monkeypatch.setitem(PROTOCOLS, "coco", replace(protocol("coco"), benchmarks=benchmarks))
+
+    expect(digest)
     prepare(coco)
     log = capsys.readouterr().err
     assert "train.txt: 4 images, as many as the benchmark's" in log
     assert "val.txt: 4 images, exactly the benchmark's" in log
-    monkeypatch.setitem(BENCHMARK, "val", Benchmark(4, "another"))
+    expect("another")
     prepare(coco)
     assert "val.txt: 4 images, as many as the benchmark's, but others" in capsys.readouterr().err
 
@@ -188,7 +192,7 @@ def test_images_that_are_in_place_are_left_alone(coco: Path) -> None:
     coco.rename(root)
     files = [root / "annotations" / f"instances_{split}2014.json" for split in ("train", "val")]
     before = {path: path.stat() for path in root.rglob("*.jpg")}
-    main(words(coco, "--images", root, files=files))
+    main(arguments(coco, "--images", root, files=files))
     assert {path: path.lstat() for path in root.rglob("*.jpg")} == before
     assert len((coco.parent / "lists" / "coco" / "val.txt").read_text().splitlines()) == 4
 
@@ -249,11 +253,12 @@ def write_large_coco(folder: Path, count: int) -> Path:
     return write_annotations(folder / "annotations" / "instances_train2014.json", value)
 
 
+@pytest.mark.slow
 def test_a_killed_run_continues_to_the_same_bytes(tmp_path: Path) -> None:
     count = 48
     coco = tmp_path / "coco"
     files = [write_large_coco(coco, count)]
-    command = [sys.executable, "-m", "prepare", *words(coco, "--workers", 2, files=files)]
+    command = [sys.executable, "-m", "prepare", *arguments(coco, "--workers", 2, files=files)]
     folder = tmp_path / "data" / "COCO2014" / "annotations" / "train2014"
     process = subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE)
     while not any(folder.glob("[!.]*")) and process.poll() is None:
@@ -286,7 +291,7 @@ def test_a_full_disk_ends_in_one_line_and_the_command_continues(
     with monkeypatch.context() as patch:
         patch.setattr(Image.Image, "save", fill_disk)
         with pytest.raises(SystemExit, match="2"):
-            run_command(main, words(coco))
+            run_command(main, arguments(coco))
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     label = coco.parent / "data/COCO2014/annotations/train2014/COCO_train2014_000000000003.png"
     assert line == f"error: {label}: No space left on device; make room and type the same command again"
@@ -324,7 +329,7 @@ def test_a_disk_that_is_really_full_leaves_nothing_half_written(
             shutil.copy(coco / "train2014" / image(1)["file_name"], coco / "train2014" / image(number)["file_name"])
 
     spoil(coco, add_images)
-    command = words(coco, "--root", small_disk / "data", "--lists", small_disk / "lists")
+    command = arguments(coco, "--root", small_disk / "data", "--lists", small_disk / "lists")
     with pytest.raises(SystemExit, match="2"):
         run_command(main, command)
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
@@ -345,7 +350,7 @@ def test_labels_of_other_settings_are_refused(coco: Path) -> None:
         prepare(coco, "--crowd", "ignore")
     spoil(coco, lambda value: value["annotations"].pop())
     with pytest.raises(
-        UserError, match=r"annotations is \w+ there, \w+ asked\); .* or delete .*annotations/train2014$"
+        UserError, match=r"annotations is \w+ there, \w+ expected\); .* or delete .*annotations/train2014$"
     ):
         prepare(coco)
     assert written(coco) == before
@@ -357,7 +362,7 @@ def test_labels_of_unknown_origin_are_refused(coco: Path) -> None:
     folder = coco.parent / "data" / "COCO2014" / "annotations" / "val2014"
     write_label(folder / "COCO_val2014_000000000001.png", np.zeros((HEIGHT, WIDTH), dtype=np.uint8))
     before = written(coco)
-    with pytest.raises(UserError, match=r"val2014: holds labels, and there is no .*val2014\.json; choose another"):
+    with pytest.raises(UserError, match=r"val2014: holds labels, but there is no .*val2014\.json; choose another"):
         prepare(coco)
     assert written(coco) == before
 
@@ -385,14 +390,18 @@ def _change_categories(coco: Path) -> None:
         (
             _lose_images,
             r"--images .*coco: lacks 5 of 5 images that .*instances_train2014\.json names \(COCO_train2014_000000000001"
-            r"\.jpg, COCO_train2014_000000000002\.jpg, COCO_train2014_000000000003\.jpg, \.\.\.\), also in train2014, ",
+            r"\.jpg, COCO_train2014_000000000002\.jpg, COCO_train2014_000000000003\.jpg, \.\.\.\), also below it in "
+            r"train2014, ",
         ),
-        (_lose_image, r"lacks 1 of 5 images that .*val2014\.json names \(COCO_val2014_000000000002\.jpg\), also in "),
+        (
+            _lose_image,
+            r"lacks 1 of 5 images that .*val2014\.json names \(COCO_val2014_000000000002\.jpg\), also below it in ",
+        ),
         (_damage_annotations, r"instances_train2014\.json: annotation 10: category 77 is not in 'categories'"),
         (_change_categories, r"instances_val2014\.json: category 4 is not as in .*instances_train2014\.json"),
     ],
 )
-def test_bad_input_is_told_before_anything_is_written(coco: Path, harm: Callable[[Path], None], message: str) -> None:
+def test_bad_input_is_reported_before_writing(coco: Path, harm: Callable[[Path], None], message: str) -> None:
     harm(coco)
     with pytest.raises(UserError, match=message) as error:
         prepare(coco)
@@ -409,7 +418,7 @@ def test_images_without_objects_need_not_be_there(coco: Path) -> None:
 def test_images_of_another_size(coco: Path, workers: int) -> None:
     path = coco / "train2014" / "COCO_train2014_000000000002.jpg"
     write_image(path, np.zeros((50, WIDTH, 3), dtype=np.uint8))
-    with pytest.raises(UserError, match=rf"{path.name}: 60 x 50 pixels, and its annotations are for 60 x 40") as error:
+    with pytest.raises(UserError, match=rf"{path.name}: 60x50 pixels, but its annotations are for 60x40") as error:
         prepare(coco, "--workers", workers)
     assert "\n" not in str(error.value)
     path.write_text("not an image")
@@ -421,14 +430,14 @@ def test_another_image_of_the_name_is_not_overwritten(coco: Path) -> None:
     taken = coco.parent / "data" / "COCO2014" / "val2014" / "COCO_val2014_000000000001.jpg"
     taken.parent.mkdir(parents=True)
     taken.write_text("something else")
-    with pytest.raises(UserError, match=rf"{taken.name}: holds something else than .*choose another --root"):
+    with pytest.raises(UserError, match=rf"{taken.name}: holds something other than .*choose another --root"):
         prepare(coco)
     assert taken.read_text() == "something else"
 
 
 def test_annotations_that_leave_no_pixel(coco: Path) -> None:
     spoil(coco, lambda value: value.update(annotations=[value["annotations"][-1]]), "val")
-    with pytest.raises(UserError, match=r"instances_val2014\.json: no annotation in it leaves a pixel in its image"):
+    with pytest.raises(UserError, match=r"val2014\.json: none of its annotations leaves a pixel in its image"):
         prepare(coco)
 
 

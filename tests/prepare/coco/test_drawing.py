@@ -1,4 +1,4 @@
-"""Drawing labels: COCO's own masks, and who lies on top."""
+"""Drawing labels: COCO's own masks, and which one lies on top."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Somebody's own JSON in COCO's format: which photograph is meant, which class a category is, what is drawn."""
+"""A user's own JSON in COCO's format: which image is meant, which class a category is, what is drawn."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def content(*names: str) -> dict[str, Any]:
 
 
 def read(folder: Path, value: object, *names: str) -> tuple[tuple[str, ...], dict[str, CocoMask]]:
-    """What the file means for photographs of these names (which nobody opens)."""
+    """The names and masks for images of these names, which are never opened."""
     path = write_annotations(folder / "own.json", value)
     classes, masks = read_coco(path, folder, [folder / name for name in names])
-    return classes, {photograph.relative_to(folder).as_posix(): mask for photograph, mask in masks.items()}
+    return classes, {image.relative_to(folder).as_posix(): mask for image, mask in masks.items()}
 
 
 def test_categories_are_classes_by_id_and_masks_are_drawn(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_categories_are_classes_by_id_and_masks_are_drawn(tmp_path: Path) -> Non
         np.testing.assert_array_equal(label, expected[name])
 
 
-def test_photographs_are_found_by_path_or_by_name(tmp_path: Path) -> None:
+def test_images_are_found_by_path_or_by_name(tmp_path: Path) -> None:
     value = content("one/x.jpg", "two\\x.jpg", "./deep/er/y.jpg", "z.jpg")
     _, masks = read(tmp_path, value, "one/x.jpg", "two/x.jpg", "y.jpg", "sub/z.jpg")
     assert {name: mask.annotated.id for name, mask in masks.items()} == {
@@ -75,13 +75,13 @@ def test_photographs_are_found_by_path_or_by_name(tmp_path: Path) -> None:
     }
 
 
-def test_images_that_are_not_there_are_told_in_one_line(tmp_path: Path, messages: list[str]) -> None:
+def test_missing_images_are_reported_in_one_line(tmp_path: Path, messages: list[str]) -> None:
     _, masks = read(tmp_path, content("a.jpg", "b.jpg", "c.jpg"), "b.jpg", "other.jpg")
     assert list(masks) == ["b.jpg"]
     assert messages == [f"{tmp_path / 'own.json'}: 2 of its images are not in {tmp_path} and are left out"]
 
 
-def test_outlines_that_are_boxes_alone_are_told(tmp_path: Path, messages: list[str]) -> None:
+def test_outlines_that_are_only_boxes_are_reported(tmp_path: Path, messages: list[str]) -> None:
     value = content("a.jpg")
     value["annotations"] += [annotation(2, 1, 7, []), annotation(3, 1, 7, [[1, 1, 5, 5]])]
     _, masks = read(tmp_path, value, "a.jpg")
@@ -124,8 +124,8 @@ def _no_categories(value: dict[str, Any]) -> None:
         (_same_names, "classes 1 and 2 are both called 'zebra finch'"),
         (_many, "255 classes; masks have room for 254"),
         (_unknown, "annotation 1: category 8 is not in 'categories'"),
-        (_twice, "image 2: 'a.jpg' is no file name of its own"),
-        (_elsewhere, r"none of the 2 photographs in .* is among its 'images'"),
+        (_twice, "image 2: 'a.jpg' is not a unique file name"),
+        (_elsewhere, r"none of the 2 images in .* is among its 'images'"),
         (_no_categories, "no class in it"),
     ],
 )
@@ -137,7 +137,7 @@ def test_mistakes_are_one_line(tmp_path: Path, spoil: Any, message: str) -> None
     assert "\n" not in str(error.value)
 
 
-def test_names_that_do_not_tell_photographs_apart(tmp_path: Path) -> None:
+def test_names_that_may_mean_several_images(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"own\.json: lists one/x\.jpg and two/x\.jpg, either may be .*x\.jpg; arrange"):
         read(tmp_path, content("one/x.jpg", "two/x.jpg"), "x.jpg")
     with pytest.raises(UserError, match=r"own\.json: x\.jpg may be .*one/x\.jpg or .*two/x\.jpg; arrange"):

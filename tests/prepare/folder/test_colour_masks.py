@@ -43,7 +43,7 @@ def test_the_first_is_background_where_none_is_called_so(tmp_path: Path, capsys:
     table = read_colours(write(tmp_path / "colours.txt", "void 0 0 0\n1 1 2 3\nclass 2 4 5 6\n"))
     assert table.names == ("1", "class 2")
     assert table.labels == {(0, 0, 0): 0, (1, 2, 3): 1, (4, 5, 6): 2}
-    assert f"{table.path}: background is 'void', not labelled are no pixels\n" in capsys.readouterr().err
+    assert f"{table.path}: background is 'void', ignored are no pixels\n" in capsys.readouterr().err
 
 
 def test_254_classes_fit(tmp_path: Path) -> None:
@@ -67,11 +67,11 @@ def test_every_pixel_has_the_label_of_its_colour(tmp_path: Path, seed: int, mode
     (image.quantize() if mode == "P" else image.convert(mode)).save(tmp_path / "mask.png")
     mask = ColourMask(tmp_path / "mask.png", table)
     assert mask.size() == (17, 23)
-    found = mask.read()
-    assert found.dtype == np.uint8
+    label = mask.read()
+    assert label.dtype == np.uint8
     for y in range(17):
         for x in range(23):
-            assert found[y, x] == table.labels[colours[rows[y, x]]]
+            assert label[y, x] == table.labels[colours[rows[y, x]]]
 
 
 def test_an_unknown_colour_is_named_with_its_pixels(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_files_of_another_kind(tmp_path: Path) -> None:
         read_colours(tmp_path / "binary.txt")
     table = read_colours(write(tmp_path / "colours.txt", TABLE))
     Image.fromarray(np.zeros((4, 5), dtype=np.uint16)).save(tmp_path / "deep.png")
-    with pytest.raises(UserError, match=r"deep\.png: a mask in colours must have 8 bits a channel, this one is I"):
+    with pytest.raises(UserError, match=r"deep\.png: a mask in colours must have 8 bits per channel, this one is I"):
         ColourMask(tmp_path / "deep.png", table).read()
     (tmp_path / "text.png").write_text("no mask")
     with pytest.raises(UserError, match=r"text\.png: not a readable mask"):

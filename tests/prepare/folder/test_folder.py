@@ -1,4 +1,4 @@
-"""A dataset from a folder of photographs: links, lists and configuration, and every mistake in its own words."""
+"""A dataset from a folder of images: links, lists and configuration, and an error of its own for every mistake."""
 
 from __future__ import annotations
 
@@ -11,20 +11,28 @@ import numpy as np
 import pytest
 
 from episodes.lists import read_list
-from tests.prepare.own_photographs import SHAPE, prepare, written
+from tests.prepare.own_images import SHAPE, prepare, written
 from util.config import experiments, load_config
 from util.errors import UserError
 from util.images import read_label, write_image, write_label
 
+EXPERIMENTS = [*(f"split{fold}_mobilenetv2" for fold in range(4)), "ssl_mobilenetv2"]
 
-def test_photographs_alone(project: Path, images: Path) -> None:
+
+def header(project: Path) -> list[str]:
+    lines = (project / "config" / "mine" / "base.yaml").read_text().splitlines()
+    return [line.removeprefix("# ") for line in lines if line.startswith("#")]
+
+
+def test_images_alone(project: Path, images: Path) -> None:
     prepare(images)
     images_read = read_list(project / "lists" / "mine" / "train.txt", project / "data" / "mine", need_labels=False)
     assert images_read.images == tuple(f"JPEGImages/photo{number}.jpg" for number in (0, 2, 4, 6, 8, 1, 3, 5, 7, 9))
     assert set(images_read.labels) == {None}
     assert images_read.image_path(5).resolve() == images / "b" / "photo1.jpg"
     assert not (project / "lists" / "mine" / "val.txt").exists()
-    assert experiments("mine") == ["ssl_mobilenetv2"]
+    assert [path.name for path in (project / "config" / "mine").iterdir()] == ["base.yaml"]
+    assert experiments("mine") == EXPERIMENTS
     config = load_config("mine", "ssl_mobilenetv2")
     assert config.unsupervised and config.TRAIN.split == 5
     assert config.TRAIN.backbone == "mobilenetv2_100"
@@ -33,7 +41,7 @@ def test_photographs_alone(project: Path, images: Path) -> None:
     assert config.DATA.min_area == round(2048 / (500 * 375) * 50 * 60)
 
 
-def test_photographs_with_masks(project: Path, images: Path) -> None:
+def test_images_with_masks(project: Path, images: Path) -> None:
     prepare(images, "--masks", images.parent / "masks", "--val-share", 0.3)
     root = project / "data" / "mine"
     lists = project / "lists" / "mine"
@@ -44,16 +52,34 @@ def test_photographs_with_masks(project: Path, images: Path) -> None:
         for row in range(len(part)):
             number = int(part.image_path(row).stem.removeprefix("photo"))
             assert set(np.unique(read_label(part.label_path(row)))) == {0, number % 6 + 1, 255}
-    assert experiments("mine") == [*(f"split{fold}_mobilenetv2" for fold in range(4)), "ssl_mobilenetv2"]
+    assert experiments("mine") == EXPERIMENTS
     assert load_config("mine", "split1_mobilenetv2").TRAIN.split == 1
     assert load_config("mine", "ssl_mobilenetv2").DATA.classes == 6
+
+
+def test_the_configuration_starts_with_commands_that_exist(project: Path, images: Path) -> None:
+    prepare(images, "--masks", images.parent / "masks")
+    assert header(project) == [
+        "mine: your own images (python -m prepare folder). Pseudo masks, unsupervised training, and its use:",
+        "  bash masks/create.sh data mine",
+        "  bash train.sh mine ssl_mobilenetv2",
+        "  bash test.sh mine split0_mobilenetv2 TRAIN.weight=exp/mine/ssl_mobilenetv2/latest.pth",
+        "Experiments that train with labels, and the classes that they hold back for the test:",
+        "  split0_mobilenetv2: classes 1 to 2",
+        "  split1_mobilenetv2: classes 3 to 4",
+        "  split2_mobilenetv2: class 5",
+        "  split3_mobilenetv2: class 6",
+    ]
 
 
 def test_one_class_has_no_folds(project: Path, images: Path) -> None:
     for path in (images.parent / "masks").rglob("*.png"):
         write_label(path, np.minimum(read_label(path), 1))
     prepare(images, "--masks", images.parent / "masks")
-    assert experiments("mine") == ["ssl_mobilenetv2"]
+    assert (
+        header(project)[-1]
+        == "Experiments split0_mobilenetv2 to split3_mobilenetv2 need masks of at least two classes."
+    )
 
 
 def test_a_second_run_changes_nothing_and_keeps_edited_configuration(project: Path, images: Path) -> None:
@@ -87,7 +113,7 @@ def test_names_are_unique_and_free_of_blanks(project: Path, tmp_path: Path) -> N
     assert names == [f"JPEGImages/{name}" for name in ("a-x.jpg", "a-x_2.jpg", "b-X.png", "b-x_2.jpg", "my_photo.jpg")]
 
 
-def test_masks_inside_the_image_folder_are_not_photographs(project: Path, images: Path) -> None:
+def test_masks_inside_the_image_folder_are_not_images(project: Path, images: Path) -> None:
     shutil.move(images.parent / "masks", images / "masks")
     prepare(images, "--masks", images / "masks")
     assert len(list((project / "data" / "mine" / "JPEGImages").iterdir())) == 10
@@ -137,7 +163,7 @@ def _binary_masks(images: Path, masks: Path) -> None:
     [
         (_truncate, r"photo2\.jpg: truncated JPEG"),
         (_spoil_two, r"photo2\.jpg: not a readable image.* \(and 1 more files\)"),
-        (_resize_mask, r"photo2\.png: the mask is 61 x 50 pixels and .*photo2\.jpg 60 x 50"),
+        (_resize_mask, r"photo2\.png: the label is 61x50 pixels, but .*photo2\.jpg is 60x50"),
         (_remove_mask, r"photo3\.jpg: no mask, expected .*masks/b/photo3\.png; 1 of 10 images have none"),
         (_colour_mask, r"photo2\.png: a label must be an 8-bit palette or grey PNG"),
         (_binary_masks, r"masks: no object in any mask, only \[0, 255\]; objects are 1 to 254, 255 is ignored"),
@@ -159,12 +185,12 @@ def test_bad_files_are_named_before_anything_is_written(
     ("options", "message"),
     [
         (["--masks", "{images}/../nowhere"], "nowhere: folder not found"),
-        (["--masks", "{images}"], "holds photographs and masks"),
+        (["--masks", "{images}"], "holds images and masks"),
         (["--root", "{images}/.."], "overlaps with .*JPEGImages, which this command fills; choose another --root"),
         (["--name", "pascal"], "--name pascal: belongs to `python -m prepare pascal`"),
         (["--name", "../mine"], "use letters, digits, - and _ only"),
         (["--val-share", "1"], "--val-share: '1' is not a number between 0 and 1"),
-        (["--masks", "{images}/../masks", "--classes", "5"], "the masks go up to class 6, --classes says 5"),
+        (["--masks", "{images}/../masks", "--classes", "5"], "the masks go up to class 6, but --classes is 5"),
     ],
 )
 def test_bad_options(project: Path, images: Path, options: list[str], message: str) -> None:
@@ -190,7 +216,7 @@ def test_another_datasets_files_are_not_overwritten(project: Path, images: Path)
     taken = project / "data" / "mine" / "JPEGImages" / "photo1.jpg"
     taken.parent.mkdir(parents=True)
     taken.write_text("something else")
-    with pytest.raises(UserError, match=r"photo1\.jpg: holds something else than .*choose another --root"):
+    with pytest.raises(UserError, match=r"photo1\.jpg: holds something other than .*choose another --root"):
         prepare(images)
     assert taken.read_text() == "something else"
 
@@ -200,21 +226,21 @@ def test_a_dataset_stays_what_it_was_made_of(project: Path, images: Path, tmp_pa
     prepare(images, "--classes", 6)
     prepare(images, "--masks", images.parent / "masks")  # masks may come later
     before = written(project)
-    with pytest.raises(UserError, match=r"source\.json: the dataset was made of something else \(masks is True there"):
+    with pytest.raises(UserError, match=r"source\.json: .* was made from something else \(masks is True there"):
         prepare(images)
     shutil.copytree(images, tmp_path / "others")
-    with pytest.raises(UserError, match=r"images is .*/images there, .*/others asked\); choose another --name"):
+    with pytest.raises(UserError, match=r"images is .*/images there, .*/others expected\); choose another --name"):
         prepare(tmp_path / "others", "--masks", images.parent / "masks")
     assert written(project) == before
 
 
-def test_masks_are_not_looked_for_around_the_photographs(project: Path, images: Path, tmp_path: Path) -> None:
+def test_masks_are_not_looked_for_around_the_images(project: Path, images: Path, tmp_path: Path) -> None:
     shutil.move(images, tmp_path / "set" / "images")
-    with pytest.raises(UserError, match=r"--masks .*set: holds the photographs' folder .*images; name the folder"):
+    with pytest.raises(UserError, match=r"--masks .*set: contains the folder of images .*images; name the folder"):
         prepare(tmp_path / "set" / "images", "--masks", tmp_path / "set")
 
 
-def test_a_mask_is_of_one_photograph(project: Path, images: Path) -> None:
+def test_a_mask_is_of_one_image(project: Path, images: Path) -> None:
     shutil.copy(images / "a" / "photo2.jpg", images / "a" / "photo2.jpeg")
     before = written(project)
     with pytest.raises(UserError, match=r"photo2\.jpg: would have the same mask as .*photo2\.jpeg; rename one"):

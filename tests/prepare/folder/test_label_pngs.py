@@ -84,7 +84,7 @@ def test_masks_of_other_settings_are_not_mixed(sources: Path) -> None:
     before = made(sources)
     with pytest.raises(UserError, match=r"made\.json: made with other settings \(classes is \['a', 'b'\] there, .*'c'"):
         check_made_masks(folder, {**SETTINGS, "classes": ["a", "c"]})
-    with pytest.raises(UserError, match=r"made\.json: the masks there were made of others; choose another --name"):
+    with pytest.raises(UserError, match=r"made\.json: its masks were made from masks of another kind; choose"):
         check_made_masks(folder, None)
     (sources / "made.json").write_text("[]")
     with pytest.raises(UserError, match=r"made\.json: not the file that this command wrote"):
@@ -92,7 +92,7 @@ def test_masks_of_other_settings_are_not_mixed(sources: Path) -> None:
     (sources / "made.json").unlink()
     with pytest.raises(
         UserError,
-        match=r"made: holds masks that were not made here \(no .*made\.json\); delete it or choose another --name",
+        match=r"made: holds masks that this command did not make \(no .*made\.json\); delete it or choose",
     ):
         check_made_masks(folder, SETTINGS)
     assert made(sources) == before

@@ -1,4 +1,4 @@
-"""labelme's JSONs: every kind of shape by its pixels, the order of classes, and every mistake in its own words."""
+"""labelme's JSONs: the pixels of every kind of shape, the order of classes, an error of its own for every mistake."""
 
 from __future__ import annotations
 
@@ -78,34 +78,34 @@ def test_a_triangle_is_right_but_for_the_pixels_on_its_edges(tmp_path: Path, see
     (x1, y1), (x2, y2) = points[1:] - points[0]
     orientation = np.sign(x1 * y2 - y1 * x2)
     depth = np.min(orientation * np.array(sides), axis=0)  # signed distance to the nearest edge's line
-    found = draw(tmp_path, shape("a", points.tolist()))
-    assert np.all(found[depth > 1] == 1)
-    assert np.all(found[depth < -2] == 0)  # Pillow rounds corners and adds the outline
+    label = draw(tmp_path, shape("a", points.tolist()))
+    assert np.all(label[depth > 1] == 1)
+    assert np.all(label[depth < -2] == 0)  # Pillow rounds corners and adds the outline
 
 
 def test_a_circle_goes_through_its_second_point(tmp_path: Path) -> None:
-    found = draw(tmp_path, shape("a", [[30, 5], [36, 13]], "circle"))  # radius 10, cut off above
+    label = draw(tmp_path, shape("a", [[30, 5], [36, 13]], "circle"))  # radius 10, cut off above
     distance = np.hypot(X - 30, Y - 5)
-    assert np.all(found[distance < 9.3] == 1)
-    assert np.all(found[distance > 10.7] == 0)
+    assert np.all(label[distance < 9.3] == 1)
+    assert np.all(label[distance > 10.7] == 0)
 
 
 def test_a_mask_of_the_assistant(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).random((7, 9)) < 0.5
     expected = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
     expected[30:37, 50:59] = 2 * pixels
-    found = draw(tmp_path, shape("b", [[50.0, 30.0], [58.0, 36.0]], "mask", mask=bitmap(pixels * 255)))
-    np.testing.assert_array_equal(found, expected)
+    label = draw(tmp_path, shape("b", [[50.0, 30.0], [58.0, 36.0]], "mask", mask=bitmap(pixels * 255)))
+    np.testing.assert_array_equal(label, expected)
 
 
 def test_outside_is_cut_off(tmp_path: Path) -> None:
-    found = draw(tmp_path, shape("a", [[-50, -50], [9, -50], [9, 1000], [-50, 1000]]))
-    np.testing.assert_array_equal(found, X <= 9)
+    label = draw(tmp_path, shape("a", [[-50, -50], [9, -50], [9, 1000], [-50, 1000]]))
+    np.testing.assert_array_equal(label, X <= 9)
     assert not draw(tmp_path, shape("a", [[70, 50], [90, 50], [90, 70]])).any()
 
 
 def test_later_shapes_lie_on_top_and_special_labels(tmp_path: Path) -> None:
-    found = draw(
+    label = draw(
         tmp_path,
         shape("c", [[0, 0], [30, 30]], "rectangle"),
         shape("a", [[10, 10], [40, 35]], "rectangle"),
@@ -117,7 +117,7 @@ def test_later_shapes_lie_on_top_and_special_labels(tmp_path: Path) -> None:
     expected[10:36, 10:41] = 1
     expected[:5, :5] = 255
     expected[12:15, 12:15] = 0
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(label, expected)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -158,18 +158,18 @@ def test_shapes_that_enclose_nothing_are_left_out_with_one_line(tmp_path: Path, 
         ({"points": []}, "has no 'label'"),
         (shape(" ", [[1, 1], [5, 5], [5, 1]]), "has no 'label'"),
         (5, "has no 'label'"),
-        (shape("a", [[1, 1], [5, 5]], "star"), "of type 'star'; expected one of polygon, rectangle, circle, mask"),
-        (shape("a", [[1, 1], [5, 5]], ["star"]), r"of type '\['star'\]'"),
+        (shape("a", [[1, 1], [5, 5]], "star"), "has type 'star'; expected one of polygon, rectangle, circle, mask"),
+        (shape("a", [[1, 1], [5, 5]], ["star"]), r"has type '\['star'\]'"),
         (shape("a", [[1, 1]], "rectangle"), "a rectangle has 2 points, this one 1"),
         (shape("a", [[1, 1], [2, 2], [3, 3]], "circle"), "a circle has 2 points, this one 3"),
-        (shape("a", [1, 1, 5, 5, 5, 1]), "'points' is no list of x, y"),
-        (shape("a", [[1, 1, 1], [5, 5, 1], [5, 1, 1]]), "'points' is no list of x, y"),
-        (shape("a", [["x", 1], [5, 5], [5, 1]]), "'points' is no list of x, y"),
-        (shape("a", None), "'points' is no list of x, y"),
-        (shape("a", [[1, 1], [5, 5], [5, float("nan")]]), "a point lies at infinity"),
-        (shape("a", [[1, 1], [5, 5], [5, 1e30]]), "a point lies at infinity"),
-        (shape("a", [[1, 1], [5, 5]], "mask"), r"'mask' is no PNG in base64"),
-        (shape("a", [[1, 1], [5, 5]], "mask", mask="%%"), r"'mask' is no PNG in base64"),
+        (shape("a", [1, 1, 5, 5, 5, 1]), "'points' is not a list of x, y"),
+        (shape("a", [[1, 1, 1], [5, 5, 1], [5, 1, 1]]), "'points' is not a list of x, y"),
+        (shape("a", [["x", 1], [5, 5], [5, 1]]), "'points' is not a list of x, y"),
+        (shape("a", None), "'points' is not a list of x, y"),
+        (shape("a", [[1, 1], [5, 5], [5, float("nan")]]), "a point is too far outside the image"),
+        (shape("a", [[1, 1], [5, 5], [5, 1e30]]), "a point is too far outside the image"),
+        (shape("a", [[1, 1], [5, 5]], "mask"), r"'mask' is not a PNG in base64"),
+        (shape("a", [[1, 1], [5, 5]], "mask", mask="%%"), r"'mask' is not a PNG in base64"),
         (shape("a", [[1, 1], [5, 5]], "mask", mask="aaaa"), r"not a readable label"),
     ],
 )
@@ -208,7 +208,7 @@ def _none(path: Path) -> None:
     ("spoil", "message"),
     [
         (_truncate, r"x\.json: not valid JSON \(.*\); save it in labelme again"),
-        (_coco, r"x\.json: not a labelme file, it has no list 'shapes'"),
+        (_coco, r"x\.json: not a labelme file: it has no list 'shapes'"),
         (_list, r"x\.json: not a labelme file"),
         (_old, r"x\.json: 'imageHeight' or 'imageWidth' is missing; open and save it in labelme"),
         (_many, "255 classes; masks have room for 254"),

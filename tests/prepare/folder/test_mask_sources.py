@@ -1,4 +1,4 @@
-"""``python -m prepare folder`` with masks of every kind, and the kinds told from each other."""
+"""``python -m prepare folder`` with masks of every kind, and how the kinds are told apart."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from episodes.class_names import dataset_names
 from episodes.lists import read_list
-from tests.prepare.own_photographs import SHAPE, prepare, write_photograph, written
+from tests.prepare.own_images import SHAPE, prepare, write_random_image, written
 from util.config import load_config
 from util.errors import UserError
 from util.images import read_label, voc_colours, write_image, write_label
@@ -24,7 +24,7 @@ Kind = Callable[[Path, dict[str, np.ndarray]], list[object]]
 
 
 def labels(images: Path) -> dict[str, np.ndarray]:
-    """What the masks of the photographs are to be: a box of class 1 to 6, in every fourth nothing."""
+    """The expected masks of the images: a box of class 1 to 6, nothing in every fourth."""
     expected = {}
     for number in range(10):
         label = np.zeros(SHAPE, dtype=np.uint8)
@@ -63,7 +63,7 @@ def labelme_jsons(folder: Path, expected: dict[str, np.ndarray]) -> None:
         path.write_text(json.dumps(content))
 
 
-def labelme_beside(images: Path, expected: dict[str, np.ndarray]) -> list[object]:
+def labelme_next_to_images(images: Path, expected: dict[str, np.ndarray]) -> list[object]:
     labelme_jsons(images, expected)
     return ["--masks", images]
 
@@ -96,7 +96,7 @@ def coco_json(images: Path, expected: dict[str, np.ndarray]) -> list[object]:
     return ["--masks", images.parent / "instances.json"]
 
 
-KINDS = [colour_pngs, labelme_beside, labelme_elsewhere, coco_json]
+KINDS = [colour_pngs, labelme_next_to_images, labelme_elsewhere, coco_json]
 
 
 def stamps(folder: Path) -> dict[str, int]:
@@ -113,8 +113,8 @@ def test_masks_of_every_kind_become_the_same_labels(project: Path, images: Path,
     for split in ("train", "val"):
         part = read_list(project / "lists" / "mine" / f"{split}.txt", root, need_labels=True)
         for row in range(len(part)):
-            photograph = part.image_path(row).resolve()
-            stem = photograph.relative_to(images).with_suffix("").as_posix()
+            image = part.image_path(row).resolve()
+            stem = image.relative_to(images).with_suffix("").as_posix()
             np.testing.assert_array_equal(read_label(part.label_path(row)), expected[stem])
             assert not part.label_path(row).is_symlink()
             seen.add(stem)
@@ -128,39 +128,39 @@ def test_masks_of_every_kind_become_the_same_labels(project: Path, images: Path,
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_another_size_than_the_photograph_is_told(project: Path, images: Path, kind: Kind) -> None:
+def test_another_size_than_the_image_is_reported(project: Path, images: Path, kind: Kind) -> None:
     options = kind(images, labels(images))
-    write_photograph(images / "a" / "photo2.jpg", (HEIGHT, WIDTH + 1))
+    write_random_image(images / "a" / "photo2.jpg", (HEIGHT, WIDTH + 1))
     before = written(project)
-    with pytest.raises(UserError, match=r"the mask is 60 x 50 pixels and .*photo2\.jpg 61 x 50") as error:
+    with pytest.raises(UserError, match=r"the label is 60x50 pixels, but .*photo2\.jpg is 61x50") as error:
         prepare(images, *options)
     assert "\n" not in str(error.value)
     assert written(project) == before
 
 
-@pytest.mark.parametrize("kind", [labelme_beside, labelme_elsewhere, coco_json])
-def test_photographs_without_annotations_are_left_out(
+@pytest.mark.parametrize("kind", [labelme_next_to_images, labelme_elsewhere, coco_json])
+def test_images_without_annotations_are_left_out(
     project: Path, images: Path, kind: Kind, capsys: pytest.CaptureFixture[str]
 ) -> None:
     expected = labels(images)
     options = kind(images, {stem: label for stem, label in expected.items() if not stem.endswith(("5", "6"))})
     prepare(images, *options)
-    assert f"{options[1]}: 2 of 10 photographs are not annotated and left out" in capsys.readouterr().err
+    assert f"{options[1]}: 2 of 10 images are not annotated and left out" in capsys.readouterr().err
     lists = [(project / "lists" / "mine" / f"{split}.txt").read_text() for split in ("train", "val")]
     assert len("".join(lists).splitlines()) == 8
     assert "photo5" not in "".join(lists)
 
 
-def test_jsons_without_a_photograph_are_told(project: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_jsons_without_an_image_are_reported(project: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = labelme_elsewhere(images, {**labels(images), "a/gone": np.zeros(SHAPE, dtype=np.uint8)})
     prepare(images, *options)
-    assert f"{images.parent / 'jsons'}: 1 masks have no photograph and are left out" in capsys.readouterr().err
+    assert f"{images.parent / 'jsons'}: 1 masks have no image and are left out" in capsys.readouterr().err
 
 
-def test_photographs_that_are_pngs_with_jsons_beside_them(project: Path, tmp_path: Path) -> None:
+def test_images_that_are_pngs_with_jsons_next_to_them(project: Path, tmp_path: Path) -> None:
     expected = {f"p{number}": label for number, label in enumerate(labels(tmp_path).values())}
     for stem in expected:
-        write_photograph(tmp_path / "in" / f"{stem}.png")
+        write_random_image(tmp_path / "in" / f"{stem}.png")
     labelme_jsons(tmp_path / "in", expected)
     prepare(tmp_path / "in", "--masks", tmp_path / "in")
     for stem, label in expected.items():
@@ -175,7 +175,7 @@ def test_names_of_label_pngs(project: Path, images: Path) -> None:
     assert dataset_names(project / "data" / "mine") == dict(enumerate([*NAMES, "gnu"], start=1))
     assert load_config("mine", "ssl_mobilenetv2").DATA.classes == 7
     names.write_text("\n".join(NAMES[:5]))
-    with pytest.raises(UserError, match=r"masks: the masks go up to class 6, --class-names has 5"):
+    with pytest.raises(UserError, match=r"masks: the masks go up to class 6, but --class-names has 5"):
         prepare(images, "--masks", images.parent / "masks", "--class-names", names)
 
 
@@ -183,7 +183,7 @@ def test_names_order_the_classes_of_labelme(project: Path, images: Path) -> None
     expected = labels(images)
     names = images.parent / "names.txt"
     names.write_text("\n".join(reversed(NAMES)))
-    prepare(images, *labelme_beside(images, expected), "--class-names", names)
+    prepare(images, *labelme_next_to_images(images, expected), "--class-names", names)
     made = read_label(project / "data" / "mine" / "SegmentationClassAug" / "photo0.png")
     np.testing.assert_array_equal(made, np.where(expected["a/photo0"] == 1, 6, 0))
 
@@ -213,20 +213,20 @@ def test_an_interrupted_run_goes_on(project: Path, images: Path, kind: Kind, mon
 
 def test_other_settings_are_refused(project: Path, images: Path) -> None:
     expected = labels(images)
-    prepare(images, *labelme_beside(images, expected))
+    prepare(images, *labelme_next_to_images(images, expected))
     before = written(project)
     with pytest.raises(
         UserError, match=r"SegmentationClassAug\.json: made with other settings \(kind is labelme there"
     ):
         prepare(images, *coco_json(images, expected))
-    with pytest.raises(UserError, match=r"SegmentationClassAug\.json: the masks there were made of others"):
+    with pytest.raises(UserError, match=r"SegmentationClassAug\.json: its masks were made from masks of another kind"):
         prepare(images, "--masks", images.parent / "masks")
     assert written(project) == before
 
 
 def test_an_edited_json_is_drawn_again(project: Path, images: Path) -> None:
     expected = labels(images)
-    options = labelme_beside(images, expected)
+    options = labelme_next_to_images(images, expected)
     prepare(images, *options)
     labelme_jsons(images, {"a/photo2": expected["a/photo4"]})
     folder = project / "data" / "mine" / "SegmentationClassAug"
@@ -243,7 +243,7 @@ def mixed(images: Path) -> list[object]:
 
 
 def a_table_with_labelme(images: Path) -> list[object]:
-    return [*labelme_beside(images, labels(images)), "--colours", "table.txt"]
+    return [*labelme_next_to_images(images, labels(images)), "--colours", "table.txt"]
 
 
 def a_table_with_coco(images: Path) -> list[object]:
@@ -287,7 +287,7 @@ def a_damaged_json(images: Path) -> list[object]:
 
 
 def one_annotated(images: Path) -> list[object]:
-    return labelme_beside(images, dict(list(labels(images).items())[:1]))
+    return labelme_next_to_images(images, dict(list(labels(images).items())[:1]))
 
 
 @pytest.mark.parametrize(
@@ -298,7 +298,7 @@ def one_annotated(images: Path) -> list[object]:
         (a_table_with_coco, r"--colours table\.txt: not with COCO's JSON \(.*instances\.json\)"),
         (names_with_coco, r"--class-names names\.txt: not with COCO's JSON"),
         (names_with_a_table, r"--class-names names\.txt: not with --colours, which names the classes"),
-        (a_table_without_masks, r"--colours table\.txt: is about masks; give their folder with --masks"),
+        (a_table_without_masks, r"--colours table\.txt: needs masks; give their folder with --masks"),
         (colours_without_a_table, r"a label must be an 8-bit palette .*prepare folder --colours.*\(and 9 more files\)"),
         (an_unknown_colour, r"photo4\.png: 15 pixels of colour 1 2 3 that .*label_colors\.txt lacks"),
         (another_number_of_classes, r"--classes 7: 6 classes have names; leave it out"),

@@ -1,4 +1,4 @@
-"""The test part and the folds of a user's dataset, and what is said of them."""
+"""The test part and the folds of a user's dataset, and what is logged about them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from prepare.folder.test_part import Fold, describe_folds, draw_test_part, possi
 from util.logging import start_logging
 
 
-def random_present(seed: int, photographs: int, classes: int) -> np.ndarray:
-    """Some classes in nearly all photographs, some in nearly none."""
+def random_present(seed: int, images: int, classes: int) -> np.ndarray:
+    """Some classes in nearly all images, some in nearly none."""
     rng = np.random.default_rng(seed)
-    return rng.random((photographs, classes)) < rng.random(classes) ** 3
+    return rng.random((images, classes)) < rng.random(classes) ** 3
 
 
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("share", [0.01, 0.2, 0.5, 0.99])
-def test_the_test_part_has_its_share_and_is_a_function_of_the_seed(seed: int, share: float) -> None:
+def test_the_test_part_has_its_share_and_depends_on_the_seed_only(seed: int, share: float) -> None:
     present = random_present(seed, 57, 9)
     chosen = draw_test_part(present, share, seed)
     assert chosen.dtype == bool and chosen.shape == (57,)
@@ -29,7 +29,7 @@ def test_the_test_part_has_its_share_and_is_a_function_of_the_seed(seed: int, sh
 @pytest.mark.parametrize("seed", range(10))
 def test_every_class_has_enough_in_both_parts_where_there_is_room(seed: int) -> None:
     present = random_present(seed, 200, 8)
-    chosen = draw_test_part(present, 0.4, seed)  # 80 photographs, more than 6 for each of 8 classes
+    chosen = draw_test_part(present, 0.4, seed)  # 80 images, more than 6 for each of 8 classes
     total, tested = present.sum(axis=0), present[chosen].sum(axis=0)
     assert np.all(tested >= np.minimum(6, total // 2))
 
@@ -46,12 +46,12 @@ def test_rare_classes_keep_half_for_training() -> None:
     assert present[chosen].sum(axis=0).tolist() == [6, 2, 0]
 
 
-def test_photographs_without_objects_are_drawn_too() -> None:
+def test_images_without_objects_are_drawn_too() -> None:
     chosen = draw_test_part(np.zeros((10, 3), dtype=bool), 0.3, 0)
     assert chosen.sum() == 3
 
 
-def said(capsys: pytest.CaptureFixture[str]) -> list[str]:
+def logged(capsys: pytest.CaptureFixture[str]) -> list[str]:
     """The lines of the log without their times."""
     return [line.split(" ", 1)[1] for line in capsys.readouterr().err.splitlines()]
 
@@ -69,33 +69,33 @@ def test_possible_folds_have_classes_on_both_sides() -> None:
     assert possible_folds("cells", 8, frozenset({0, 7, 255})) == []
 
 
-def test_what_is_said_of_folds(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_logged_about_folds(capsys: pytest.CaptureFixture[str]) -> None:
     start_logging()
     train = np.repeat(np.eye(3, dtype=bool), [4, 3, 2], axis=0)
     val = np.array([[1, 1, 0], [1, 1, 0], [0, 1, 0], [0, 0, 1]], dtype=bool)
     folds = possible_folds("cells", 3, frozenset({1, 2, 3}))
     describe_folds(folds, {"train": train, "val": val}, ["cat", "dog", "emu"], min_area=33)
-    assert said(capsys) == [
-        "fold 0: trains on 2 classes (photographs: 5, shots with each class: 1 at most), "
-        "tests on class 1 cat (photographs: 2, shots with each class: 1 at most)",
-        "fold 1: trains on 2 classes (photographs: 6, shots with each class: 1 at most), "
-        "tests on class 2 dog (photographs: 3, shots with each class: 2 at most)",
-        "fold 2: trains on 2 classes (photographs: 7, shots with each class: 2 at most), "
-        "tests on class 3 emu (photographs: 1, shots with each class: 0 at most)",
-        "val.txt: an episode takes 2 photographs with 33 pixels of its class; too few are of class 3 emu (1)",
+    assert logged(capsys) == [
+        "fold 0: trains on 2 classes (images: 5, shots with each class: 1 at most), "
+        "tests on class 1 cat (images: 2, shots with each class: 1 at most)",
+        "fold 1: trains on 2 classes (images: 6, shots with each class: 1 at most), "
+        "tests on class 2 dog (images: 3, shots with each class: 2 at most)",
+        "fold 2: trains on 2 classes (images: 7, shots with each class: 2 at most), "
+        "tests on class 3 emu (images: 1, shots with each class: 0 at most)",
+        "val.txt: an episode needs 2 images with 33 pixels of its class; too few show class 3 emu (1)",
     ]
 
 
 def test_one_class_is_no_fold(capsys: pytest.CaptureFixture[str]) -> None:
     start_logging()
-    there = np.ones((4, 1), dtype=bool)
-    describe_folds([], {"train": there, "val": there}, None, min_area=33)
-    assert said(capsys) == ["no fold: that takes objects of at least two classes"]
+    present = np.ones((4, 1), dtype=bool)
+    describe_folds([], {"train": present, "val": present}, None, min_area=33)
+    assert logged(capsys) == ["no fold: folds need objects of at least two classes"]
 
 
 def test_long_lists_of_classes_are_cut(capsys: pytest.CaptureFixture[str]) -> None:
     start_logging()
     describe_folds([], {"val": np.zeros((4, 13), dtype=bool)}, None, min_area=33)
-    assert said(capsys)[1].endswith(
-        "too few are of class " + ", ".join(f"{n} (0)" for n in range(1, 11)) + ", and 3 more"
+    assert logged(capsys)[1].endswith(
+        "too few show class " + ", ".join(f"{n} (0)" for n in range(1, 11)) + ", and 3 more"
     )

@@ -1,4 +1,4 @@
-"""An HTTP server that continues where a download broke off, and breaks connections when told to."""
+"""An HTTP server that continues where a download broke off, and breaks connections on request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Server(ThreadingHTTPServer):
     """Serves ``files`` by their names.
 
     It closes the connection after byte ``cut``, and answers requests for a range unless ``ranges`` is False;
-    ``asked`` collects the ranges that it was asked for.
+    ``ranges_requested`` collects the ranges of all requests.
     """
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
@@ -23,7 +23,7 @@ class Server(ThreadingHTTPServer):
         self.files = files
         self.cut: int | None = None
         self.ranges = True
-        self.asked: list[str | None] = []
+        self.ranges_requested: list[str | None] = []
 
     def address(self, name: str) -> str:
         return f"http://127.0.0.1:{self.server_port}/folder/{name}"
@@ -47,10 +47,10 @@ class _Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        wanted = self.headers["Range"]
-        self.server.asked.append(wanted)
+        byte_range = self.headers["Range"]
+        self.server.ranges_requested.append(byte_range)
         data = self.server.files.get(self.path.rsplit("/", 1)[-1])
-        start = int(re.findall(r"bytes=(\d+)-", wanted)[0]) if wanted and self.server.ranges else 0
+        start = int(re.findall(r"bytes=(\d+)-", byte_range)[0]) if byte_range and self.server.ranges else 0
         if data is None:
             self.send_error(404)
         elif start >= len(data):
@@ -62,4 +62,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(data[start : self.server.cut])
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""

@@ -1,4 +1,4 @@
-"""Folders and tar files, read alike; damaged ones are told."""
+"""Folders and tar files give the same files; damaged ones are reported."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from prepare.pascal.archives import Layout, open_download
+from prepare.pascal.archives import DownloadLayout, open_download
 from util.errors import UserError
 
-LAYOUT = Layout(
+LAYOUT = DownloadLayout(
     title="the set",
     expected="the folder set or set.tar",
     bases=(".", "set", "outer/set"),
     folders={".": ".txt", "images": ".jpg", "deep/lists": ".txt"},
 )
 FILES = {"images/1.jpg": b"one", "images/2.jpg": b"two" * 3000, "deep/lists/all.txt": b"1 2", "notes.txt": b"notes"}
-# None of them is asked for: another suffix, another folder, a folder further down.
+# None of these is part of the layout: another suffix, another folder, a folder further down.
 OTHERS = {"images/1.png": b"x", "other/1.jpg": b"x", "images/more/3.jpg": b"x"}
 
 
@@ -65,7 +65,7 @@ def test_places_name_archive_and_member(folder: Path) -> None:
 
 def test_only_what_is_wanted_is_kept_of_a_compressed_file(folder: Path) -> None:
     path = pack(folder, "w:gz", "set")
-    download = open_download(path, LAYOUT, wanted=lambda name: name.endswith("1.jpg"))
+    download = open_download(path, LAYOUT, is_needed=lambda name: name.endswith("1.jpg"))
     assert list(download.entries) == ["images/1.jpg"]
 
 

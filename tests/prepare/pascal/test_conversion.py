@@ -1,4 +1,4 @@
-"""Images and labels from the downloads' files, each checked before it is taken."""
+"""Images and labels from the downloads' files, each checked before it is used."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 from prepare.links import is_made
 from prepare.pascal.archives import Entry
-from prepare.pascal.conversion import Example, make_files
+from prepare.pascal.conversion import DownloadedImage, make_files
 from tests.prepare.pascal.voc_downloads import write_sbd_label
 from util.errors import UserError
 from util.images import read_image, read_label, write_image, write_label
@@ -21,17 +21,17 @@ ID = "2007_000001"
 IMAGE, LABEL = f"JPEGImages/{ID}.jpg", f"SegmentationClassAug/{ID}.png"
 
 
-def draw(folder: Path, height: int, width: int, *, sbd: bool = False) -> Example:
+def draw(folder: Path, height: int, width: int, *, sbd: bool = False) -> DownloadedImage:
     rng = np.random.default_rng(0)
     image = Entry(str(folder / "image.jpg"), folder / "image.jpg")
     write_image(folder / "image.jpg", rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
     label = folder / ("label.mat" if sbd else "label.png")
     (write_sbd_label if sbd else write_label)(label, rng.integers(0, 21, (height, width), dtype=np.uint8))
-    return Example(ID, image, Entry(str(label), label))
+    return DownloadedImage(ID, image, Entry(str(label), label))
 
 
-def make(root: Path, *examples: Example, longer_side: int | None = None) -> None:
-    make_files(examples, root, longer_side=longer_side, workers=1)
+def make(root: Path, *images: DownloadedImage, longer_side: int | None = None) -> None:
+    make_files(images, root, longer_side=longer_side, workers=1)
 
 
 @pytest.mark.parametrize(
@@ -52,8 +52,8 @@ def test_longer_sides_shrink_to_375(tmp_path: Path, size: tuple[int, int], expec
 
 def test_shrunk_files_are_what_they_should_be(tmp_path: Path) -> None:
     """Halved, an image is the mean of each 2 x 2 pixels in a JPEG of quality 95; a label keeps its values."""
-    example = draw(tmp_path / "in", 40, 60)
-    make(tmp_path, example, longer_side=30)
+    downloaded = draw(tmp_path / "in", 40, 60)
+    make(tmp_path, downloaded, longer_side=30)
     image = read_image(tmp_path / "in" / "image.jpg").astype(np.float64)
     means = image.reshape(20, 2, 30, 2, 3).mean(axis=(1, 3)).round().astype(np.uint8)
     stream = io.BytesIO()
@@ -95,7 +95,7 @@ def _colour_label(folder: Path) -> None:
     Image.fromarray(np.zeros((40, 60, 3), dtype=np.uint8)).save(folder / "label.png")
 
 
-def _strange_label(folder: Path) -> None:
+def _unknown_label(folder: Path) -> None:
     write_label(folder / "label.png", np.full((40, 60), 21, dtype=np.uint8))
 
 
@@ -107,10 +107,10 @@ def _strange_label(folder: Path) -> None:
         (_cut_label, r"label\.png: not a readable label"),
         (
             _other_size,
-            r"label\.png: the label is 60 x 41 pixels and .*image\.jpg 60 x 40 pixels; they must have the same",
+            r"label\.png: the label is 60x41 pixels, but .*image\.jpg is 60x40; make them equal",
         ),
         (_colour_label, r"label\.png: a label must be an 8-bit palette or grey PNG"),
-        (_strange_label, r"label\.png: has the label 21; expected 0 to 20, and 255 for void"),
+        (_unknown_label, r"label\.png: has the label 21; expected 0 to 20, and 255 for void"),
     ],
 )
 def test_bad_files_are_named_and_the_others_made(tmp_path: Path, spoil: Callable[[Path], None], message: str) -> None:
@@ -125,10 +125,10 @@ def test_bad_files_are_named_and_the_others_made(tmp_path: Path, spoil: Callable
         make(tmp_path, bad, bad)
 
 
-def test_an_image_that_is_there_stays_if_its_size_fits(tmp_path: Path) -> None:
-    example = draw(tmp_path / "in", 40, 60)
+def test_an_existing_image_stays_if_its_size_fits(tmp_path: Path) -> None:
+    downloaded = draw(tmp_path / "in", 40, 60)
     write_image(tmp_path / IMAGE, np.zeros((40, 60, 3), dtype=np.uint8))
-    make(tmp_path, example)
+    make(tmp_path, downloaded)
     assert not read_image(tmp_path / IMAGE).any()
-    with pytest.raises(UserError, match=rf"{ID}\.jpg: not 30 x 20 pixels; remove it or choose another --root"):
-        make(tmp_path, example, longer_side=30)
+    with pytest.raises(UserError, match=rf"{ID}\.jpg: not 30x20 pixels; remove it or choose another --root"):
+        make(tmp_path, downloaded, longer_side=30)

@@ -20,11 +20,10 @@ import pytest
 from PIL import Image
 
 from episodes.lists import read_list
+from episodes.protocols import PROTOCOLS, Benchmark, Protocol
 from prepare import pascal
 from prepare.__main__ import main
-from prepare.benchmark import Benchmark
 from prepare.pascal.download import PublicFile
-from prepare.pascal.voc_lists import BENCHMARK
 from tests.prepare.pascal.http_server import serve
 from tests.prepare.pascal.voc_downloads import (
     NOT_IN_VOC,
@@ -57,18 +56,20 @@ def _one_process(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def exact(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the drawn ids be the benchmark's."""
-    monkeypatch.setitem(BENCHMARK, "train", Benchmark(len(TRAIN), digest_lines(TRAIN)))
-    monkeypatch.setitem(BENCHMARK, "val", Benchmark(len(VOC_VAL), digest_lines(VOC_VAL)))
+    benchmarks = {
+        split: Benchmark(len(ids), digest_lines(sorted(ids))) for split, ids in (("train", TRAIN), ("val", VOC_VAL))
+    }
+    monkeypatch.setitem(PROTOCOLS, "pascal", Protocol(benchmarks=benchmarks))
 
 
-def words(folder: Path, *options: object) -> list[str]:
+def arguments(folder: Path, *options: object) -> list[str]:
     """The command with its results in ``folder``."""
     places = ["--root", folder / "data", "--lists", folder / "lists"]
-    return ["pascal", *(str(word) for word in (*places, *options))]
+    return ["pascal", *(str(argument) for argument in (*places, *options))]
 
 
 def prepare(folder: Path, downloads: Downloads, *options: object) -> Path:
-    main(words(folder, "--voc", downloads.voc, "--sbd", downloads.sbd, *options))
+    main(arguments(folder, "--voc", downloads.voc, "--sbd", downloads.sbd, *options))
     return folder / "data" / "pascal"
 
 
@@ -78,8 +79,8 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
-def said(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """What the command logged since the last time, without the time of day."""
+def logged(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What the command logged since the last call, without the time of day."""
     return re.findall(r"^\d\d:\d\d:\d\d (.*)$", capsys.readouterr().err, flags=re.MULTILINE)
 
 
@@ -146,13 +147,13 @@ def test_sbds_filtered_list_is_used_where_it_is(tmp_path: Path, downloads: Downl
 
 
 @pytest.mark.usefixtures("exact")
-def test_exact_lists_are_told_and_need_no_downloads_again(
+def test_exact_lists_are_reported_and_need_no_downloads_again(
     tmp_path: Path, downloads: Downloads, capsys: pytest.CaptureFixture[str]
 ) -> None:
     packed = downloads.pack()
     prepare(tmp_path, packed)
     lists = tmp_path / "lists" / "pascal"
-    assert said(capsys)[-2:] == [
+    assert logged(capsys)[-2:] == [
         f"{lists / 'train.txt'}: 21 images, exactly the benchmark's",
         f"{lists / 'val.txt'}: 5 images, exactly the benchmark's",
     ]
@@ -161,18 +162,18 @@ def test_exact_lists_are_told_and_need_no_downloads_again(
     before = contents(tmp_path / "lists")
     prepare(tmp_path, packed)
     assert (
-        said(capsys)[-1]
+        logged(capsys)[-1]
         == f"{tmp_path / 'data' / 'pascal'}: already complete, and the lists are exactly the benchmark's"
     )
     assert contents(tmp_path / "lists") == before
 
 
-def test_other_lists_are_told_with_what_is_to_blame(
+def test_other_lists_are_reported_with_the_file_to_blame(
     tmp_path: Path, downloads: Downloads, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prepare(tmp_path, downloads)
     lists = tmp_path / "lists" / "pascal"
-    *_, train, val, doubt, _, _ = said(capsys)
+    *_, train, val, doubt, _, _ = logged(capsys)
     assert [train, val] == [
         f"{lists / 'train.txt'}: 21 images, 5,932 fewer than the benchmark's 5,953",
         f"{lists / 'val.txt'}: 5 images, 1,444 fewer than the benchmark's 1,449",
@@ -185,7 +186,7 @@ def test_a_second_run_makes_nothing(tmp_path: Path, downloads: Downloads, capsys
     before = contents(tmp_path)
     times = {path: path.lstat().st_mtime_ns for path in root.rglob("*.*")}
     prepare(tmp_path, downloads)
-    assert f"{root}: already complete" in said(capsys)
+    assert f"{root}: already complete" in logged(capsys)
     assert contents(tmp_path) == before
     assert {path: path.lstat().st_mtime_ns for path in root.rglob("*.*")} == times
 
@@ -199,11 +200,11 @@ def test_only_what_is_missing_or_cut_is_made_again(
     label = root / "SegmentationClassAug" / f"{SBD_ONLY[0]}.png"
     label.write_bytes(label.read_bytes()[:-20])
     prepare(tmp_path, downloads)
-    assert f"{root}: 2 images made, complete" in said(capsys)
+    assert f"{root}: 2 images made, complete" in logged(capsys)
     assert contents(tmp_path) == before
 
 
-def test_a_dataset_beside_vocs_own_images_leaves_them_alone(tmp_path: Path, downloads: Downloads) -> None:
+def test_a_dataset_that_shares_vocs_own_images_leaves_them_alone(tmp_path: Path, downloads: Downloads) -> None:
     """The dataset's folder of images may be a link to VOC's."""
     images = contents(downloads.voc / "JPEGImages")
     root = tmp_path / "data" / "pascal"
@@ -272,7 +273,7 @@ def _half_an_image(downloads: Downloads) -> None:
         (_spoil_list, r"dataset/train\.txt, line 2: expected an image id like 2007_000032, found 'car'"),
         (_no_mat_file, rf"dataset/cls/{SBD_ONLY[0]}\.mat: not an SBD label"),
         (_half_a_mat_file, rf"dataset/cls/{SBD_ONLY[0]}\.mat: not an SBD label"),
-        (_another_size, rf"{SBD_ONLY[0]}\.mat: the label is 12 x 9 pixels and .*{SBD_ONLY[0]}\.jpg \d+ x \d+ pixels"),
+        (_another_size, rf"{SBD_ONLY[0]}\.mat: the label is 12x9 pixels, but .*{SBD_ONLY[0]}\.jpg is \d+x\d+; "),
         (_half_a_label, rf"SegmentationClass/{VOC_VAL[0]}\.png: not a readable label"),
         (_half_an_image, rf"JPEGImages/{VOC_VAL[0]}\.jpg: truncated JPEG"),
     ],
@@ -304,11 +305,11 @@ def test_missing_options_are_one_line(tmp_path: Path, downloads: Downloads) -> N
     with pytest.raises(
         UserError, match=r"--sbd is missing: give the folder benchmark_RELEASE or benchmark\.tgz, or let"
     ):
-        main(words(tmp_path, "--voc", downloads.voc))
+        main(arguments(tmp_path, "--voc", downloads.voc))
     with pytest.raises(UserError, match=r"--voc is missing: give the folder VOC2012 or VOCtrainval_11-May-2012\.tar"):
-        main(words(tmp_path, "--sbd", downloads.sbd))
+        main(arguments(tmp_path, "--sbd", downloads.sbd))
     with pytest.raises(UserError, match="--download fetches VOC and SBD: leave --voc and --sbd out"):
-        main(words(tmp_path, "--sbd", downloads.sbd, "--download"))
+        main(arguments(tmp_path, "--sbd", downloads.sbd, "--download"))
 
 
 def test_a_killed_run_continues_to_the_same_bytes(
@@ -344,7 +345,7 @@ def test_a_killed_run_continues_to_the_same_bytes(
 def test_a_full_disk_is_one_line_and_the_command_continues(
     tmp_path: Path, downloads: Downloads, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = words(tmp_path, "--voc", downloads.voc, "--sbd", downloads.sbd)
+    command = arguments(tmp_path, "--voc", downloads.voc, "--sbd", downloads.sbd)
     save = Image.Image.save
     saved: list[Path] = []
 
@@ -372,7 +373,7 @@ def test_files_that_grow_no_further_leave_nothing(
 ) -> None:
     """The kernel itself refuses every write beyond a kilobyte."""
     packed = downloads.pack()
-    command = words(tmp_path, "--voc", packed.voc, "--sbd", packed.sbd)
+    command = arguments(tmp_path, "--voc", packed.voc, "--sbd", packed.sbd)
     _, hard = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
     try:
@@ -399,14 +400,14 @@ def test_downloads_are_fetched_checked_and_used(
         monkeypatch.setattr(pascal, "_TRAIN_NOVAL_FILE", PublicFile(server.address("train_noval.txt"), "0" * 32))
         server.cut = len(files[packed.sbd.name]) // 2
         with pytest.raises(UserError, match=r"VOCtrainval_11-May-2012\.tar: (the connection )?broke off"):
-            main(words(tmp_path, "--download"))
+            main(arguments(tmp_path, "--download"))
         server.cut = None
-        main(words(tmp_path, "--download"))
-        note = f"{server.address('train_noval.txt')}: the server answers 404"
+        main(arguments(tmp_path, "--download"))
+        note = f"{server.address('train_noval.txt')}: the server answered 404"
     check_dataset(tmp_path, downloads.labels)
     folder = tmp_path / "data" / "downloads"
     assert contents(folder) == files
-    assert said(capsys)[0] == f"{note} (Not Found); not needed, SBD's train.txt is filtered instead"
+    assert logged(capsys)[0] == f"{note} (Not Found); not needed, SBD's train.txt is filtered instead"
 
 
 def test_a_subset_is_shrunk_from_the_same_labels(
@@ -422,7 +423,7 @@ def test_a_subset_is_shrunk_from_the_same_labels(
     for _ in range(2):
         prepare(tmp_path, downloads, "--subset", lists)
     root = tmp_path / "data" / "small"
-    assert said(capsys) == [f"{root}: 3 images made, complete", f"{root}: already complete, 3 images"]
+    assert logged(capsys) == [f"{root}: 3 images made, complete", f"{root}: already complete, 3 images"]
     for name in ("train", "val", "train_all"):
         read_list(lists / f"{name}.txt", root, need_labels=True)
     assert read_image(root / "JPEGImages" / f"{SBD_ONLY[0]}.jpg").shape == (281, 375, 3)

@@ -24,9 +24,9 @@ def mat_file(contents: dict[str, Any]) -> bytes:
 def test_a_label_comes_back(tmp_path: Path) -> None:
     label = np.random.default_rng(0).integers(0, 21, (37, 50), dtype=np.uint8)
     write_sbd_label(tmp_path / "label.mat", label)
-    found = decode_sbd_label((tmp_path / "label.mat").read_bytes(), "label.mat")
-    assert found.dtype == np.uint8
-    assert np.array_equal(found, label)
+    decoded = decode_sbd_label((tmp_path / "label.mat").read_bytes(), "label.mat")
+    assert decoded.dtype == np.uint8
+    assert np.array_equal(decoded, label)
 
 
 @pytest.mark.parametrize(

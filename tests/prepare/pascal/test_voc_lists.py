@@ -1,4 +1,4 @@
-"""Which ids train and test, and the comparison with the benchmark."""
+"""Which ids train and test, and why lists may differ from the benchmark's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pytest
 
 from prepare.pascal.archives import Download, Entry
 from prepare.pascal.voc_lists import (
-    BENCHMARK,
     VocLists,
     first_few,
     read_listed_ids,
@@ -92,10 +91,6 @@ def test_listed_ids_come_from_lines_of_the_projects_lists(tmp_path: Path) -> Non
             UserError, match=r"train\.txt, line 2: expected 'JPEGImages/2007_000032\.jpg Segm.* found '"
         ):
             read_listed_ids(path)
-
-
-def test_the_benchmarks_sizes() -> None:
-    assert {split: benchmark.images for split, benchmark in BENCHMARK.items()} == {"train": 5953, "val": 1449}
 
 
 def test_doubts_name_the_list_to_blame() -> None:

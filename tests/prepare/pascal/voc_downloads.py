@@ -25,14 +25,14 @@ NOT_IN_VOC = SBD_ONLY[4]
 
 
 class Downloads(NamedTuple):
-    """Where the downloads lie, and the label that PASCAL-5i is to have for each id."""
+    """The paths of the downloads, and the label that PASCAL-5i must have for each id."""
 
     voc: Path
     sbd: Path
     labels: dict[str, np.ndarray]
 
     def pack(self) -> Downloads:
-        """The same as tar files beside the folders; SBD's has its lists behind all labels."""
+        """The same as tar files next to the folders; SBD's has its lists after all labels."""
         voc, sbd = self.voc.with_name("VOCtrainval_11-May-2012.tar"), self.sbd.with_name("benchmark.tgz")
         with tarfile.open(voc, "w") as archive:
             archive.add(self.voc, "VOCdevkit/VOC2012")

@@ -1,4 +1,4 @@
-"""The drawn dataset: a function of its settings alone, labels that fit the pictures, safe to run again."""
+"""The drawn dataset: it depends on its settings only, labels fit the images, and it is safe to run again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIZE = 64
 
 def draw(folder: Path, *, train: int = 9, val: int = 4, size: int = SIZE, seed: int = 123, workers: int = 1) -> Path:
     numbers = {"train": train, "val": val, "size": size, "seed": seed, "workers": workers}
-    options = [word for name, number in numbers.items() for word in (f"--{name}", str(number))]
+    options = [argument for name, number in numbers.items() for argument in (f"--{name}", str(number))]
     main(["shapes", "--root", str(folder / "shapes"), "--lists", str(folder / "lists"), *options])
     return folder / "shapes"
 
@@ -31,7 +31,7 @@ def contents(root: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def scenes() -> list[tuple[np.ndarray, np.ndarray]]:
-    """Two pictures for each class, at the default size."""
+    """Two images for each class, at the default size."""
     return [draw_scene(numpy_random("test", number), number % 20 + 1, 160) for number in range(40)]
 
 
@@ -41,12 +41,12 @@ def test_the_number_of_workers_changes_nothing(tmp_path: Path) -> None:
     assert len(contents(alone)) == 2 * (9 + 4) + 1
 
 
-def test_a_picture_depends_on_seed_split_and_number_only(tmp_path: Path) -> None:
+def test_an_image_depends_on_seed_split_and_number_only(tmp_path: Path) -> None:
     few, many = contents(draw(tmp_path / "few", train=2)), contents(draw(tmp_path / "many", train=5))
     other = contents(draw(tmp_path / "other", train=2, seed=124))
-    pictures = [name for name in few if name.endswith(".jpg")]
-    assert all(few[name] == many[name] for name in pictures)
-    assert all(few[name] != other[name] for name in pictures)
+    images = [name for name in few if name.endswith(".jpg")]
+    assert all(few[name] == many[name] for name in images)
+    assert all(few[name] != other[name] for name in images)
     assert few["JPEGImages/shapes_train_000000.jpg"] != few["JPEGImages/shapes_val_000000.jpg"]
 
 
@@ -106,19 +106,21 @@ def test_a_second_run_draws_only_what_is_missing(tmp_path: Path) -> None:
 
 def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
     draw(tmp_path)
-    with pytest.raises(UserError, match=r"shapes\.json: made with other settings \(val is 4 there, 5 asked; seed is"):
+    with pytest.raises(
+        UserError, match=r"shapes\.json: made with other settings \(val is 4 there, 5 expected; seed is"
+    ):
         draw(tmp_path, val=5, seed=7)
 
 
 def test_a_folder_of_other_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "shapes" / "JPEGImages").mkdir(parents=True)
     (tmp_path / "shapes" / "JPEGImages" / "photo.jpg").touch()
-    with pytest.raises(UserError, match=r"holds images, and there is no .*choose an empty --root"):
+    with pytest.raises(UserError, match=r"holds images, but there is no .*choose an empty --root"):
         draw(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["shapes", "--size", "8"], "--size: 8 is not a number from 64 to 1024"),
         (["shapes", "--train", "many"], "--train: 'many' is not a whole number of at least 1"),
@@ -126,8 +128,8 @@ def test_a_folder_of_other_images_is_refused(tmp_path: Path) -> None:
         ([], "required: NAME"),
     ],
 )
-def test_command_line_mistakes_are_one_line(words: list[str], message: str) -> None:
+def test_command_line_mistakes_are_one_line(arguments: list[str], message: str) -> None:
     with pytest.raises(UserError) as error:
-        main(words)
+        main(arguments)
     assert message in str(error.value)
     assert "\n" not in str(error.value)

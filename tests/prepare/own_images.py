@@ -20,5 +20,5 @@ def written(project: Path) -> list[str]:
     return sorted(path.relative_to(project).as_posix() for path in project.rglob("*") if not path.is_dir())
 
 
-def write_photograph(path: Path, shape: tuple[int, int] = SHAPE) -> None:
+def write_random_image(path: Path, shape: tuple[int, int] = SHAPE) -> None:
     write_image(path, np.random.default_rng(0).integers(0, 255, (*shape, 3), dtype=np.uint8))

@@ -1,0 +1,72 @@
+"""Mistakes in a command line: every command reports them in one line and with exit code 2."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+import engine.compare
+import engine.report
+import masks.create
+import masks.pretrain.__main__
+import masks.report.__main__
+import model.import_published
+import predict
+import prepare.__main__
+import test as test_command
+import train
+import util.native
+from util.errors import run_command
+
+Main = Callable[[list[str]], None]
+
+COMMANDS: dict[str, Main] = {
+    "train": train.main,
+    "test": test_command.main,
+    "predict": predict.main,
+    "prepare": prepare.__main__.main,
+    "engine.compare": engine.compare.main,
+    "engine.report": engine.report.main,
+    "masks.create": masks.create.main,
+    "masks.pretrain": masks.pretrain.__main__.main,
+    "masks.report": masks.report.__main__.main,
+    "model.import_published": model.import_published.main,
+    "util.native": util.native.main,
+}
+# Without arguments it builds all operators.
+NEED_ARGUMENTS = {name: main for name, main in COMMANDS.items() if name != "util.native"}
+
+
+def error_of(main: Main, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """What the command writes to stderr when it fails with exit code 2: one line, no usage."""
+    with pytest.raises(SystemExit) as stop:
+        run_command(main, arguments)
+    output = capsys.readouterr()
+    assert stop.value.code == 2
+    assert output.out == ""
+    assert output.err.startswith("error: ")
+    assert len(output.err.splitlines()) == 1
+    assert "usage:" not in output.err
+    assert "key=value" not in output.err
+    return output.err
+
+
+@pytest.mark.parametrize("name", NEED_ARGUMENTS)
+def test_no_arguments(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "the following arguments are required: " in error_of(NEED_ARGUMENTS[name], [], capsys)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_unknown_option(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    error_of(COMMANDS[name], ["--no-such-option"], capsys)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run_command(COMMANDS[name], ["--help"])
+    output = capsys.readouterr()
+    assert (stop.value.code, output.err) == (0, "")
+    assert output.out.startswith("usage: ")
+    assert len(output.out.splitlines()) > 5
