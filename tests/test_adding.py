@@ -46,7 +46,7 @@ DATA:
   classes: 4
   min_area: 300
 """
-# A vision transformer of a few thousand parameters, on patches of 16 pixels.
+# A small vision transformer, on patches of 16 pixels.
 BACKBONE = "test_vit"
 FAMILY = """
 Cluster:
@@ -68,7 +68,6 @@ TRAIN:
   workers: 0
   evaluate: false
 """
-FAMILY_FILE = "tiny.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +78,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for path in (PROJECT / "config").glob("*.yaml"):
         shutil.copy(path, project / "config")
     (project / "config" / "mine" / "base.yaml").write_text(DATASET)
-    (project / "config" / FAMILY_FILE).write_text(FAMILY)
-    write_extractor(project / "extractor.pth")
+    (project / "config" / "tiny.yaml").write_text(FAMILY)
     (project / "initmodel").mkdir()
     write_extractor(project / "initmodel" / "extractor.pth")
     write_extractor(project / "initmodel" / "backbone.pth", BACKBONE)
@@ -133,7 +131,7 @@ def test_adding_an_extractor(project: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 class Middle(Recipe):
-    """The object is the middle of every image, without a share that it learns to be the border."""
+    """The object is the middle of every image; what it learns is the width of the border around it."""
 
     stage = -1
     keys = ("object_share",)
@@ -195,7 +193,7 @@ def test_adding_a_recipe(project: Path, tmp_path: Path, monkeypatch: pytest.Monk
     config = choose_config(project / "data", "mine", words[2:])
     episodes = training_episodes(config, training_images(config))
     assert len(episodes) == IMAGES
-    assert {episode["class_id"] for episode in (episodes[0, index] for index in range(IMAGES))} == {1}
+    assert {episodes[0, index]["class_id"] for index in range(IMAGES)} == {1}
     assert set(episodes[0, 0]["query_mask"].unique().tolist()) <= {0, 1, 255}
     with pytest.raises(UserError, match="object_share"):
         masks.create.main([*words, "Cluster.object_share=0.5"])
@@ -222,7 +220,7 @@ def test_adding_a_loss(project: Path, pseudo_masks: Path, tmp_path: Path, monkey
 
     def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
         loss = F.cross_entropy(logits.float(), target, ignore_index=255)
-        values.append(float(loss))
+        values.append(loss.item())
         return loss
 
     train_one_epoch = engine.trainer.train_one_epoch
