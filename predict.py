@@ -76,8 +76,8 @@ def find_queries(paths: list[Path]) -> list[Path]:
 def read_support(image_path: Path, mask_path: Path, size: int) -> View:
     """A support image and its mask, letterboxed to ``size``.
 
-    In the mask file 0 is background and every other value the object; 255 is ignored, unless it is the only value
-    apart from 0. Raises ``UserError``, also for a mask without object.
+    In the mask file 0 is background and every other value the object; 255 marks no object, unless it is the only
+    value apart from 0. Raises ``UserError``, also for a mask without object.
     """
     image, label = read_image(image_path), read_label(mask_path)
     check_same_size(image_path, image.shape[:2], mask_path, label.shape)
