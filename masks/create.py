@@ -1,8 +1,8 @@
 """The command ``bash masks/create.sh ROOT DATASET [key=value ...]``: pseudo masks for every image of the train list.
 
 ROOT holds the dataset's folder (``pascal/``, ``COCO2014/``, ``<name>/``). Settings come from an experiment's
-configuration: ``experiment=NAME``, else the unsupervised one with the ``extractor=`` that was given, else
-``ssl_resnet50``. The same command continues an interrupted run. On several GPUs or machines
+configuration: ``experiment=NAME``, else the unsupervised one with the ``extractor=`` that was given, else the dataset's
+default (``episodes.protocols``). The same command continues an interrupted run. On several GPUs or machines
 
     torchrun --nproc_per_node 4 -m masks.create ROOT DATASET [key=value ...]
 
@@ -114,7 +114,8 @@ class Creation:
         logger.info("%s: about %.2f GB of disk space", ", then ".join(steps), size / 1e9)
         free = shutil.disk_usage(config.pseudo_folder).free
         if free < size:
-            logger.warning("%.2f GB are free there; if they run out, make room and run the same command", free / 1e9)
+            advice = "if the disk fills up, free some space and run the same command again"
+            logger.warning("%.2f GB are free there; %s", free / 1e9, advice)
 
     def _make_masks(self, segmenter: Segmenter, rows: Sequence[int]) -> None:
         """Make and write the masks of ``rows``; features of a chunk are extracted while the one before is finished."""
