@@ -1,4 +1,4 @@
-"""The files of a pseudo folder: one description for those who write, read and train on it.
+"""The files of a pseudo folder: one description for writing, reading and training on it.
 
 ``masks.pseudo_folder`` writes it, ``masks.pseudo_masks`` reads it back, ``episodes.pseudo`` trains on it;
 docs/architecture.md, "A pseudo folder", explains it.

@@ -45,7 +45,7 @@ class RegionTable:
     def load(cls, folder: Path) -> RegionTable:
         """Read the table of ``folder``.
 
-        Raises ``UserError`` when one of its three files is missing, damaged or of other regions.
+        Raises ``UserError`` when one of its three files is missing, damaged or describes other regions.
         """
         files = PseudoFiles(folder)
         names = ("image", "region", "group", "area")

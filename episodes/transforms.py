@@ -113,7 +113,7 @@ class ValTransform:
         padding: np.ndarray | None = None,
         rng: random.Random | None = None,
     ) -> View:
-        """As ``TrainTransform``; ``rng`` is not used, it only makes both calls alike."""
+        """As ``TrainTransform``; ``rng`` is not used; it gives both transforms one signature."""
         return _finish(fit(_start(image, mask, padding), self.size, self.colour))
 
 

@@ -1,4 +1,4 @@
-"""From a configuration to pseudo masks: apart from the recipes the only file here that knows its keys.
+"""From a configuration to pseudo masks: only this file, the recipes and the commands know its keys.
 
 Which configuration a command line selects, the extractor and filter that it describes, and every setting that the masks
 depend on.

@@ -31,7 +31,7 @@ def load_model(path: Path | str) -> FSSModel:
 
 
 def load_weights(model: FSSModel, checkpoint: Mapping[str, Any], path: Path) -> None:
-    """Load the tensors of a checkpoint into a network that must be the same but for the size of its images.
+    """Load the tensors of a checkpoint into a network that must be the same except for the size of its images.
 
     Raises ``UserError`` that names every setting that differs.
     """

@@ -33,7 +33,7 @@ def nearest_contrast(
     object, 0..1, object above 0.5; query_padding (B, h, w) and support_padding (B, K, h', w') True where padded.
     Returns (B, 1, h, w), above 0 where the query looks like the object.
 
-    The mean over all unpadded pixels of both images is subtracted first: it is common to all pixels.
+    The mean over all unpadded pixels of query and supports is subtracted first: it is common to all pixels.
     """
     B, C, h, w = query.shape
     query = query.flatten(2).transpose(1, 2)  # (B, h * w, C)

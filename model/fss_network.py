@@ -172,8 +172,8 @@ class FSSModel(nn.Module, SharedModel):
         """Logits (B, 2, H, W): background, object.
 
         query_image (B, 3, H, W) and support_images (B, K, 3, H', W') ImageNet-normalised float; support_masks
-        (B, K, H', W') 0 background, 1 object, 255 void; query_padding (B, H, W) and support_padding (B, K, H', W')
-        True where padded (None: nothing is). Supports may differ in size from the query.
+        (B, K, H', W') 0 background, 1 object, 255 void, which counts as background; query_padding (B, H, W) and
+        support_padding (B, K, H', W') True where padded (None: nothing is). Supports may differ in size from the query.
         """
         features, masks = episode_features(
             self.backbone, query_image, support_images, support_masks, query_padding, support_padding

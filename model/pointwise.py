@@ -1,8 +1,8 @@
 """1x1 convolutions and linear layers over maps, by the fastest routine for them on a CPU.
 
 oneDNN's convolution takes half the time of the matrix product behind ``F.linear`` where that product leaves half of the
-vector width unused, and as long elsewhere. On a single thread PyTorch passes a 1x1 convolution to oneDNN only if it is
-dilated, which makes no difference to a 1x1 kernel. So on a CPU all of these are dilated 1x1 convolutions.
+vector width unused, and the same time elsewhere. On a single thread PyTorch passes a 1x1 convolution to oneDNN only if
+it is dilated, which makes no difference to a 1x1 kernel. So on a CPU all of these are dilated 1x1 convolutions.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ _CHUNK = 512
 @torch.no_grad()
 @at_least_float32
 def prior(query: Tensor, support: Tensor, share: Tensor) -> Tensor:
-    """Highest cosine of every query position to the masked support features, scaled to 0..1 for each image.
+    """Highest cosine of every query position to the masked support features, scaled to 0..1 for each shot.
 
     query (B, C, h, w); support (B, K, C, h', w'); share (B, K, h', w') of object, 0..1. Returns (B, 1, h, w), the mean
     over the K shots, without gradient. Padded positions take part in the scaling.

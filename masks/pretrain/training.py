@@ -78,8 +78,8 @@ def pretrain(paths: Sequence[Path], out: Path, settings: Settings, *, workers: i
 
     After every epoch the state goes to ``OUT.partial.pth``, from where the next call continues. Does nothing when
     ``out`` is the result of the same settings and images. ``workers`` are a machine's, not a process's; ``probe``
-    measures the backbone between epochs and changes nothing. Raises ``UserError`` when a file is of other settings or
-    images, an image is unreadable, there are fewer images than a batch holds, or the loss is not finite.
+    measures the backbone between epochs and changes nothing. Raises ``UserError`` when a file was made with other
+    settings or images, an image is unreadable, there are fewer images than a batch holds, or the loss is not finite.
     """
     if len(paths) < settings.batch:
         raise UserError(f"{len(paths)} images are fewer than a batch of {settings.batch}; give more or a lower --batch")

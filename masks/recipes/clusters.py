@@ -119,7 +119,7 @@ def comparable_maps(
 
 
 def cluster_settings(config: Config) -> ClusterSettings:
-    """How the section ``Cluster`` wants the centroids to be computed."""
+    """What the configuration states about computing the centroids."""
     cluster = config.Cluster
     return ClusterSettings(
         cluster_num=cluster.cluster_num,

@@ -30,7 +30,7 @@ from util.schema import ClusterSection
 BACKGROUND, OBJECT = 0, 1
 _ROUNDS = 8
 _STRIDE = 8  # objects need many positions
-# Images that objects are learnt from, unless Cluster.cluster_images gives a number: 400 serve as well.
+# Images that objects are learnt from, unless Cluster.cluster_images gives a number; 400 are enough (docs/recipe.md).
 _LEARNT_FROM = 1000
 # Estimated number of superpixels in an image.
 _SUPERPIXELS = 100

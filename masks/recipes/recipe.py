@@ -44,8 +44,8 @@ class Recipe(ABC):
     """One way to make pseudo masks; a subclass declares these facts next to how it learns and cuts.
 
     Attributes:
-        stage: of the extractor, whose features are used unless ``Cluster.stage`` names one; -1 is the last.
-        keys: of the section ``Cluster``, that its masks depend on apart from those of every recipe (``masks.build``).
+        stage: stage of the extractor whose features are used unless ``Cluster.stage`` names one; -1 is the last.
+        keys: keys of ``Cluster`` that its masks depend on, in addition to those of every recipe (``masks.build``).
         background: the id that is never an object; None where any id may be one.
         has_clusters: whether ids are clusters of the whole dataset.
         on_corners: whether the outermost features are those of the image's corners.
@@ -65,7 +65,7 @@ class Recipe(ABC):
     @staticmethod
     @abstractmethod
     def stride(cluster: ClusterSection) -> int:
-        """Pixels of the resized image between two features of a convolutional extractor, unless ``Cluster.stride``."""
+        """Stride of a convolutional extractor in pixels of the resized image; ``Cluster.stride`` overrides it."""
 
     @abstractmethod
     def summary(self) -> str:

@@ -1,4 +1,4 @@
-"""The measured quality of pseudo masks: ``report`` measures, ``report_table`` prints what it found."""
+"""The measured quality of pseudo masks: ``report`` measures, ``report_table`` formats the result."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 The method is in docs/method.md, section 11.5.
 
-scikit-image, in ``reference.py``, is the meaning of the operation and serves wherever nothing is built; ``make.sh``
-builds ``superpixels_cpu.cpp``. The two differ where edges have equal costs: scikit-image takes them in any order, the
+scikit-image, in ``reference.py``, defines the operation and is used where nothing is built; ``make.sh`` builds
+``superpixels_cpu.cpp``. The two differ where edges have equal costs: scikit-image takes them in any order, the
 native operator in the order right, down, down right, down left, each row by row.
 """
 

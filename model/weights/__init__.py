@@ -54,7 +54,7 @@ def read_tensors(path: Path) -> Weights:
 
 
 def named_weights(content: Mapping[str, Any], path: Path) -> Weights:
-    """``read_tensors`` of a file that was read already. Raises ``UserError`` when it holds no tensors."""
+    """``read_tensors`` of a file that has already been read. Raises ``UserError`` when it holds no tensors."""
     tensors = to_timm(named_tensors(content))
     if not tensors:
         raise UserError(f"{path}: holds no named tensors; a state dict or a checkpoint with 'state_dict' is needed")

@@ -57,8 +57,8 @@ _SIMCLR_V2 = (
 def named_tensors(content: Mapping[str, Any]) -> dict[str, Tensor]:
     """The tensors of a file under the names that their network gives them.
 
-    The weights of a checkpoint, the query encoder of MoCo's, the teacher's backbone of DINO's; prefixes like
-    ``module.`` are removed.
+    From a checkpoint of MoCo these are the tensors of the query encoder, from one of DINO those of the teacher's
+    backbone; prefixes like ``module.`` are removed.
     """
     for container in _CONTAINERS:
         if isinstance(content.get(container), Mapping):
