@@ -39,15 +39,15 @@ def main(arguments: list[str]) -> None:
         "--method",
         choices=("network", "untrained", *METHODS),
         default="network",
-        help="network: the checkpoint; untrained: the network as initialised; the rest need no training",
+        help="network: the checkpoint; untrained: the network as initialised; the others need no training",
     )
     parsed = parser.parse_intermixed_args(arguments)
     start_logging()
     config = load_config(parsed.dataset, parsed.experiment, parsed.overrides)
-    # Methods without a checkpoint keep their results beside the experiment's, not over them.
-    beside = config.run_folder.with_name(f"{config.run_folder.name}_{parsed.method}")
-    folder = config.run_folder if config.TRAIN.save_path or parsed.method == "network" else beside
-    # The published protocol counts in slots, not in classes.
+    # Methods without a checkpoint do not overwrite the experiment's results.
+    own_folder = config.run_folder.with_name(f"{config.run_folder.name}_{parsed.method}")
+    folder = config.run_folder if config.TRAIN.save_path or parsed.method == "network" else own_folder
+    # The published protocol counts slots, not classes, so there are no names.
     names = {} if config.published else dataset_names(config.DATA.data_root)
     model, origin = build_method(config, parsed.method)
     results = run_test(config, model, evaluation(config), folder=folder, origin={"method": parsed.method, **origin})
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> None:
 
 
 def build_method(config: Config, method: str) -> tuple[FSSModel | Baseline, dict[str, Any]]:
-    """What is tested, and what the protocol says of where it comes from."""
+    """The model to test, and its origin for the protocol."""
     settings = config.TRAIN
     if method == "network":
         path = settings.weight or config.run_folder / LATEST
@@ -79,7 +79,7 @@ def build_method(config: Config, method: str) -> tuple[FSSModel | Baseline, dict
 def run_test(
     config: Config, model: FSSModel | Baseline, test: Evaluation, *, folder: Path, origin: dict[str, Any]
 ) -> dict[str, Any]:
-    """Score ``model`` on the experiment's test, write its sheets and scores into ``folder``, return the results."""
+    """Score ``model`` on the experiment's test, write sheets and scores into ``folder`` and return the results."""
     settings = config.TRAIN
     device = choose_device(settings.train_gpu)
     model.backbone = FeatureCache(model.backbone)

@@ -1,4 +1,4 @@
-"""Speed and memory of the network beside the plain formulation of the published one, in one run.
+"""Speed and memory of the network next to the plain formulation of the published one, in one run.
 
     python -m benchmarks.model
 
@@ -53,21 +53,21 @@ NETWORKS = ("published, plain", "ours, published settings", "ours, default")
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7, help="the two sides take turns so often")
+    parser.add_argument("--rounds", type=int, default=7, help="number of times the two sides take turns")
     parser.add_argument("--step", choices=NETWORKS, help=argparse.SUPPRESS)  # one side of the training table
-    words = parser.parse_args()
-    if words.step:
-        print_training_step(words.step, words.rounds)
+    arguments = parser.parse_args()
+    if arguments.step:
+        print_training_step(arguments.step, arguments.rounds)
         return
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {SIZE}x{SIZE}, ResNet-50, 1 shot")
-    print_evaluation(words.rounds)
+    print_evaluation(arguments.rounds)
     print("\ntraining step, batch 4                 seconds   tensors   process")
     for name in NETWORKS:
         subprocess.run(
-            [sys.executable, "-m", "benchmarks.model", "--step", name, "--rounds", str(words.rounds)], check=True
+            [sys.executable, "-m", "benchmarks.model", "--step", name, "--rounds", str(arguments.rounds)], check=True
         )
     if torch.cuda.is_available():
-        print_gpu(words.rounds)
+        print_gpu(arguments.rounds)
 
 
 def print_evaluation(rounds: int) -> None:
@@ -107,13 +107,13 @@ def print_gpu(rounds: int) -> None:
     print(f"{'':38s}" + "".join(f"{f'batch {batch}':>20s}" for batch in (1, 8, 32)))
     for name in NETWORKS:
         network = build(name).eval().cuda()
-        for words, run, autocast in (
+        for title, run, autocast in (
             ("float32", network, False),
             ("bfloat16", network, True),
             ("bfloat16, compiled", torch.compile(network), True),
         ):
             cells = [gpu_cell(run, batch, rounds, autocast=autocast) for batch in (1, 8, 32)]
-            print(f"{f'{name}, {words}':38s}" + "".join(f"{cell:>20s}" for cell in cells), flush=True)
+            print(f"{f'{name}, {title}':38s}" + "".join(f"{cell:>20s}" for cell in cells), flush=True)
 
 
 def gpu_cell(network: Callable[..., Tensor], batch: int, rounds: int, *, autocast: bool) -> str:

@@ -1,4 +1,4 @@
-"""Speed and memory of the native operators beside the plain formulations, in one run.
+"""Speed and memory of the native operators next to the plain formulations, in one run.
 
     python -m benchmarks.ops
 
@@ -59,12 +59,12 @@ def print_cpu(rounds: int) -> None:
         print_pair(f"deformable attention, and backward, batch {batch}", sides(inputs, forward_backward), rounds)
     size = sum(tensor.nbytes for tensor in inputs)
     output, gradients = inputs[0].nbytes, size - inputs[1].nbytes
-    for words, run, results in (
+    for title, run, results in (
         ("forward", forward, output),
         ("and backward", forward_backward, 2 * output + gradients),
     ):
         beyond = peak_memory(partial(run, ops.deform_attn, inputs)) - results
-        print(f"{words}: {beyond / 2**20:.1f} MiB beyond inputs ({size / 2**20:.1f} MiB) and results")
+        print(f"{title}: {beyond / 2**20:.1f} MiB beyond inputs ({size / 2**20:.1f} MiB) and results")
     features = clustering_inputs(4, "cpu")
     runs: dict[str, Callable[[], object]] = {
         "native": partial(cluster, clusterutils, *features),
@@ -80,7 +80,7 @@ def print_pair(name: str, runs: dict[str, Callable[[], object]], rounds: int) ->
 
 
 def print_gpu(rounds: int) -> None:
-    """Microseconds on a GPU beside the floor: inputs and outputs moved once at the bandwidth of a large copy."""
+    """Microseconds on a GPU next to the floor: inputs and outputs moved once at the bandwidth of a large copy."""
     bandwidth = copy_bandwidth()
     print(f"\n{torch.cuda.get_device_name()}, a copy moves {bandwidth / 1e12:.2f} TB/s")
     print(f"{'microseconds':44s}   native    plain  speed-up    floor  gathered TB/s")
@@ -89,9 +89,9 @@ def print_gpu(rounds: int) -> None:
             inputs = attention_inputs(batch, dtype, "cuda")
             once = sum(tensor.nbytes for tensor in inputs) + inputs[0].nbytes
             corners = inputs[3].numel() * 4 * CHANNELS * inputs[0].element_size()  # read through the caches
-            for words, run, moved in (("forward", forward, 1), ("and backward", forward_backward, 3)):
+            for title, run, moved in (("forward", forward, 1), ("and backward", forward_backward, 3)):
                 native, plain = (gpu_seconds(side, rounds) for side in sides(inputs, run).values())
-                name = f"attention, {words}, {str(dtype).removeprefix('torch.')}, batch {batch}"
+                name = f"attention, {title}, {str(dtype).removeprefix('torch.')}, batch {batch}"
                 floor, gathered = 1e6 * moved * once / bandwidth, moved * corners / native / 1e12
                 print_gpu_pair(name, native, plain, f"{floor:8.1f} {gathered:8.2f}")
     for batch in (4, 32):

@@ -203,16 +203,16 @@ def group_pixels(features: Tensor, objects: Tensor, ignored: Tensor, cluster: Cl
     prototypes = features.new_zeros(len(features), 70, features.shape[2])
     flags = features.new_ones(len(features), 70)
     for i, sample in enumerate(features):
-        found = 0
+        filled = 0
         for chosen, k in ((objects[i], 20), (~objects[i], 50)):
             rows = sample[chosen & ~ignored[i]]
             if len(rows) > k:
                 assignment, counts = cluster(rows.detach(), k)
                 sums = torch.zeros_like(rows[:k]).index_add(0, assignment, rows)
                 rows = sums / (counts.to(rows)[:, None] + 0.001)
-            prototypes[i, found : found + len(rows)] = rows
-            found += len(rows)
-        flags[i, :found] = 0
+            prototypes[i, filled : filled + len(rows)] = rows
+            filled += len(rows)
+        flags[i, :filled] = 0
     return prototypes, flags
 
 

@@ -1,4 +1,4 @@
-"""Training and evaluation loops, and what they need: losses, schedule, optimizers, metrics, checkpoints, reports.
+"""Training and evaluation loops, and what they need: schedule, optimizers, metrics, checkpoints, reports.
 
 ``train.py`` and ``test.py`` import the same ``engine.evaluate``.
 """

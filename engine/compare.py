@@ -1,6 +1,6 @@
-"""Which of two methods is better, and how sure one can be: paired differences over the same episodes.
+"""Which of two methods is better, and with what certainty: paired differences over the same episodes.
 
-``python -m engine.compare FOLDER... --against FOLDER...`` takes the run folders of two methods, a folder for each fold.
+``python -m engine.compare FOLDER... --against FOLDER...`` takes the run folders of two methods, one for each fold.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from util.errors import UserError, run_command
 from util.files import read_json
 from util.seed import numpy_random
 
-# Tests that differ in one of these have other episodes, or count other pixels.
+# Tests that differ in one of these have different episodes or count different pixels.
 _SAME = ("dataset", "val_list", "split", "shots", "episodes", "seed", "min_area", "compat")
-_LEVEL = 95  # percent of the draws that the interval holds
+_LEVEL = 95  # percent of the draws that lie in the interval
 
 
 class Difference(NamedTuple):
@@ -49,15 +49,15 @@ class PairedTest(NamedTuple):
 def compare(tests: Sequence[PairedTest], *, draws: int = 2000, seed: int = 0) -> list[Difference]:
     """Differences of mIoU for each test and, last, for the mean over the tests.
 
-    The interval comes from a bootstrap: photographs are drawn with replacement ``draws`` times, all episodes of a
-    query photograph together because they have the same pixels, the same photographs for both methods and for every
-    fold. It says what other test photographs could have given, not what another training could.
+    The interval comes from a bootstrap: images are drawn with replacement ``draws`` times, all episodes of a query
+    image together because they share its pixels, and the same images for both methods and for every fold. It covers
+    the choice of test images, not the randomness of training.
     """
-    photographs = sorted({row.query for test in tests for row in test.first})
-    column_of = {photograph: column for column, photograph in enumerate(photographs)}
-    chance = np.full(len(photographs), 1 / len(photographs))
-    times_drawn = numpy_random(seed, "bootstrap").multinomial(len(photographs), chance, size=draws)
-    # The first line is the test itself: every photograph once.
+    images = sorted({row.query for test in tests for row in test.first})
+    column_of = {image: column for column, image in enumerate(images)}
+    chance = np.full(len(images), 1 / len(images))
+    times_drawn = numpy_random(seed, "bootstrap").multinomial(len(images), chance, size=draws)
+    # The first line is the test itself: every image once.
     times_drawn = np.concatenate([np.ones_like(times_drawn[:1]), times_drawn])
     first, second = (
         _with_mean([_mious(rows, times_drawn, column_of) for rows in method])
@@ -78,7 +78,7 @@ def paired_test(first: Path, second: Path) -> PairedTest:
         raise UserError(f"{first} and {second} were not tested on the same episodes: {'; '.join(different)}")
     tables = [read_scores(folder) for folder in (first, second)]
     if [_episode(row) for row in tables[0]] != [_episode(row) for row in tables[1]]:
-        raise UserError(f"{first / SCORES} and {second / SCORES} hold other episodes; test both again")
+        raise UserError(f"{first / SCORES} and {second / SCORES} hold different episodes; test both again")
     return PairedTest(f"fold {protocols[0]['split']}", *tables)
 
 
@@ -95,7 +95,7 @@ def table(tests: Sequence[PairedTest], differences: Sequence[Difference]) -> str
 
 
 def main(arguments: list[str]) -> None:
-    """Print the comparison of the folders named in ``arguments``."""
+    """The command ``python -m engine.compare``."""
     parser = Parser(prog="python -m engine.compare", description="Paired differences of two methods.")
     parser.add_argument("first", nargs="+", type=Path, metavar="FOLDER", help="run folders of the first method")
     parser.add_argument(
@@ -104,23 +104,23 @@ def main(arguments: list[str]) -> None:
         type=Path,
         required=True,
         metavar="FOLDER",
-        help="those of the second, in the same order",
+        help="run folders of the second method, in the same order",
     )
-    parser.add_argument("--draws", type=whole_number(100), default=2000, help="of the bootstrap (%(default)s)")
+    parser.add_argument("--draws", type=whole_number(100), default=2000, help="draws of the bootstrap (%(default)s)")
     parsed = parser.parse_args(arguments)
     if len(parsed.first) != len(parsed.against):
-        raise UserError(f"{len(parsed.first)} folders against {len(parsed.against)}; name as many behind --against")
+        raise UserError(f"{len(parsed.first)} folders against {len(parsed.against)}; --against needs as many")
     tests = [paired_test(first, second) for first, second in zip(parsed.first, parsed.against, strict=True)]
     sys.stdout.write(table(tests, compare(tests, draws=parsed.draws)) + "\n")
 
 
 def _with_mean(values: Sequence[np.ndarray]) -> np.ndarray:
-    """(tests, draws) and one line more, their mean."""
+    """(tests + 1, draws): the values and, last, their mean."""
     return np.stack([*values, np.mean(values, axis=0)])
 
 
 def _mious(rows: Sequence[EpisodeScore], times_drawn: np.ndarray, column_of: dict[str, int]) -> np.ndarray:
-    """mIoU in percent for each line of ``times_drawn`` (draws, photographs), without classes that it leaves out."""
+    """mIoU in percent for each line of ``times_drawn`` (draws, images); classes that a draw leaves out do not count."""
     columns = np.array([column_of[row.query] for row in rows])
     slots = np.array([row.slot for row in rows])
     overlap = np.array([row.areas.overlap for row in rows])

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from engine.metrics import EpisodeMetrics, EpisodeScore
 from util.logging import logger
 
-# (H0, W0) of a photograph -> (h, w) of its content in the top-left corner of the network's input.
+# (H0, W0) of an image -> (h, w) of its content in the top-left corner of the network's input.
 ContentSize = Callable[[int, int], tuple[int, int]]
 # One scored episode: batch, position in it, prediction (H0, W0) of 0/1, score.
 OnPrediction = Callable[[Mapping[str, Any], int, Tensor, EpisodeScore], None]
@@ -35,11 +35,11 @@ def evaluate(
 ) -> EpisodeMetrics:
     """Score ``model`` on batches of evaluation episodes (``episodes.episode``).
 
-    ``content_size`` says how much of the network's input a photograph covers; None stands for the published rule,
-    which stretches the whole square over the longer side. ``slot(class_id)`` says where a class is counted,
-    ``query_name(row)`` what the photograph in a row of the list is called in the scores.
-    ``on_prediction`` sees every prediction; ``total`` is the number of episodes, for the progress bar. A model that
-    predicts nothing but background is named in the log.
+    ``content_size`` returns how much of the network's input an image covers; None stands for the published rule,
+    which stretches the whole square over the longer side. ``slot(class_id)`` is the row of the metrics in which a class
+    is counted, ``query_name(row)`` the name in the scores of the image in a row of the list. ``on_prediction`` receives
+    every prediction; ``total`` is the number of episodes, for the progress bar. A warning is logged when nearly all
+    predictions are empty.
     """
     model.eval()
     metrics = EpisodeMetrics()
@@ -68,7 +68,7 @@ def batch_logits(model: nn.Module, batch: Mapping[str, Any], device: torch.devic
 
 
 def to_original(logits: Tensor, size: Sequence[int], content_size: ContentSize | None) -> Tensor:
-    """Logits (2, H, W) of the letterboxed input -> (2, H0, W0) of the photograph, ``size`` = (H0, W0)."""
+    """Logits (2, H, W) of the letterboxed input -> (2, H0, W0) of the image, ``size`` = (H0, W0)."""
     height, width = size
     if content_size is None:
         side = max(height, width)

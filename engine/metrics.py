@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_TINY = 1e-10  # areas are whole numbers of pixels: this only keeps 0/0 at 0
+_TINY = 1e-10  # areas are whole numbers of pixels, so this only makes 0/0 equal 0
 
 
 def intersection_union(
@@ -18,8 +18,8 @@ def intersection_union(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Areas in pixels for each label 0..k-1.
 
-    prediction and target: integer tensors of one shape, labels 0..k-1; pixels whose target is ``ignore_index`` count
-    nowhere. Returns intersection, union and target area, each (k,) int64. Neither input is changed.
+    prediction and target: integer tensors of one shape, labels 0..k-1; pixels whose target is ``ignore_index`` are not
+    counted. Returns intersection, union and target area, each (k,) int64. Neither input is changed.
     """
     valid = target != ignore_index
     prediction, target = prediction[valid].long(), target[valid].long()
@@ -49,7 +49,7 @@ class Areas(NamedTuple):
 
 
 class EpisodeScore(NamedTuple):
-    """One scored episode: where its class is counted, the query photograph, the areas."""
+    """One scored episode: the slot that counts its class, the name of the query image, the areas."""
 
     slot: int
     query: str
@@ -58,7 +58,7 @@ class EpisodeScore(NamedTuple):
 
 @dataclass
 class EpisodeMetrics:
-    """The scores of episodes and what they add up to, for each slot (a class, or what the protocol makes of it)."""
+    """The scores of episodes and their totals for each slot: a class, or what the protocol maps a class to."""
 
     scores: list[EpisodeScore] = field(default_factory=list)
 
@@ -91,12 +91,12 @@ class EpisodeMetrics:
         return {slot: _sum(areas[slot]).object_iou for slot in sorted(areas)}
 
     def miou(self) -> float:
-        """Mean of ``per_class``; a slot that no episode drew is not in it."""
+        """Mean of ``per_class``; slots that no episode drew are left out."""
         ious = self.per_class().values()
         return sum(ious) / len(ious)
 
     def fb_iou(self) -> float:
-        """Mean of the background's and the object's IoU over all episodes, classes not told apart, in 0..1."""
+        """Mean of the background's and the object's IoU over all episodes, regardless of class, in 0..1."""
         total = self.total()
         return (total.background_iou + total.object_iou) / 2
 

@@ -1,6 +1,6 @@
-"""Results: what a number means beside the number, as JSON and as tables.
+"""Results, with the protocol that they were measured by, as JSON and as tables.
 
-``python -m engine.report FOLDER...`` prints the results of several run folders side by side.
+``python -m engine.report FOLDER...`` prints the results of several run folders, one line each.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ RESULTS = "results.json"
 def build_results(metrics: EpisodeMetrics, protocol: dict[str, Any], classes: list[int]) -> dict[str, Any]:
     """IoUs in percent, shares of pixels in percent, and the protocol they were measured by.
 
-    ``classes`` are those tested; one that no episode drew has no IoU and is left out of the mean, and named.
+    ``classes`` are those tested; a class that no episode drew has no IoU, is left out of the mean and is listed.
     """
     total = metrics.total()
     per_class = {str(slot): 100 * iou for slot, iou in metrics.per_class().items()}
@@ -62,7 +62,7 @@ def results_table(results: dict[str, Any], names: Mapping[int, str] | None = Non
 def comparison_table(folders: list[Path]) -> str:
     """One line for each run folder that holds results: method, fold, shots, episodes, mIoU, FB-IoU, labels used.
 
-    Raises ``UserError`` when none does.
+    Raises ``UserError`` when no folder does.
     """
     tested = [folder for folder in folders if (folder / RESULTS).is_file()]
     if not tested:
@@ -83,7 +83,7 @@ def comparison_table(folders: list[Path]) -> str:
 
 def main(arguments: list[str]) -> None:
     """The command ``python -m engine.report``."""
-    parser = Parser(prog="python -m engine.report", description="The results of several run folders side by side.")
+    parser = Parser(prog="python -m engine.report", description="The results of several run folders, one line each.")
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help=f"run folders that hold {RESULTS}")
     parsed = parser.parse_args(arguments)
     sys.stdout.write(comparison_table(parsed.folders) + "\n")

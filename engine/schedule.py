@@ -1,4 +1,4 @@
-"""The learning rate of the SGD part, as a pure function of the step (docs/method.md, section 9)."""
+"""The learning rate of the SGD part, which depends on the iteration only (docs/method.md, section 9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scores of single episodes, as a table in a file: what two methods are compared by."""
+"""The scores of single episodes as a table in a file, from which two methods are compared."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def write_scores(folder: Path, scores: Iterable[EpisodeScore]) -> None:
 
 
 def read_scores(folder: Path) -> list[EpisodeScore]:
-    """Read what ``write_scores`` wrote; raises ``UserError`` for a missing file or one that is no such table."""
+    """Read what ``write_scores`` wrote; raises ``UserError`` for a missing file or one that is not such a table."""
     path = folder / SCORES
     try:
         with path.open(encoding="utf-8", newline="") as stream:
@@ -35,7 +35,7 @@ def read_scores(folder: Path) -> list[EpisodeScore]:
         return [EpisodeScore(int(row[0]), row[1], Areas(*map(int, row[2:]))) for row in rows]
     except FileNotFoundError:
         raise UserError(
-            f"{path}: file not found; run bash test.sh first (and again, for a test of an older version)"
+            f"{path}: file not found; run bash test.sh first (again, if the test was run by an older version)"
         ) from None
     except (ValueError, TypeError, IndexError, csv.Error):
         raise UserError(f"{path}: not a table of scores ({', '.join(_COLUMNS)}); run bash test.sh again") from None

@@ -31,8 +31,7 @@ class Trainer:
 
     ``batches(epoch)`` returns an epoch's batches, ``steps`` of them in every epoch. ``validate()`` returns the mIoU of
     the model as it is, 0..1. ``picture_batch()`` returns a batch whose first episode is drawn at every checkpoint.
-    Either is None where it is not wanted. ``label_use`` states which labels the weights depend on; every checkpoint
-    holds it.
+    Both are optional. ``label_use`` states which labels the weights depend on; every checkpoint holds it.
     """
 
     config: Config
@@ -57,7 +56,8 @@ class Trainer:
         """Train to the last epoch; writes ``latest.pth``, with ``TRAIN.best_on_validation`` also ``best.pth``."""
         # TensorBoard drops the points of an interrupted run from the first iteration that is repeated.
         folder, repeated_from = self.config.run_folder / "tensorboard", self.finished_epochs * self.steps + 1
-        with SummaryWriter(str(folder), purge_step=repeated_from) as writer:
+        # The suffix keeps a run that resumes within the same second from overwriting the file of the first one.
+        with SummaryWriter(str(folder), purge_step=repeated_from, filename_suffix=f".{repeated_from}") as writer:
             while self.finished_epochs < self.config.TRAIN.epochs:
                 record = self._run_epoch(self.finished_epochs, writer)
                 self.finished_epochs += 1
@@ -110,14 +110,15 @@ class Trainer:
         is_best = settings.best_on_validation and miou > self.best_miou
         self.best_miou = max(self.best_miou, miou)
         is_due = self.finished_epochs % settings.save_freq == 0 or self.finished_epochs == settings.epochs
+        if self.picture_batch is not None and (is_due or is_best):
+            picture = episode_picture(self.model, self.picture_batch(), self.device)
+            writer.add_image("episode", picture, self.finished_epochs * self.steps, dataformats="HWC")
         if is_due:
+            writer.flush()  # a run that is killed from here on resumes after these points and would not repeat them
             save_checkpoint(self.config.run_folder / LATEST, self._checkpoint())
         if is_best:
             chosen = f"{self.label_use}; chosen by the labels of {self.config.DATA.val_list.name}"
             save_checkpoint(self.config.run_folder / BEST, {**self._checkpoint(), "label_use": chosen})
-        if self.picture_batch is not None and (is_due or is_best):
-            picture = episode_picture(self.model, self.picture_batch(), self.device)
-            writer.add_image("episode", picture, self.finished_epochs * self.steps, dataformats="HWC")
 
     def _checkpoint(self) -> dict[str, Any]:
         return {

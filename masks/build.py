@@ -120,5 +120,6 @@ def _default_experiment(dataset: str, extractor: str | None) -> str:
     names = [name for name in experiments(dataset) if name.startswith("ssl_")]
     fitting = [name for name in names if load_config(dataset, name).Cluster.extractor == extractor] or names
     candidates = [name for name in experiments(dataset, with_own_file=True) if name in fitting] or fitting
-    default = protocol(dataset).default_experiment
-    return default if default in candidates else candidates[0]
+    # ssl_resnet101 learns from the masks of ssl_resnet50.
+    preferred = (protocol(dataset).default_experiment, "ssl_resnet50", *candidates)
+    return next(name for name in preferred if name in candidates)

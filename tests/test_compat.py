@@ -1,4 +1,4 @@
-"""What the published code does and what ours does, matter by matter: ``TRAIN.compat=published`` beside the default.
+"""What the published code does and what ours does, matter by matter: ``TRAIN.compat=published`` next to the default.
 
 Matters that other tests show:
     LSH planes, first centroids, ties, empty clusters       model/test_hamming_clustering.py

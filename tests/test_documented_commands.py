@@ -94,7 +94,7 @@ COMMANDS = [
     ),
     (
         r"bash train\.sh \S+ split0_\w+( \$VOC)?( \S+=\S+)*",
-        "tests/test_pipeline.py::test_supervised_training_says_which_labels_it_used",
+        "tests/test_pipeline.py::test_supervised_training_records_which_labels_it_used",
     ),
     (
         r"bash test\.sh \S+ split\S+( \$VOC)? --method (\w+|\$method)( \S+=\S+)*",

@@ -51,7 +51,7 @@ class Workspace:
         ]  # fmt: skip
 
     def overrides(self, run: str, *more: str) -> list[str]:
-        """``key=value`` words for a small network that keeps its run in ``root/run``."""
+        """``key=value`` arguments for a small network that keeps its run in ``root/run``."""
         return [
             f"DATA.data_root={self.root}/shapes", f"DATA.train_list={self.root}/lists/train.txt",
             f"DATA.val_list={self.root}/lists/val.txt", "DATA.min_area=200", "Cluster.extractor=timm:mobilenetv2_035",
@@ -126,7 +126,7 @@ def test_a_killed_run_continues_to_the_same_weights(workspace: Workspace) -> Non
     assert epochs == [1, 2, 3, 4]
 
 
-def test_two_tests_give_the_same_results_and_say_how_they_were_measured(workspace: Workspace) -> None:
+def test_two_tests_give_the_same_results_and_record_how_they_were_measured(workspace: Workspace) -> None:
     workspace.train("tested")
     first = workspace.test("tested")
     assert workspace.test("tested", "TRAIN.workers=4") == first
@@ -181,7 +181,7 @@ def test_unsupervised_training_opens_no_label(workspace: Workspace) -> None:
         hidden.rename(labels)
 
 
-def test_supervised_training_says_which_labels_it_used(workspace: Workspace) -> None:
+def test_supervised_training_records_which_labels_it_used(workspace: Workspace) -> None:
     workspace.train("pretrained")
     initial = f"TRAIN.weight={workspace.root}/pretrained/latest.pth"
     workspace.train("tuned", "TRAIN.epochs=1", "DATA.min_area=20", initial, experiment="split0_demo")
@@ -254,7 +254,7 @@ def test_a_checkpoint_that_is_not_one(workspace: Workspace, fails: Callable[...,
 
 
 @pytest.mark.parametrize("command", [train_command, test_command])
-def test_unknown_words(fails: Callable[..., str], command: object) -> None:
+def test_unknown_names_and_keys(fails: Callable[..., str], command: object) -> None:
     main = command.main  # type: ignore[attr-defined]
     assert "no dataset 'moon'" in fails(main, ["moon", "ssl_demo"])
     assert "there are: " in fails(main, ["shapes", "split9_demo"])

@@ -1,4 +1,4 @@
-"""One's own photographs through the command: files, sizes, kinds of masks, mistakes."""
+"""A user's own images through the command: files, sizes, kinds of masks, mistakes."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from util.images import read_image, read_label, write_image, write_label
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of an untrained network that is the nearest method, photographs and a mask."""
+    """A checkpoint of an untrained network that is the nearest method, images and a mask."""
     root = tmp_path_factory.mktemp("predict")
     overrides = ["TRAIN.backbone=mobilenetv2_035", "TRAIN.hidden_dims=16", "TRAIN.contrast_residual=true"]
     config = load_config("shapes", "ssl_demo", [*overrides, "TRAIN.val_size=129"]).model_dump(mode="json")
@@ -73,6 +73,6 @@ def test_mistakes(folder: Path) -> None:
     write_label(folder / "small.png", np.ones((9, 12), dtype=np.uint8))
     with pytest.raises(UserError, match=r"small\.png: the label is 12x9 pixels"):
         run(folder, "small.png")
-    with pytest.raises(UserError, match="no images there"):
+    with pytest.raises(UserError, match="no images found"):
         (folder / "nothing").mkdir()
         predict_command.find_queries([folder / "nothing"])

@@ -18,7 +18,9 @@ SHELLS = [shell for shell in ("sh", "bash", "dash") if shutil.which(shell)]
 
 
 def run(*command: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(word) for word in command], cwd=folder, capture_output=True, text=True, timeout=600)
+    return subprocess.run(
+        [str(argument) for argument in command], cwd=folder, capture_output=True, text=True, timeout=600
+    )
 
 
 def test_scripts_are_found() -> None:
@@ -56,23 +58,23 @@ def test_working_directory_makes_no_difference(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["--pyton", "x"], "unknown option '--pyton'"),
         (["--python"], "needs the path"),
         (["--python", "/no/such/python"], "not a Python 3.10 or later"),
     ],
 )
-def test_install_refuses_what_it_cannot_use(tmp_path: Path, words: list[str], message: str) -> None:
+def test_install_refuses_what_it_cannot_use(tmp_path: Path, arguments: list[str], message: str) -> None:
     shutil.copy(PROJECT / "install.sh", tmp_path)
     shutil.copy(PROJECT / "pyproject.toml", tmp_path)
-    done = run("sh", tmp_path / "install.sh", *words, folder=tmp_path)
+    done = run("sh", tmp_path / "install.sh", *arguments, folder=tmp_path)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert message in done.stderr
 
 
-def test_install_says_when_there_is_no_python(tmp_path: Path) -> None:
+def test_install_reports_when_there_is_no_python(tmp_path: Path) -> None:
     tools = tmp_path / "tools"
     tools.mkdir()
     for tool in ("sh", "dirname"):

@@ -1,4 +1,4 @@
 """The ground floor: configuration, files, images, seeds, logging, drawing.
 
-Nothing here knows about segmentation; every other room may import from this one.
+Nothing here depends on segmentation; every other package may import from this one.
 """

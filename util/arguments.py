@@ -10,7 +10,10 @@ from util.errors import UserError
 
 
 class Parser(argparse.ArgumentParser):
-    """An ``ArgumentParser`` that tells a mistake in one line instead of printing its usage."""
+    """An ``ArgumentParser`` that reports a mistake in one line instead of printing its usage.
+
+    A positional argument with ``nargs="*"`` needs a ``default``: without one, argparse lists it among those required.
+    """
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see {self.prog} --help")

@@ -1,4 +1,4 @@
-"""What to compute on: GPUs, cores."""
+"""The hardware to compute on: GPUs, cores."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from util.logging import logger
 
 
 def choose_device(gpus: Sequence[int]) -> torch.device:
-    """The first of the listed GPUs where CUDA answers, else the CPU; logs which, and what runs natively."""
+    """The first of the listed GPUs where CUDA answers, else the CPU; logs which, and the backends of the operators."""
     device = torch.device("cuda", gpus[0]) if gpus and torch.cuda.is_available() else torch.device("cpu")
     operators = ", ".join(f"{name}: {backend}" for name, backend in native.backends().items())
     logger.info("computing on %s; %s", device, operators)

@@ -1,9 +1,9 @@
-"""Several processes that work on one thing, started by torchrun; a process of its own is a group of one.
+"""Processes that share one task, started by torchrun; without torchrun the process is a group of one.
 
     torchrun --nproc_per_node 4 -m masks.create ROOT DATASET
 
-Every process runs the same code on its share. Only the first logs and draws progress bars. When one fails, it tells
-why and all end.
+Every process runs the same code on its share. Only the first logs and draws progress bars. When one fails, it
+reports why and all end.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def process_group() -> Iterator[None]:
     try:
         yield
     except Exception:
-        # The first to fail tells why. The others fail because it is gone, or for the same reason: they wait for
-        # torchrun to end them, which it does when the first is gone.
+        # The first to fail reports why. The others fail because it is gone, or for the same reason: they wait for
+        # torchrun to end them, which happens once the first is gone.
         first_to_fail = int(store.compare_set("failed", "", str(own_rank)))
         if first_to_fail != own_rank:
             time.sleep(_PATIENCE_AFTER_FAILURE)
@@ -57,12 +57,12 @@ def process_group() -> Iterator[None]:
 
 
 def rank() -> int:
-    """Which of the processes this is, from 0."""
+    """The number of this process, from 0."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
 def world_size() -> int:
-    """How many processes there are."""
+    """The number of processes."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
@@ -89,7 +89,7 @@ def gathered(value: Any) -> list[Any]:
 
 
 def from_first(value: T) -> T:
-    """The first process's ``value``, which can be pickled, on every process; those of the others are not looked at."""
+    """The first process's ``value``, which can be pickled, on every process; the values of the others are ignored."""
     values = [value]
     if world_size() > 1:
         distributed.broadcast_object_list(values, src=0)
@@ -97,7 +97,7 @@ def from_first(value: T) -> T:
 
 
 def joined(tensor: Tensor) -> Tensor:
-    """The processes' tensors, of one shape and dtype, one below the other in the order of their ranks.
+    """The processes' tensors, of one shape and dtype, concatenated in the order of their ranks.
 
     (B, ...) -> (world size * B, ...) on the same device, without a gradient.
     """
@@ -109,10 +109,10 @@ def joined(tensor: Tensor) -> Tensor:
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Give every parameter the processes' average gradient; those without a gradient are left out.
+    """Give every parameter the processes' average gradient; those without a gradient are skipped.
 
-    All gradients are added at once, always in the same order. DistributedDataParallel finds its order in the first step
-    after a start: of three processes, a run that was resumed would continue to other bits.
+    All gradients are added at once, always in the same order. DistributedDataParallel determines its order in the
+    first step after a start: with three processes, a resumed run would not be bit-identical.
     """
     if world_size() == 1:
         return
@@ -131,11 +131,11 @@ def average_statistics(module: nn.Module) -> None:
 
 
 def wait_for_all() -> None:
-    """Return when every process has come here."""
+    """Return when every process has called this."""
     if world_size() > 1:
         distributed.barrier()
 
 
 def own_workers(workers: int) -> int:
-    """How many of a machine's loader ``workers`` are this process's: as many as any other's, rounded up."""
+    """This process's equal part of a machine's loader ``workers``, rounded up."""
     return -(-workers // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))

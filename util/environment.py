@@ -1,4 +1,4 @@
-"""What this run stands on: versions, git commit and device, for run folders, checkpoints and ``install.sh``."""
+"""The environment of a run: versions, git commit and device, for run folders, checkpoints and ``install.sh``."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def main() -> None:
 
 
 def describe_environment() -> dict[str, str]:
-    """Versions of Python and the main packages, git commit, device, what the operators run on.
+    """Versions of Python and the main packages, git commit, device, backends of the operators.
 
-    Values are ``missing`` or ``unknown`` where something was not found.
+    Values are ``missing`` or ``unknown`` where they cannot be determined.
     """
     versions = {name: _version(name) for name in _PACKAGES}
     origin = {"commit": git_commit(), "device": device_name()}
@@ -34,7 +34,7 @@ def describe_environment() -> dict[str, str]:
 
 
 def git_commit() -> str:
-    """The project's commit, with ``-dirty`` when tracked files were changed; ``unknown`` outside a repository."""
+    """The project's commit, with ``-dirty`` when tracked files have changes; ``unknown`` outside a repository."""
     repository = ["git", "-C", str(PROJECT), f"--git-dir={PROJECT / '.git'}"]
     command = [*repository, "describe", "--always", "--dirty", "--abbrev=40"]
     try:

@@ -1,4 +1,4 @@
-"""What a user can get wrong, told in one line: the exception and the wrapper of every command."""
+"""Mistakes of the user, reported in one line: the exception and the wrapper of every command."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import traceback
 from collections.abc import Callable
 
 _ADVICE = {
-    errno.ENOSPC: "make room and type the same command again",
-    errno.EDQUOT: "make room and type the same command again",
-    errno.EFBIG: "allow files of its size and type the same command again",
-    errno.EACCES: "allow it or choose another place",
-    errno.EPERM: "allow it or choose another place",
+    errno.ENOSPC: "free some space and run the same command again",
+    errno.EDQUOT: "free some space and run the same command again",
+    errno.EFBIG: "raise the limit on file sizes and run the same command again",
+    errno.EACCES: "change the permissions or choose another place",
+    errno.EPERM: "change the permissions or choose another place",
     errno.EROFS: "choose another place",
     errno.EEXIST: "a folder is needed here; remove it or choose another place",
     errno.ENOTDIR: "a folder is needed above it; choose another place",
@@ -20,15 +20,15 @@ _ADVICE = {
 
 
 class UserError(Exception):
-    """A mistake the user can mend; the message names the file or key, what was expected, what to do."""
+    """A mistake the user can fix; the message names the file or key, what was expected and what to do."""
 
 
 def run_command(main: Callable[[list[str]], None], arguments: list[str] | None = None) -> None:
-    """Run a command's ``main`` and end the process the way every command of this project ends.
+    """Run a command's ``main`` and end the process as every command of this project does.
 
     Exit code 0 when ``main`` returns, 2 after a ``UserError``, a full disk or a place that cannot be written
     to (one line on stderr, no traceback unless ``--debug`` is among the arguments), 130 after Ctrl-C. Any other
-    exception is a defect of ours and keeps its traceback.
+    exception is a bug of this project and keeps its traceback.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
@@ -49,7 +49,7 @@ def run_command(main: Callable[[list[str]], None], arguments: list[str] | None =
 
 
 def _explain(error: OSError) -> str | None:
-    """One line about a disk that is full or a place that cannot be written to; None for a defect of ours."""
+    """One line about a disk that is full or a place that cannot be written to; None for any other error."""
     if error.errno not in _ADVICE:
         return None
     message = f"{error.strerror}; {_ADVICE[error.errno]}"

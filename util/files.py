@@ -1,4 +1,4 @@
-"""Files written whole or not at all, content digests, and the places the project keeps things."""
+"""Files written completely or not at all, content digests, and the project's folders."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def cache_folder() -> Path:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; rename it to ``path`` when the block succeeds.
+    """Yield a temporary path next to ``path``; rename it to ``path`` when the block succeeds.
 
     A reader sees the old file or the whole new one. A block that raises leaves nothing behind. The temporary
     name keeps the suffix, because image writers choose their format by it.
@@ -46,14 +46,14 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def remove_left_overs(folder: Path, suffix: str) -> None:
-    """Remove what runs that were killed in an ``atomic_write`` left in ``folder``, where nobody may be writing now."""
+    """Remove the temporary files of runs that were killed in ``atomic_write``; nothing may be writing to ``folder``."""
     for left_over in folder.glob(f".*{suffix}"):
         left_over.unlink()
 
 
 @contextmanager
 def name_errors(path: Path) -> Iterator[None]:
-    """Let an ``OSError`` of the block name ``path`` where it names no file, like one of a write to an open file."""
+    """Add ``path`` to an ``OSError`` of the block that names no file, such as one of a write to an open file."""
     try:
         yield
     except OSError as error:
@@ -105,8 +105,8 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
 
 
 def write_array(path: Path, parts: Iterable[np.ndarray], *, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> None:
-    """Write an array as .npy, atomically, from its ``parts`` along the first axis: not all need be in memory."""
-    # Written, not memory-mapped: where the disk is full, a write says so, and a mapping kills the process.
+    """Write an array as .npy, atomically, from its ``parts`` along the first axis, one in memory at a time."""
+    # Written, not memory-mapped: on a full disk a write raises an error, whereas a mapping kills the process.
     header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
     with atomic_write(path) as temporary, temporary.open("wb") as stream:
         np.lib.format.write_array_header_1_0(stream, header)
@@ -115,7 +115,7 @@ def write_array(path: Path, parts: Iterable[np.ndarray], *, dtype: npt.DTypeLike
 
 
 def read_arrays(path: Path, names: Sequence[str], *, remedy: str) -> dict[str, np.ndarray]:
-    """The named arrays of a safetensors file; one that is missing, damaged or without them is a ``UserError``."""
+    """The named arrays of a safetensors file; a file that is missing, damaged or lacks one is a ``UserError``."""
     try:
         arrays = load_file(path)
         return {name: arrays[name] for name in names}
@@ -128,7 +128,8 @@ def read_arrays(path: Path, names: Sequence[str], *, remedy: str) -> dict[str, n
 def read_lines(path: Path, expected: str, *, missing: str | None = None) -> list[str]:
     """The lines of a UTF-8 file.
 
-    Raises ``UserError`` that ends with what is ``expected`` of one that is no text, or with ``missing``.
+    Raises ``UserError`` for a file that is not text, which ends with ``expected``, and for a missing file, which ends
+    with ``missing`` where that is given.
     """
     try:
         return path.read_text(encoding="utf-8-sig").splitlines()

@@ -1,4 +1,4 @@
-"""One logger for the whole program: to the terminal and, where a run has a folder, to its log file."""
+"""One logger for the whole program: to the terminal and, for a run with a folder, to its log file."""
 
 from __future__ import annotations
 

@@ -4,9 +4,9 @@
     python -m util.native model/ops       what model/ops/make.sh does
 
 A folder of operators holds ``*_cpu.cpp``, ``*_cuda.cu`` where there is a version for GPUs, and a reference in Python
-that serves where a build is missing. Each source becomes a shared library in ``build/``, named after all that it
-depends on: the sources, torch's version and, for the CPU, its vector instructions. So a library of other sources,
-another torch or another processor is not loaded, and machines that share the folder keep their builds side by side.
+that is used where a build is missing. Each source becomes a shared library in ``build/``, named after all it depends
+on: the sources, torch's version and, for the CPU, its vector instructions. So a library built from other sources or
+for another torch or processor is not loaded, and machines that share the folder keep separate builds.
 
 ``CUDA_HOME`` names the toolkit; empty, none is used. ``TORCH_CUDA_ARCH_LIST`` names the architectures.
 ``UNSUPFSS_OPS=reference`` loads nothing.
@@ -37,7 +37,7 @@ FOLDERS = {
     "clustering": PROJECT / "model/clusterutils",
     "superpixels": PROJECT / "masks/superpixels",
 }
-# Whose code serves where an operator is not built; PyTorch's for the others.
+# The library whose code is used where an operator is not built; PyTorch for the others.
 _REFERENCES = {"superpixels": "scikit-image"}
 # The source that is compiled for a device, then those it includes.
 DEVICES = {"cpu": ["*_cpu.cpp"], "cuda": ["*_cuda.cu", "*_kernels.cuh"]}
@@ -50,12 +50,12 @@ _VECTOR_FLAGS = {
         "-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw",
     ],
 }  # fmt: skip
-# Libraries of this machine that it could not load.
+# Libraries that this machine could not load.
 _unusable: set[Path] = set()
 
 
 class BuildError(Exception):
-    """Why a library could not be built, in one line, and what would help."""
+    """Why a library could not be built, in one line, and the remedy."""
 
     def __init__(self, reason: str, remedy: str) -> None:
         super().__init__(reason)
@@ -99,26 +99,27 @@ def load(folder: Path) -> tuple[str, ...]:
 
 
 def backends() -> dict[str, str]:
-    """What each operator runs on: ``"native (CPU, CUDA)"``, ``"native (CPU)"`` or, say, ``"PyTorch reference"``.
+    """What each operator runs on: ``"native (CPU, CUDA)"``, ``"native (CPU)"`` or ``"PyTorch reference"``.
 
-    Raises ``UserError`` for a value of ``UNSUPFSS_OPS`` that means nothing.
+    Raises ``UserError`` for an unknown value of ``UNSUPFSS_OPS``.
     """
-    wanted = os.environ.get("UNSUPFSS_OPS", "")
-    if wanted not in ("", "reference"):
-        raise UserError(f"UNSUPFSS_OPS={wanted}: expected 'reference', or unset it for the native operators")
-    found = {}
+    choice = os.environ.get("UNSUPFSS_OPS", "")
+    if choice not in ("", "reference"):
+        raise UserError(f"UNSUPFSS_OPS={choice}: expected 'reference', or unset it for the native operators")
+    rows = {}
     for name, folder in FOLDERS.items():
         libraries = {device.upper(): _library(folder, device) for device in _devices(folder)}
         built = [device for device, path in libraries.items() if path.is_file() and path not in _unusable]
         reference = f"{_REFERENCES.get(name, 'PyTorch')} reference"
-        found[name] = f"native ({', '.join(built)})" if "CPU" in built and not wanted else reference
-    return found
+        rows[name] = f"native ({', '.join(built)})" if "CPU" in built and not choice else reference
+    return rows
 
 
 def build(folder: Path) -> list[str]:
-    """Build what is missing of a folder's operators and print what became of it.
+    """Build the missing operators of a folder and print the outcome.
 
-    Returns nothing, or two lines when a library could not be built: why, and what to do. No CUDA toolkit is no failure.
+    Returns an empty list, or two lines when a library could not be built: why, and what to do.
+    A missing CUDA toolkit is not a failure.
     """
     for device in _devices(folder):
         name = f"{folder.relative_to(PROJECT)} for {device.upper()}"
@@ -149,7 +150,7 @@ def _compile(source: Path, library: Path, home: Path | None) -> None:
         raise BuildError(f"no C++ compiler ({compiler}) on the PATH", "install one (g++ or clang++)")
     if not shutil.which("ninja"):
         raise BuildError("no ninja on the PATH", "pip install ninja")
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # no GPU is no news here
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns where there is no GPU
     from torch.utils import cpp_extension
 
     cpp_extension.CUDA_HOME = str(home)  # its own guess is the folder above that of whatever nvcc is on the PATH
@@ -160,7 +161,7 @@ def _compile(source: Path, library: Path, home: Path | None) -> None:
             cpp_extension.load(
                 source.stem,
                 [str(source)],
-                # A product and a sum stay two roundings, as in the references, but where a kernel asks for one.
+                # A product and a sum are rounded separately, as in the references, unless a kernel fuses them.
                 extra_cflags=["-O3", "-ffp-contract=off", *_openmp(compiler), *_VECTOR_FLAGS.get(_capability(), [])],
                 extra_cuda_cflags=["-O3"],
                 build_directory=temporary,
@@ -169,7 +170,7 @@ def _compile(source: Path, library: Path, home: Path | None) -> None:
         except (RuntimeError, OSError, ValueError, subprocess.SubprocessError) as error:
             log = library.parent / f"{source.stem}.log"
             write_text(log, str(error))
-            raise BuildError(_first_error(str(error)), f"see {log}, mend it") from None
+            raise BuildError(_first_error(str(error)), f"see {log}, fix it") from None
         os.replace(Path(temporary) / f"{source.stem}.so", library)
 
 
@@ -185,7 +186,7 @@ def cuda_home() -> Path | None:
     if nvcc is None:
         return None
     try:
-        # Asking it, for the one on the PATH may be a link or a script that calls one elsewhere.
+        # Ask it for its folder: the one on the PATH may be a link, or a script that calls one elsewhere.
         plan = subprocess.run([nvcc, "--dryrun", "-x", "cu", os.devnull], capture_output=True, text=True).stderr
         version = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError) as error:
@@ -194,7 +195,7 @@ def cuda_home() -> Path | None:
         ) from None
     home, release = re.search(r"^#\$ TOP=(.+)$", plan, re.MULTILINE), re.search(r"release (\d+)\.", version)
     if home is None or release is None:
-        raise BuildError(f"{nvcc} does not say where its toolkit lies", "set CUDA_HOME to a toolkit's folder")
+        raise BuildError(f"{nvcc} does not report where its toolkit is", "set CUDA_HOME to a toolkit's folder")
     if release[1] != str(torch.version.cuda).split(".")[0]:
         raise BuildError(
             f"the toolkit of {nvcc} is CUDA {release[1]}, torch's is {torch.version.cuda}",
@@ -209,7 +210,7 @@ def _devices(folder: Path) -> list[str]:
 
 
 def _library(folder: Path, device: str) -> Path:
-    """Where the library of these sources for this torch and processor lies, built or not."""
+    """Path of the library of these sources for this torch and processor, built or not."""
     sources = _sources(folder, device)
     digest = hashlib.sha256()
     for source in sources:
@@ -227,13 +228,13 @@ def _capability() -> str:
 
 
 def _openmp(compiler: str) -> list[str]:
-    """The flag for threads. Only g++ uses the runtime that torch brings; other compilers' operators run on one."""
+    """The flag for threads. Only g++ uses the OpenMP runtime of torch; other builds use one thread."""
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout
     return ["-fopenmp"] if "Free Software Foundation" in version else []
 
 
 def _first_error(output: str) -> str:
-    """The first line of a build's output that tells of an error, without the path before the file's name."""
+    """The first line of a build's output that reports an error, without the folder of the file that it names."""
     for line in output.splitlines():
         if re.search(r"\berror\b:|undefined symbol|cannot find", line):
             return re.sub(r"^\S*/", "", line.strip())

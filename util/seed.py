@@ -1,4 +1,4 @@
-"""Random generators that are functions of what they are for, not of what ran before."""
+"""Random generators that depend on their purpose only, not on what ran before."""
 
 from __future__ import annotations
 

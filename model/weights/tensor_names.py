@@ -86,7 +86,7 @@ def describe_tensors(tensors: Mapping[str, Tensor]) -> str:
         return "a ResNet, or a part of one"
     if "patch_embed.proj.weight" in tensors:
         return "a vision transformer"
-    known = [words for mark, words in _MARKS.items() if mark in tensors]
+    known = [phrase for mark, phrase in _MARKS.items() if mark in tensors]
     return known[0] if known else f"something with names like '{next(iter(tensors), '')}'"
 
 

@@ -51,8 +51,8 @@ def test_a_constant_gain_is_sure_and_noise_is_not() -> None:
     assert unsure.low < 0 < unsure.high
 
 
-def test_the_interval_is_as_wide_as_other_photographs_make_it() -> None:
-    """Against the spread of the difference over fresh photographs, which is what it stands for."""
+def test_the_interval_is_as_wide_as_other_images_make_it() -> None:
+    """Against the spread of the difference over fresh images, which it estimates."""
 
     def independent(seed: int) -> PairedTest:
         rng = np.random.default_rng(seed)
@@ -67,7 +67,7 @@ def test_the_interval_is_as_wide_as_other_photographs_make_it() -> None:
     assert value.high - value.low == pytest.approx(2 * 1.96 * spread, rel=0.25)
 
 
-def test_episodes_of_one_photograph_are_drawn_together() -> None:
+def test_episodes_of_one_image_are_drawn_together() -> None:
     """Twice the same episodes are no more evidence than once."""
     rows = [scores(0, seed=3), scores(0, seed=4)]
     once = compare([PairedTest("fold 0", *rows)])[0]
@@ -88,7 +88,7 @@ def test_other_episodes_are_refused(tmp_path: Path) -> None:
     folder = run_folder(tmp_path / "a", scores(0))
     with pytest.raises(UserError, match="same episodes: split 0 and 1"):
         paired_test(folder, run_folder(tmp_path / "b", scores(0), split=1))
-    with pytest.raises(UserError, match="hold other episodes"):
+    with pytest.raises(UserError, match="hold different episodes"):
         paired_test(folder, run_folder(tmp_path / "c", scores(0, episodes=30)))
     with pytest.raises(UserError, match="2 folders against 1"):
         main([str(folder), str(folder), "--against", str(folder)])

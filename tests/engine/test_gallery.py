@@ -32,7 +32,7 @@ def test_examples_lie_at_even_distances() -> None:
     assert [row[1][0, 0, 0] for row in gallery.examples] == [0, 3]
 
 
-def test_the_worst_are_those_of_lowest_iou_one_for_each_photograph(tmp_path: Path) -> None:
+def test_the_worst_are_those_of_lowest_iou_one_for_each_image(tmp_path: Path) -> None:
     gallery = Gallery(2, 6, grey)
     fill(gallery, [5, 3, 1, 2, 0, 4], [0, 1, 2, 2, 2, 5])
     assert {query: round(failure.iou, 1) for query, failure in gallery.worst.items()} == {"2": 0.0, "1": 0.3}

@@ -19,16 +19,16 @@ def results() -> dict[str, object]:
 
 
 def test_results_are_in_percent_and_name_classes_never_drawn() -> None:
-    found = results()
-    assert found["miou"] == pytest.approx(50)
-    assert found["per_class"] == {"2": pytest.approx(50)}
-    assert found["classes_never_drawn"] == [1]
-    assert found["predicted_object"] == pytest.approx(200 / 3)
-    assert found["true_object"] == pytest.approx(100 / 3)
-    assert found["fb_iou"] == pytest.approx(50)
-    table = results_table(found)
+    summary = results()
+    assert summary["miou"] == pytest.approx(50)
+    assert summary["per_class"] == {"2": pytest.approx(50)}
+    assert summary["classes_never_drawn"] == [1]
+    assert summary["predicted_object"] == pytest.approx(200 / 3)
+    assert summary["true_object"] == pytest.approx(100 / 3)
+    assert summary["fb_iou"] == pytest.approx(50)
+    table = results_table(summary)
     assert "class 2   50.00" in table
-    assert results_table(found, {1: "cow", 2: "traffic light"}) == table.replace("50.00", "50.00  traffic light", 1)
+    assert results_table(summary, {1: "cow", 2: "traffic light"}) == table.replace("50.00", "50.00  traffic light", 1)
     assert "never drawn  [1]" in table
     assert "method  nearest" in table
 

@@ -6,6 +6,7 @@ import json
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from tensorboardX.proto.event_pb2 import Event
@@ -107,10 +108,16 @@ def test_pictures_do_not_change_the_weights(tmp_path: Path) -> None:
 
 def test_a_resumed_run_drops_the_points_that_it_repeats(tmp_path: Path) -> None:
     trainer(tmp_path, "TRAIN.epochs=1").run()
-    (first,) = (tmp_path / "tensorboard").iterdir()
-    first.rename(first.with_name("events.first"))  # within the same second both files would have one name
     resumed = trainer(tmp_path, "TRAIN.epochs=2")
     resumed.resume(read_checkpoint(tmp_path / LATEST))
     resumed.run()
     starts = [event.step for event in events(tmp_path) if event.HasField("session_log")]
     assert starts == [1, 4]
+    assert points(tmp_path)["train/loss"] == [2, 3, 5, 6]
+
+
+def test_points_and_pictures_are_on_the_disk_before_the_checkpoint(tmp_path: Path) -> None:
+    on_disk: list[dict[str, list[int]]] = []
+    with patch("engine.trainer.save_checkpoint", lambda *_: on_disk.append(points(tmp_path))):
+        trainer(tmp_path, "TRAIN.epochs=2").run()
+    assert [(steps["train/loss"], steps["episode"]) for steps in on_disk] == [([2, 3], [3]), ([2, 3, 5, 6], [3, 6])]

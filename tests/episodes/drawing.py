@@ -36,7 +36,7 @@ def draw_label(row: int) -> np.ndarray:
 
 
 def draw_pseudo_mask(row: int) -> np.ndarray:
-    """Regions 7 and 9 of equal size beside each other, a stripe of 255 below, one pixel of 3 in the corner."""
+    """Regions 7 and 9 of equal size next to each other, a stripe of 255 below, one pixel of 3 in the corner."""
     mask = np.zeros(SIZES[row % len(SIZES)], dtype=np.uint8)
     mask[5:30, 3:15] = 7
     mask[5:30, 17:29] = 9

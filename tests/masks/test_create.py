@@ -83,7 +83,7 @@ def test_a_complete_folder_is_left_alone(
     assert f"is complete: {COUNT} masks" in capsys.readouterr().err
 
 
-# What of the run is told to die, and at which of its calls.
+# The function in which the run is killed, and at which of its calls.
 _STAGES = {
     "reading": ("masks.prepared_images", "prepare_image", 14),
     "extracting": ("masks.cluster", "write_tensors", 6),

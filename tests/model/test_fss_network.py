@@ -17,7 +17,7 @@ def test_logits_have_the_size_of_the_query(shots: int) -> None:
 
 @pytest.mark.parametrize("shots", [1, 5])
 def test_a_network_trained_with_one_shot_takes_five(shots: int) -> None:
-    """Every shot has the same say: repeating the only shot changes next to nothing, nor does their order."""
+    """Every shot counts equally: repeating the only shot changes next to nothing, nor does their order."""
     model, (query, supports, masks) = tiny_model(), random_episode(shots=shots, size=129)
     model.cluster = by_sign  # type: ignore[method-assign]
     once = model(query, supports, masks)

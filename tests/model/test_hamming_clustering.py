@@ -1,4 +1,4 @@
-"""Clustering: ours is a function of its inputs, the published one of the global generators."""
+"""Clustering: ours depends on its inputs only, the published one on global generators."""
 
 import numpy as np
 import pytest

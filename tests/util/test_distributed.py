@@ -1,4 +1,4 @@
-"""What processes say to one another, checked in two real processes of torchrun."""
+"""What processes exchange, checked in two real processes of torchrun."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_two_processes_agree(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ["one_fails", "both_fail"])
-def test_failure_ends_all_and_is_told_once(tmp_path: Path, case: str) -> None:
+def test_failure_ends_all_and_is_reported_once(tmp_path: Path, case: str) -> None:
     done = torchrun(case, tmp_path)
     assert done.returncode != 0
     assert done.stderr.count("error: what went wrong") == 1

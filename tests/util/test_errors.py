@@ -49,14 +49,16 @@ def test_a_full_disk_names_the_file_and_leaves_nothing(tmp_path: Path, capsys: p
             temporary.write_text("too much")
 
     assert end(fill) == 2
-    expected = f"error: {tmp_path / 'a.txt'}: No space left on device; make room and type the same command again\n"
+    expected = f"error: {tmp_path / 'a.txt'}: No space left on device; free some space and run the same command again\n"
     assert capsys.readouterr().err == expected
     assert not list(tmp_path.iterdir())
 
 
 def test_files_that_may_not_be_touched(capsys: pytest.CaptureFixture[str]) -> None:
     assert end(raising(PermissionError(errno.EACCES, os.strerror(errno.EACCES), "source", None, "target"))) == 2
-    assert capsys.readouterr().err == "error: target: Permission denied; allow it or choose another place\n"
+    assert (
+        capsys.readouterr().err == "error: target: Permission denied; change the permissions or choose another place\n"
+    )
     assert end(raising(OSError(errno.EROFS, os.strerror(errno.EROFS)))) == 2
     assert capsys.readouterr().err == "error: Read-only file system; choose another place\n"
 

@@ -41,7 +41,7 @@ def test_failed_first_write_leaves_an_empty_folder(tmp_path: Path) -> None:
     assert list((tmp_path / "new").iterdir()) == []
 
 
-def test_temporary_name_is_hidden_beside_the_file_and_keeps_its_suffix(tmp_path: Path) -> None:
+def test_temporary_name_is_hidden_next_to_the_file_and_keeps_its_suffix(tmp_path: Path) -> None:
     with atomic_write(tmp_path / "mask.png") as temporary:
         temporary.touch()
         assert temporary.parent == tmp_path

@@ -73,7 +73,7 @@ def test_both_folders_build_with_cuda(project: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_machine_without_compiler_is_told_so_in_two_lines_and_works(
+def test_a_machine_without_compiler_is_reported_in_two_lines_and_works(
     project: Path, no_compiler: dict[str, str]
 ) -> None:
     done = make(project, "model/ops", no_compiler)
@@ -104,7 +104,7 @@ def test_a_build_that_fails_names_the_error_and_the_log(project: Path) -> None:
     assert done.returncode == 2
     first, second = done.stderr.splitlines()
     assert first.endswith("deform_attn_cpu.cpp:1:2: error: #error nothing of this compiles")
-    assert "deform_attn_cpu.log, mend it and run bash model/ops/make.sh again" in second
+    assert "deform_attn_cpu.log, fix it and run bash model/ops/make.sh again" in second
     assert "#error" in (project / "model/ops/build/deform_attn_cpu.log").read_text()
     assert backends(project) == "reference / reference / reference"
 

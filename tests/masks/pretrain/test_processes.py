@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(folder: Path) -> Path:
-    """What two processes make without a break, and beside it what they make of a network without batch norm."""
+    """What two processes make without a break, and next to it what they make of a network without batch norm."""
     out = folder.parent / "whole.safetensors"
     log = out.with_name("log")
     words: list[str | Path] = [folder, out, "--without_batch_norm", out.with_name("plain.safetensors")]

@@ -76,7 +76,7 @@ def test_the_threshold_leaves_the_share_of_the_pixels(share: float) -> None:
 
 
 def test_sizes_of_images_do_not_matter() -> None:
-    """An image of four times the pixels has the same say in the direction."""
+    """An image of four times the pixels counts equally in the direction."""
     rng = np.random.default_rng(2)
     tables = [_image(rng, centred=True)[0] for _ in range(50)]
     larger = [table._replace(areas=4 * table.areas) for table in tables]

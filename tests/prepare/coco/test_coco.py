@@ -294,7 +294,7 @@ def test_a_full_disk_ends_in_one_line_and_the_command_continues(
             run_command(main, arguments(coco))
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     label = coco.parent / "data/COCO2014/annotations/train2014/COCO_train2014_000000000003.png"
-    assert line == f"error: {label}: No space left on device; make room and type the same command again"
+    assert line == f"error: {label}: No space left on device; free some space and run the same command again"
     assert sorted(path.name[-5] for path in label.parent.iterdir()) == ["1", "2"]
     prepare(coco)
     continued = written(coco)
@@ -333,7 +333,7 @@ def test_a_disk_that_is_really_full_leaves_nothing_half_written(
     with pytest.raises(SystemExit, match="2"):
         run_command(main, command)
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert "No space left on device; make room and type the same command again" in line
+    assert "No space left on device; free some space and run the same command again" in line
     made = [path for path in small_disk.rglob("*.png") if not path.name.startswith(".")]
     assert made
     for path in made:

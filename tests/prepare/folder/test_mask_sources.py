@@ -1,4 +1,4 @@
-"""``python -m prepare folder`` with masks of every kind, and how the kinds are told apart."""
+"""``python -m prepare folder`` with masks of every kind, and how the kinds are distinguished."""
 
 from __future__ import annotations
 

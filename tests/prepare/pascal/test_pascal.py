@@ -361,7 +361,7 @@ def test_a_full_disk_is_one_line_and_the_command_continues(
     assert end.value.code == 2
     label = tmp_path / "data" / "pascal" / "SegmentationClassAug" / f"{VOC_TRAIN[2]}.png"
     assert capsys.readouterr().err.splitlines()[-1] == (
-        f"error: {label}: No space left on device; make room and type the same command again"
+        f"error: {label}: No space left on device; free some space and run the same command again"
     )
     assert len(list(label.parent.iterdir())) == 2
     run_command(main, command)
