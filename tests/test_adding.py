@@ -46,8 +46,7 @@ DATA:
   classes: 4
   min_area: 300
 """
-# A small vision transformer, on patches of 16 pixels.
-BACKBONE = "test_vit"
+# Its backbone is a small vision transformer, on patches of 16 pixels.
 FAMILY = """
 Cluster:
   extractor: timm:test_efficientnet
@@ -64,7 +63,6 @@ TRAIN:
   val_size: 65
   batch_size: 4
   epoch_episodes: 8
-  epochs: 3
   workers: 0
   evaluate: false
 """
@@ -81,7 +79,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (project / "config" / "tiny.yaml").write_text(FAMILY)
     (project / "initmodel").mkdir()
     write_extractor(project / "initmodel" / "extractor.pth")
-    write_extractor(project / "initmodel" / "backbone.pth", BACKBONE)
+    write_extractor(project / "initmodel" / "backbone.pth", "test_vit")
     names = [(f"JPEGImages/{number}.jpg", f"SegmentationClassAug/{number}.png") for number in range(IMAGES)]
     for number, (image, label) in enumerate(names):
         truth = np.zeros((120, 160), dtype=np.uint8)
@@ -155,7 +153,7 @@ class Middle(Recipe):
 
 
 class MiddleSegmenter:
-    """Cuts images as ``Middle`` says."""
+    """Cuts images as ``Middle`` describes."""
 
     def __init__(self, recipe: Middle, border: float) -> None:
         self.recipe, self.border = recipe, border
@@ -164,8 +162,7 @@ class MiddleSegmenter:
         return [(features,) for features in self.recipe.features([image.resized for image in images])]
 
     def segment(self, image: PreparedImage, maps: Maps) -> Segmentation:
-        (features,) = maps
-        return Segmentation(middle(image.resized.shape[:2], self.border), features / np.linalg.norm(features, axis=0))
+        return Segmentation(middle(image.resized.shape[:2], self.border), maps[0] / np.linalg.norm(maps[0], axis=0))
 
 
 def middle(shape: Sequence[int], border: float) -> np.ndarray:
@@ -203,15 +200,13 @@ def test_adding_a_backbone(project: Path, pseudo_masks: Path, tmp_path: Path) ->
     """docs/architecture.md, "Adding a backbone": any timm model by its name, and a file that makes it a family."""
     assert pseudo_masks == project / "data/mine/mine_test_efficientnet_pseudo"
     assert [load_config("mine", f"split{fold}_tiny").TRAIN.split for fold in range(4)] == [0, 1, 2, 3]
-    settings = ["TRAIN.epochs=1", f"TRAIN.save_path={tmp_path}"]
-    train.main(["mine", "ssl_tiny", *settings])
+    train.main(["mine", "ssl_tiny", "TRAIN.epochs=1", f"TRAIN.save_path={tmp_path}"])
     model = load_model(tmp_path / "latest.pth")
     with torch.inference_mode():
         logits = model(*random_episode())
     assert logits.shape == (2, 2, 65, 65) and logits.isfinite().all()
-    weights = torch.load(project / "initmodel" / "backbone.pth")
     (kernel,) = [value for name, value in model.state_dict().items() if name.endswith("patch_embed.proj.weight")]
-    assert torch.equal(kernel, weights["patch_embed.proj.weight"])
+    assert torch.equal(kernel, torch.load(project / "initmodel" / "backbone.pth")["patch_embed.proj.weight"])
 
 
 def test_adding_a_loss(project: Path, pseudo_masks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,12 +56,12 @@ class Definition(NamedTuple):
 
 
 def test_imports_go_down() -> None:
-    wrong = []
+    wrong, modules = [], _project_modules()
     for path in _sources(*ALLOWED_IMPORTS):
         package = path.relative_to(PROJECT).parts[0]
         allowed = ALLOWED_IMPORTS[package]
         for line, imported in _imports(path):
-            if imported in _project_modules() and imported not in {package, *allowed}:
+            if imported in modules and imported not in {package, *allowed}:
                 permitted = ", ".join(sorted(allowed)) or "no other package"
                 wrong.append(f"{relative(path)}:{line}: imports {imported}; {package} may import {permitted}")
     assert not wrong, "\n".join(wrong)
