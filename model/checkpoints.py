@@ -37,11 +37,11 @@ def load_weights(model: FSSModel, checkpoint: Mapping[str, Any], path: Path) -> 
     """
     assert model.settings is not None  # it was built from a configuration
     stored = NetworkSettings.stored(checkpoint["network"], path)
-    anything = {"val_size"}
+    may_differ = {"val_size"}
     require_same(
         path,
-        stored.model_dump(mode="json", exclude=anything),
-        model.settings.model_dump(mode="json", exclude=anything),
+        stored.model_dump(mode="json", exclude=may_differ),
+        model.settings.model_dump(mode="json", exclude=may_differ),
         advice="give the configuration the same values of TRAIN, or another TRAIN.weight",
     )
     model.load_stored(checkpoint["model"], path)
