@@ -78,7 +78,7 @@ COMMANDS = [
     ),
     (
         r"python -m masks\.report data pascal( experiment=.*| \$settings)?",
-        "tests/masks/report/test_report.py::test_twice_gives_the_same_bytes_and_the_table",
+        "tests/masks/report/test_report_command.py::test_twice_gives_the_same_bytes_and_the_table",
     ),
     (
         r"bash train\.sh pascal ssl_resnet50 TRAIN\.backbone=vit_small_patch14_dinov2 .*",
@@ -164,14 +164,14 @@ def test_settings_of_documented_commands_are_accepted(tmp_path: Path) -> None:
     for name in ("pascal", "shapes"):
         (tmp_path / name).mkdir()
     for page, command in _commands():
-        script, *words = [word.removeprefix("-m") for word in command.arguments()[1:] if word != "-m"]
-        words = [{"mine": "shapes", "labelled": "shapes"}.get(word, word) for word in words]
-        settings = [word for word in words[2:] if "=" in word]
+        script, *command_line = [word.removeprefix("-m") for word in command.arguments()[1:] if word != "-m"]
+        command_line = [{"mine": "shapes", "labelled": "shapes"}.get(word, word) for word in command_line]
+        settings = [word for word in command_line[2:] if "=" in word]
         try:
             if script in ("train.sh", "test.sh"):
-                load_config(words[0], words[1], settings)
-            elif script in ("masks/create.sh", "masks.report", "benchmarks.masks") and words:
-                choose_config(tmp_path, words[1], settings)
+                load_config(command_line[0], command_line[1], settings)
+            elif script in ("masks/create.sh", "masks.report", "benchmarks.masks") and command_line:
+                choose_config(tmp_path, command_line[1], settings)
             else:
                 continue
         except UserError as error:

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from episodes.lists import ImageList, read_list, write_list
-from tests.episodes.drawing import COUNT, draw_label, draw_pseudo_mask, write_image_of_row
+from tests.episodes.drawn_images import COUNT, draw_label, draw_pseudo_mask, write_image_of_row
 from util.files import write_json
 from util.images import write_label
 

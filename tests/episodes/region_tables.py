@@ -34,10 +34,10 @@ def naive_neighbours(table: RegionTable, row: int, limit: int) -> list[int]:
         limit = len(members) if len(members) < 20 else min(len(members) // 2, 5000)
     vectors = np.load(table.files.embeddings).astype(np.float64)
     members.sort(key=lambda other: -float(vectors[other] @ vectors[row]))
-    found: list[int] = []
+    rows: list[int] = []
     images = {int(table.image[row])}
     for other in members:
         if int(table.image[other]) not in images:
             images.add(int(table.image[other]))
-            found.append(other)
-    return found[:limit]
+            rows.append(other)
+    return rows[:limit]

@@ -11,7 +11,7 @@ import pytest
 from episodes import label_index
 from episodes.label_index import label_areas
 from episodes.lists import ImageList
-from tests.episodes.drawing import draw_label
+from tests.episodes.drawn_images import draw_label
 from util.errors import UserError
 from util.files import cache_folder
 from util.images import write_label

@@ -12,7 +12,7 @@ from episodes.lists import ImageList, read_list, write_list
 from episodes.pseudo import PseudoEpisodes
 from episodes.pseudo_files import PseudoFiles
 from episodes.transforms import ValTransform
-from tests.episodes.drawing import COUNT, row_of_view
+from tests.episodes.drawn_images import COUNT, row_of_view
 from util.errors import UserError
 
 

@@ -14,7 +14,7 @@ from episodes.episode import Episode, Example, read_example
 from episodes.lists import ImageList, read_list, write_list
 from episodes.supervised import SupervisedEpisodes
 from episodes.transforms import TrainTransform, ValTransform
-from tests.episodes.drawing import draw_label, row_of_view, write_image_of_row
+from tests.episodes.drawn_images import draw_label, row_of_view, write_image_of_row
 from util.errors import UserError
 from util.images import write_image, write_label
 

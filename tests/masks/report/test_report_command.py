@@ -60,7 +60,7 @@ def copied(labelled: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(folder, tmp_path / "global"))
 
 
-def _words(root: Path, folder: Path, *further: str) -> list[str]:
+def _arguments(root: Path, folder: Path, *further: str) -> list[str]:
     return arguments(root, folder.name, folder, *further)
 
 
@@ -68,16 +68,18 @@ def _regions(folder: Path, root: Path) -> list[tuple[int, np.ndarray, np.ndarray
     """Image, region (H, W) bool and true label of every kept region, read with nothing of the report."""
     images = (folder / "images.txt").read_text().splitlines()
     table = load_file(folder / "regions.safetensors")
-    found = []
+    regions = []
     for row, region in zip(table["image"].tolist(), table["region"].tolist(), strict=True):
         stem = Path(images[row]).stem
         path = root / "shapes" / "Labels" / f"{stem}.png"
-        found.append((row, read_label(folder / f"{stem}.png") == region, read_label(path) if path.is_file() else None))
-    return found
+        regions.append(
+            (row, read_label(folder / f"{stem}.png") == region, read_label(path) if path.is_file() else None)
+        )
+    return regions
 
 
 def test_figures_are_those_of_a_loop_over_regions(made: Path, labelled: Path) -> None:
-    main(_words(labelled, made))
+    main(_arguments(labelled, made))
     figures = read_json(made / "report.json")
     regions = _regions(made, labelled)
     counts = np.bincount([row for row, _, _ in regions], minlength=COUNT)
@@ -103,7 +105,7 @@ def test_figures_are_those_of_a_loop_over_regions(made: Path, labelled: Path) ->
 
 
 def test_clusters_are_counted_where_ids_mean_the_same_everywhere(made: Path, labelled: Path) -> None:
-    main(_words(labelled, made))
+    main(_arguments(labelled, made))
     figures = read_json(made / "report.json")
     if made.name == "objects":
         assert list(figures["clusters"]) == list(figures["clustering"]) == ["left_out"]
@@ -124,9 +126,9 @@ def test_clusters_are_counted_where_ids_mean_the_same_everywhere(made: Path, lab
 def test_twice_gives_the_same_bytes_and_the_table(
     made: Path, labelled: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main(_words(labelled, made, "--images", "3"))
+    main(_arguments(labelled, made, "--images", "3"))
     first = {name: (made / name).read_bytes() for name in _OUTPUTS}
-    main(_words(labelled, made, "--images", "3"))
+    main(_arguments(labelled, made, "--images", "3"))
     assert {name: (made / name).read_bytes() for name in _OUTPUTS} == first
     table = capsys.readouterr().out
     assert "true labels were read, for measuring only" in table
@@ -135,11 +137,11 @@ def test_twice_gives_the_same_bytes_and_the_table(
 
 
 def test_sheets_have_a_row_for_each_image_drawn(made: Path, labelled: Path) -> None:
-    main(_words(labelled, made, "--images", "3"))
+    main(_arguments(labelled, made, "--images", "3"))
     with_images, alone = (read_image(made / name) for name in _OUTPUTS[1:])
     assert with_images.shape == (22 + 3 * 240, 4 * 240, 3)
     assert alone.shape == (22 + 3 * 240, 3 * 240, 3)
-    main(_words(labelled, made, "--images", "100", "--without-labels"))
+    main(_arguments(labelled, made, "--images", "100", "--without-labels"))
     assert read_image(made / "report.png").shape == (22 + COUNT * 240, 3 * 240, 3)
 
 
@@ -154,11 +156,11 @@ def test_the_sheet_paints_every_cluster_and_leaves_what_is_not_kept_black(copied
 
 
 def test_without_labels_opens_none(made: Path, labelled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    main(_words(labelled, made))
+    main(_arguments(labelled, made))
     with_labels = read_json(made / "report.json")
     for module in ("masks.report", "masks.report.sheet"):
         monkeypatch.setattr(f"{module}.read_label", lambda path: pytest.fail(f"{path} was opened"))
-    main(_words(labelled, made, "--without-labels"))
+    main(_arguments(labelled, made, "--without-labels"))
     figures = read_json(made / "report.json")
     assert figures["labels"]["labels_used"] is False and with_labels["labels"]["labels_used"] is True
     assert not {"clustering", "objects", "kept_regions"} & set(figures)
@@ -170,9 +172,9 @@ def test_without_labels_opens_none(made: Path, labelled: Path, monkeypatch: pyte
 def test_a_list_in_another_order_changes_nothing(made: Path, labelled: Path, tmp_path: Path) -> None:
     lines = (labelled / "train.txt").read_text().splitlines()
     (tmp_path / "turned.txt").write_text("\n".join(lines[::-1]))
-    main(_words(labelled, made))
+    main(_arguments(labelled, made))
     first = {name: (made / name).read_bytes() for name in _OUTPUTS}
-    main(_words(labelled, made, f"list={tmp_path / 'turned.txt'}"))
+    main(_arguments(labelled, made, f"list={tmp_path / 'turned.txt'}"))
     assert {name: (made / name).read_bytes() for name in _OUTPUTS} == first
 
 
@@ -224,7 +226,7 @@ def test_a_label_that_does_not_fit_is_named(copied: Path, labelled: Path, tmp_pa
             "\n".join([*lines[:1], f"{lines[1].split()[0]} {tmp_path / 'odd.png'}", *lines[2:]])
         )
         with pytest.raises(UserError, match=rf"^[^\n]*odd\.png: [^\n]*{message}[^\n]*$"):
-            main(_words(labelled, copied, f"list={tmp_path / 'odd.txt'}"))
+            main(_arguments(labelled, copied, f"list={tmp_path / 'odd.txt'}"))
 
 
 def test_a_sheet_never_takes_the_place_of_a_mask(copied: Path, labelled: Path) -> None:
