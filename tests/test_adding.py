@@ -177,8 +177,8 @@ def test_adding_a_recipe(project: Path, tmp_path: Path, monkeypatch: pytest.Monk
     """docs/architecture.md, "Adding a recipe": a class and a row; the folder is written, read and trained on as any."""
     monkeypatch.setitem(RECIPES, "middle", Middle)
     settings = ["Cluster.recipe=middle", "Cluster.object_share=0.36", f"Cluster.pseudo_folder={tmp_path / 'pseudo'}"]
-    words = [str(project / "data"), "mine", "experiment=ssl_tiny", *settings]
-    masks.create.main(words)
+    command_line = [str(project / "data"), "mine", "experiment=ssl_tiny", *settings]
+    masks.create.main(command_line)
 
     pseudo = PseudoMasks.load(tmp_path / "pseudo")
     assert (pseudo.manifest["recipe"], pseudo.manifest["object_share"]) == ("middle", 0.36)
@@ -187,13 +187,13 @@ def test_adding_a_recipe(project: Path, tmp_path: Path, monkeypatch: pytest.Monk
         expected = middle(read_image(project / "data" / "mine" / image).shape[:2], 0.2)
         assert (pseudo.read(row) != expected).mean() < 0.05  # it was cut at another size
 
-    config = choose_config(project / "data", "mine", words[2:])
+    config = choose_config(project / "data", "mine", command_line[2:])
     episodes = training_episodes(config, training_images(config))
     assert len(episodes) == IMAGES
     assert {episodes[0, index]["class_id"] for index in range(IMAGES)} == {1}
     assert set(episodes[0, 0]["query_mask"].unique().tolist()) <= {0, 1, 255}
     with pytest.raises(UserError, match="object_share"):
-        masks.create.main([*words, "Cluster.object_share=0.5"])
+        masks.create.main([*command_line, "Cluster.object_share=0.5"])
 
 
 def test_adding_a_backbone(project: Path, pseudo_masks: Path, tmp_path: Path) -> None:

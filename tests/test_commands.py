@@ -143,8 +143,8 @@ def test_pretraining(tmp_path: Path) -> None:
     """The second command of initmodel/README.md, for one epoch."""
     images = write_images(tmp_path, 4).root / "JPEGImages"
     (command,) = documented("initmodel/README.md", r"masks\.pretrain")
-    words = command.arguments()[command.arguments().index("masks.pretrain") + 1 :]
-    assert words[2:] == ["--size", "64", "--epochs", "90", "--queue", "1024"]
+    command_line = command.arguments()[command.arguments().index("masks.pretrain") + 1 :]
+    assert command_line[2:] == ["--size", "64", "--epochs", "90", "--queue", "1024"]
     out = tmp_path / "mine.safetensors"
     small = ["--size", "32", "--epochs", "1", "--queue", "8", "--batch", "4", "--workers", "0"]
     pretrain([str(images), str(out), *small])

@@ -44,8 +44,8 @@ COLOUR = Extractor(torch.nn.AvgPool2d(16), channels=3, stride=16, mean=(0.4, 0.5
 BOTH = pytest.mark.parametrize("compat", ["ours", "published"])
 
 
-def load(dataset: str, experiment: str, compat: str, *words: str) -> Config:
-    return load_config(dataset, f"{experiment}_mobilenetv2", [f"TRAIN.compat={compat}", *words])
+def load(dataset: str, experiment: str, compat: str, *overrides: str) -> Config:
+    return load_config(dataset, f"{experiment}_mobilenetv2", [f"TRAIN.compat={compat}", *overrides])
 
 
 def supervised_episodes(config: Config) -> TrainingEpisodes:
@@ -111,8 +111,8 @@ def test_training_images_have_the_size_of_the_test_and_published_their_own(data:
 
 @BOTH
 def test_images_with_novel_classes_stay_unless_they_are_dropped(data: list[str], compat: str) -> None:
-    for words, rows in (([], [0, 1, 2, 3, 4]), (["DATA.drop_novel_images=true"], [3, 4])):
-        episodes = supervised_episodes(load("pascal", "split0", compat, *data, *words))
+    for overrides, rows in (([], [0, 1, 2, 3, 4]), (["DATA.drop_novel_images=true"], [3, 4])):
+        episodes = supervised_episodes(load("pascal", "split0", compat, *data, *overrides))
         assert sorted(episodes[(0, index)]["query_index"] for index in range(len(episodes))) == rows
 
 
@@ -164,12 +164,12 @@ def test_prototypes_are_of_attended_features_and_published_of_merged_ones(word: 
     assert not is_merged.any() if word == "compat=ours" else is_merged.all()
 
 
-def build(data: list[str], folder: Path, compat: str, *words: str) -> Trainer:
+def build(data: list[str], folder: Path, compat: str, *overrides: str) -> Trainer:
     """Two epochs of two steps of unsupervised training; labelled episodes stand in for pseudo episodes."""
     run = [f"TRAIN.save_path={folder}", "TRAIN.epochs=2", "TRAIN.epoch_episodes=2", "TRAIN.batch_size=1", *SMALL]
     run.append("TRAIN.episodes=2")  # of the validation that the published code makes after every epoch
     episodes = supervised_episodes(load("pascal", "split0", compat, *data))
-    return build_trainer(load("pascal", "ssl", compat, *data, *run, *words), episodes)
+    return build_trainer(load("pascal", "ssl", compat, *data, *run, *overrides), episodes)
 
 
 @BOTH

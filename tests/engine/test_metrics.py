@@ -25,10 +25,10 @@ def test_areas_match_a_loop_over_labels() -> None:
     intersection, union, area = intersection_union(prediction, target, k=5)
     counted = target != 255
     for label in range(5):
-        here, there = (prediction == label) & counted, target == label
-        assert intersection[label] == (here & there).sum()
-        assert union[label] == (here | there).sum()
-        assert area[label] == there.sum()
+        predicted, true = (prediction == label) & counted, target == label
+        assert intersection[label] == (predicted & true).sum()
+        assert union[label] == (predicted | true).sum()
+        assert area[label] == true.sum()
 
 
 def test_means_accumulate_over_episodes_before_dividing() -> None:

@@ -56,6 +56,6 @@ def write_extractor(path: Path, model: str = EXTRACTOR) -> Path:
 
 
 def arguments(root: Path, recipe: str, folder: Path, *further: str) -> list[str]:
-    """The words behind ``create.sh`` that make ``folder`` of what the fixture ``root`` holds."""
+    """What stands after ``create.sh`` to make ``folder`` from what the fixture ``root`` holds."""
     files = [f"weights={root / 'tiny.pth'}", f"list={root / 'train.txt'}", f"Cluster.pseudo_folder={folder}"]
     return [str(root), "shapes", *_SETTINGS, *files, f"Cluster.recipe={recipe}", *further]

@@ -25,13 +25,13 @@ def _blocks(seed: int, count: int = 12, channels: int = 6) -> list[np.ndarray]:
     return [(block / np.linalg.norm(block, axis=1, keepdims=True)).astype(np.float16) for block in blocks]
 
 
-def _maps(blocks: Sequence[np.ndarray], asked: list[int] | None = None) -> cluster.Extract:
+def _maps(blocks: Sequence[np.ndarray], rows_read: list[int] | None = None) -> cluster.Extract:
     """An extractor of these features, which notes the rows that it is asked for."""
 
     def extract(rows: Sequence[int]) -> Iterator[np.ndarray]:
         for row in rows:
-            if asked is not None:
-                asked.append(row)
+            if rows_read is not None:
+                rows_read.append(row)
             yield blocks[row].T.reshape(blocks[row].shape[1], 1, -1).astype(np.float32)
 
     return extract
@@ -133,11 +133,11 @@ def test_every_group_moves_the_centroids(
     blocks = _blocks(2, count=11)
     monkeypatch.setattr(cluster, "GROUP_IMAGES", 5)
     settings = ClusterSettings(cluster_num=3, seed=1)
-    found = cluster_dataset(_maps(blocks), 11, settings, folder=tmp_path, pool=pool)
+    clustered = cluster_dataset(_maps(blocks), 11, settings, folder=tmp_path, pool=pool)
     centroids, counts = kmeans(blocks[:5], 3, 1, spherical=False, pool=pool)
     for group in (blocks[5:10], blocks[10:]):
         centroids, counts = minibatch_update(centroids, counts, *_members(centroids, np.concatenate(group)))
-    assert np.allclose(found, centroids, atol=1e-6)
+    assert np.allclose(clustered, centroids, atol=1e-6)
     assert [path.name for path in tmp_path.iterdir()] == ["state.safetensors"]  # features are deleted group by group
 
 
@@ -156,9 +156,9 @@ def test_an_interrupted_clustering_goes_on(
 
     with pytest.raises(KeyboardInterrupt):
         cluster_dataset(interrupted, 11, settings, folder=tmp_path / "stopped", pool=pool)
-    asked: list[int] = []
-    continued = cluster_dataset(_maps(blocks, asked), 11, settings, folder=tmp_path / "stopped", pool=pool)
-    assert asked == list(range(stop_at, 11))
+    rows_read: list[int] = []
+    continued = cluster_dataset(_maps(blocks, rows_read), 11, settings, folder=tmp_path / "stopped", pool=pool)
+    assert rows_read == list(range(stop_at, 11))
     assert np.array_equal(continued, cluster_dataset(_maps(blocks), 11, settings, folder=tmp_path / "o", pool=pool))
 
 

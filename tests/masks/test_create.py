@@ -50,20 +50,20 @@ def test_folder_holds_masks_index_and_manifest(made: tuple[str, Path], root: Pat
     recipe, folder = made
     images = (folder / "images.txt").read_text().splitlines()
     regions = load_file(folder / "regions.safetensors")
-    found = []
+    areas = []
     for row, image in enumerate(images):
         mask = read_label(folder / f"{Path(image).stem}.png")
         assert mask.shape == read_image(root / "shapes" / image).shape[:2]
         background = 0 if recipe == "objects" else None
         kept = kept_regions(mask, RegionFilter(min_area=300, rule="border", background=background))
-        found += [(row, region, int((mask == region).sum())) for region in kept]
-    assert found == list(zip(*(regions[column].tolist() for column in ("image", "region", "area")), strict=True))
+        areas += [(row, region, int((mask == region).sum())) for region in kept]
+    assert areas == list(zip(*(regions[column].tolist() for column in ("image", "region", "area")), strict=True))
     assert np.array_equal(regions["group"], regions["region"])
     embedding = np.load(folder / "embeddings.npy")
-    assert embedding.shape == (len(found), 48 if recipe == "objects" else 64)  # of the last stage but one
+    assert embedding.shape == (len(areas), 48 if recipe == "objects" else 64)  # of the last stage but one
     np.testing.assert_allclose(np.linalg.norm(embedding.astype(np.float32), axis=1), 1, atol=1e-3)
     manifest = read_json(folder / "manifest.json")
-    assert (manifest["images"], manifest["regions"], manifest["recipe"]) == (COUNT, len(found), recipe)
+    assert (manifest["images"], manifest["regions"], manifest["recipe"]) == (COUNT, len(areas), recipe)
     assert manifest["superpixel"] == {"scale": 100.0, "sigma": 0.8, "min_size": 200}
     assert not (folder / ".partial").exists()
 
@@ -94,7 +94,7 @@ _STAGES = {
 }
 
 
-def _run_and_stop(stage: str, number: signal.Signals, words: list[str], log: Path) -> None:
+def _run_and_stop(stage: str, number: signal.Signals, command_line: list[str], log: Path) -> None:
     """The command in a process that sends itself a signal in the middle of it; what it says goes to ``log``."""
     name, function, call = _STAGES[stage]
     module, calls = importlib.import_module(name), itertools.count(1)
@@ -108,7 +108,7 @@ def _run_and_stop(stage: str, number: signal.Signals, words: list[str], log: Pat
     setattr(module, function, work_or_stop)
     with log.open("w") as stream:
         sys.stderr = stream
-        run_command(main, words)
+        run_command(main, command_line)
 
 
 _CLUSTERING = ("reading", "extracting", "clustering", "segmenting", "finishing")
@@ -127,9 +127,9 @@ _CLUSTERING = ("reading", "extracting", "clustering", "segmenting", "finishing")
 def test_a_run_killed_at_any_stage_is_continued(
     root: Path, made: tuple[str, Path], tmp_path: Path, stage: str, number: signal.Signals
 ) -> None:
-    words, log = arguments(root, made[0], tmp_path / "killed"), tmp_path / "log.txt"
+    command_line, log = arguments(root, made[0], tmp_path / "killed"), tmp_path / "log.txt"
     # Forked, which spares it the imports.
-    process = multiprocessing.get_context("fork").Process(target=_run_and_stop, args=(stage, number, words, log))
+    process = multiprocessing.get_context("fork").Process(target=_run_and_stop, args=(stage, number, command_line, log))
     process.start()
     process.join(timeout=300)
     if number == signal.SIGINT:
@@ -139,12 +139,12 @@ def test_a_run_killed_at_any_stage_is_continued(
     else:
         assert process.exitcode == -signal.SIGKILL, log.read_text()
     assert not (tmp_path / "killed" / "manifest.json").exists()
-    main(words)
+    main(command_line)
     assert _content(tmp_path / "killed") == _content(made[1])
 
 
 def test_what_is_done_is_not_done_again(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = arguments(root, "global", tmp_path / "stopped")
+    command_line = arguments(root, "global", tmp_path / "stopped")
     added: list[int] = []
     add = PseudoFolder.add
 
@@ -156,7 +156,7 @@ def test_what_is_done_is_not_done_again(root: Path, tmp_path: Path, monkeypatch:
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(PseudoFolder, "add", add_five)
-        main([*words, "Cluster.threads=1"])
+        main([*command_line, "Cluster.threads=1"])
     again: list[int] = []
 
     def note_and_add(folder: PseudoFolder, row: int, *rest: Any) -> None:
@@ -165,14 +165,14 @@ def test_what_is_done_is_not_done_again(root: Path, tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(masks.recipes.clusters, "cluster_dataset", None)  # the centroids are there already
     monkeypatch.setattr(PseudoFolder, "add", note_and_add)
-    main(words)
+    main(command_line)
     assert sorted(added + again) == list(range(COUNT))
 
 
-def _run_two_processes(words: list[str]) -> str:
+def _run_two_processes(command_line: list[str]) -> str:
     """Run the command under torchrun; returns what it says."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command = [*torchrun, "-m", "masks.create", *words]
+    command = [*torchrun, "-m", "masks.create", *command_line]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stderr
@@ -184,10 +184,10 @@ def _run_two_processes(words: list[str]) -> str:
 def test_two_processes_give_the_masks_of_one(
     root: Path, made: tuple[str, Path], tmp_path: Path, algorithm: str
 ) -> None:
-    words = (f"Cluster.algorithm={algorithm}",)
+    settings = (f"Cluster.algorithm={algorithm}",)
     if algorithm == "spherical":
-        main(arguments(root, "global", tmp_path / "one", *words))
-    log = _run_two_processes(arguments(root, "global", tmp_path / "two", *words))
+        main(arguments(root, "global", tmp_path / "one", *settings))
+    log = _run_two_processes(arguments(root, "global", tmp_path / "two", *settings))
     assert log.count("pseudo masks for") == 1
     assert _content(tmp_path / "two") == _content(made[1] if algorithm == "minibatch" else tmp_path / "one")
 
@@ -217,13 +217,13 @@ def test_the_plan_of_objects(root: Path, tmp_path: Path, capsys: pytest.CaptureF
 @pytest.mark.parametrize("recipe", ["global", "objects"])
 def test_a_transformer_over_several_views(root: Path, tmp_path: Path, recipe: str) -> None:
     weights = write_extractor(tmp_path / "vit.pth", "test_vit")
-    words = ["extractor=timm:test_vit", f"Cluster.extractor_weights={weights}", "Cluster.stride=8"]
+    settings = ["extractor=timm:test_vit", f"Cluster.extractor_weights={weights}", "Cluster.stride=8"]
     views = ["Cluster.flip=true", "Cluster.scales=[1,1.5]"]
-    main(arguments(root, recipe, tmp_path / "pseudo", *words, *views))
+    main(arguments(root, recipe, tmp_path / "pseudo", *settings, *views))
     manifest = read_json(tmp_path / "pseudo" / "manifest.json")
     assert (manifest["stride"], manifest["flip"], manifest["scales"]) == (8, True, [1.0, 1.5])
     with pytest.raises(UserError, match="flip is True there, False expected; scales is"):
-        main(arguments(root, recipe, tmp_path / "pseudo", *words))
+        main(arguments(root, recipe, tmp_path / "pseudo", *settings))
 
 
 @pytest.mark.parametrize(("dataset", "folder"), [("pascal", "pascal/JPEGImages"), ("coco", "COCO2014/train2014")])
@@ -232,8 +232,8 @@ def test_published_layouts(root: Path, tmp_path: Path, dataset: str, folder: str
     shutil.copytree(images.root / "JPEGImages", tmp_path / folder)
     names = [f"{Path(folder).name}/{Path(image).name}" for image in images.images]
     write_list(tmp_path / "train.txt", [(name, None) for name in names])
-    words = arguments(root, "objects", tmp_path / "pseudo", f"list={tmp_path / 'train.txt'}")
-    main([str(tmp_path), dataset, *words[2:]])
+    command_line = arguments(root, "objects", tmp_path / "pseudo", f"list={tmp_path / 'train.txt'}")
+    main([str(tmp_path), dataset, *command_line[2:]])
     assert len(list((tmp_path / "pseudo").glob("photo_*.png"))) == 3
 
 
@@ -248,8 +248,8 @@ def test_a_dataset_of_ones_own(root: Path, tmp_path: Path, monkeypatch: pytest.M
     assert choose_config(tmp_path / "data", "mine", []).experiment == "ssl_mobilenetv2"
     assert choose_config(tmp_path / "data", "mine", ["extractor=moco"]).experiment == "ssl_resnet50"
     assert choose_config(tmp_path / "data", "mine", ["extractor=timm:resnet18"]).experiment == "ssl_mobilenetv2"
-    words = arguments(root, "objects", tmp_path / "pseudo", f"list={tmp_path / 'lists/mine/train.txt'}")
-    main([str(tmp_path / "data"), "mine", *words[2:]])
+    command_line = arguments(root, "objects", tmp_path / "pseudo", f"list={tmp_path / 'lists/mine/train.txt'}")
+    main([str(tmp_path / "data"), "mine", *command_line[2:]])
     assert len(list((tmp_path / "pseudo").glob("*photo_*.png"))) == 3
 
 
@@ -293,8 +293,8 @@ def test_stride_of_the_features(tmp_path: Path, settings: list[str], stride: int
 @pytest.mark.slow
 def test_the_script_runs_from_its_own_folder_under_sh(root: Path, tmp_path: Path) -> None:
     (tmp_path / "two.txt").write_text("JPEGImages/photo_01.jpg\nJPEGImages/photo_02.jpg\n")
-    words = arguments(root, "objects", tmp_path / "pseudo", f"list={tmp_path / 'two.txt'}")
-    run = subprocess.run(["sh", "create.sh", *words], cwd=PROJECT / "masks", capture_output=True, text=True)
+    command_line = arguments(root, "objects", tmp_path / "pseudo", f"list={tmp_path / 'two.txt'}")
+    run = subprocess.run(["sh", "create.sh", *command_line], cwd=PROJECT / "masks", capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert "pseudo masks for 2 images" in run.stderr
     assert (tmp_path / "pseudo" / "photo_02.png").is_file()

@@ -22,9 +22,9 @@ def made(root: Path) -> Path:
 
 
 def test_other_settings_are_refused(made: Path, root: Path) -> None:
-    words = arguments(root, "objects", made, "Cluster.superpixel_scale=50", "DATA.min_area=301")
+    command_line = arguments(root, "objects", made, "Cluster.superpixel_scale=50", "DATA.min_area=301")
     with pytest.raises(UserError) as refusal:
-        main(words)
+        main(command_line)
     message = str(refusal.value)
     assert "superpixel.scale is 100.0 there, 50.0 expected" in message
     assert "min_area is 300 there, 301 expected" in message
@@ -47,14 +47,16 @@ def test_masks_of_unknown_origin_are_not_overwritten(root: Path, tmp_path: Path)
 
 def test_an_unreadable_image_is_named_and_can_be_mended(root: Path, tmp_path: Path) -> None:
     images = write_images(tmp_path, 3)
-    words = arguments(root, "objects", tmp_path / "pseudo", f"list={images.list_file}", f"DATA.data_root={images.root}")
+    command_line = arguments(
+        root, "objects", tmp_path / "pseudo", f"list={images.list_file}", f"DATA.data_root={images.root}"
+    )
     whole = images.image_path(1).read_bytes()
     for content in (b"", b"not an image", whole[:-600]):
         images.image_path(1).write_bytes(content)
         with pytest.raises(UserError, match=r"^[^\n]*photo_01\.jpg[^\n]*$"):
-            main(words)
+            main(command_line)
     images.image_path(1).write_bytes(whole)
-    main(words)
+    main(command_line)
     assert (tmp_path / "pseudo" / "manifest.json").is_file()
 
 
@@ -62,17 +64,19 @@ def test_a_image_that_disappears_meanwhile_is_named_and_the_rest_is_kept(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = write_images(tmp_path, 3)
-    words = arguments(root, "objects", tmp_path / "pseudo", f"list={images.list_file}", f"DATA.data_root={images.root}")
+    command_line = arguments(
+        root, "objects", tmp_path / "pseudo", f"list={images.list_file}", f"DATA.data_root={images.root}"
+    )
     last = images.image_path(2)
     content = last.read_bytes()
     monkeypatch.setattr("masks.create.PseudoFolder.save_learnt", lambda *_: last.unlink())
     monkeypatch.setattr("masks.prepared_images.CHUNK", 2)
     with pytest.raises(UserError, match=r"^[^\n]*photo_02\.jpg: image not found$"):
-        main(words)
+        main(command_line)
     assert (tmp_path / "pseudo" / "photo_01.png").is_file()
     last.write_bytes(content)
     monkeypatch.undo()
-    main(words)
+    main(command_line)
     assert (tmp_path / "pseudo" / "manifest.json").is_file()
 
 
@@ -103,17 +107,17 @@ def test_images_of_every_kind_get_masks_of_their_size(
     folder = tmp_path / "images"
     names = _write_kinds(folder)
     write_list(tmp_path / "kinds.txt", [(name, None) for name in names])
-    words = [f"list={tmp_path / 'kinds.txt'}", f"DATA.data_root={folder}"]
-    main(arguments(root, recipe, tmp_path / "pseudo", *words))
+    settings = [f"list={tmp_path / 'kinds.txt'}", f"DATA.data_root={folder}"]
+    main(arguments(root, recipe, tmp_path / "pseudo", *settings))
     for name in names:
         with Image.open(folder / name) as image, Image.open(tmp_path / f"pseudo/{Path(name).stem}.png") as mask:
             assert mask.size == image.size and mask.mode == "P"
 
 
 def test_no_region_survives(root: Path, tmp_path: Path) -> None:
-    words = arguments(root, "objects", tmp_path / "pseudo", "DATA.min_area=50000")
+    command_line = arguments(root, "objects", tmp_path / "pseudo", "DATA.min_area=50000")
     with pytest.raises(UserError, match=r"no pseudo region survives.*DATA\.min_area \(50000\).*region_rule \(border\)"):
-        main(words)
+        main(command_line)
 
 
 def test_more_clusters_than_features(root: Path, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_a_gpu_agrees_and_batches_change_no_bit(pool: ThreadPoolExecutor) -> Non
     images = list(np.random.default_rng(0).integers(0, 256, (6, 96, 128, 3), dtype=np.uint8))
     extractor = Extractor(network, channels=300, stride=4, mean=(0.5,) * 3, std=(0.5,) * 3)
     expected = FeatureMaps(extractor, pool)(images)
-    found = FeatureMaps(extractor.cuda(), pool)(images)
-    assert all(np.abs(one - other).max() < 0.05 for one, other in zip(found, expected, strict=True))  # bfloat16
+    maps = FeatureMaps(extractor.cuda(), pool)(images)
+    assert all(np.abs(one - other).max() < 0.05 for one, other in zip(maps, expected, strict=True))  # bfloat16
     alone = [FeatureMaps(extractor, pool)([image])[0] for image in images]
-    assert all(np.array_equal(one, other) for one, other in zip(found, alone, strict=True))
+    assert all(np.array_equal(one, other) for one, other in zip(maps, alone, strict=True))

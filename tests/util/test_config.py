@@ -77,10 +77,11 @@ def test_each_dataset_has_each_family() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["TRAIN.epochs=3"], ["epochs=3"], ["TRAIN.epochs", "3"], ["epochs", "3"], ["epochs=7", "TRAIN.epochs=3"]]
+    "overrides",
+    [["TRAIN.epochs=3"], ["epochs=3"], ["TRAIN.epochs", "3"], ["epochs", "3"], ["epochs=7", "TRAIN.epochs=3"]],
 )
-def test_forms_of_an_override(words: list[str]) -> None:
-    assert load(*words).TRAIN.epochs == 3
+def test_forms_of_an_override(overrides: list[str]) -> None:
+    assert load(*overrides).TRAIN.epochs == 3
 
 
 @pytest.mark.parametrize(
@@ -105,9 +106,9 @@ def test_values_have_the_type_of_their_key(word: str, value: object) -> None:
     assert type(getattr(section, key)) is type(value)
 
 
-@pytest.mark.parametrize("words", [["weight="], ["weight", ""], ["TRAIN.weight=null"], ["weight=None"]])
-def test_empty_value_is_none(words: list[str]) -> None:
-    assert load("weight=somewhere.pth", *words).TRAIN.weight is None
+@pytest.mark.parametrize("overrides", [["weight="], ["weight", ""], ["TRAIN.weight=null"], ["weight=None"]])
+def test_empty_value_is_none(overrides: list[str]) -> None:
+    assert load("weight=somewhere.pth", *overrides).TRAIN.weight is None
 
 
 def test_override_of_a_path_starts_at_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

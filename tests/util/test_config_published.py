@@ -137,6 +137,6 @@ def test_the_command_line_takes_precedence_over_compat_published() -> None:
     """It validates after every epoch and keeps the best, unless the command line sets these keys."""
     train = load_config("pascal", "ssl_mobilenetv2", ["TRAIN.compat=published"]).TRAIN
     assert (train.evaluate, train.best_on_validation, train.lr_scale) == (True, True, 15)
-    words = ["TRAIN.compat=published", "evaluate=false", "TRAIN.lr_scale=1", "use_apex=false"]
-    train = load_config("pascal", "ssl_mobilenetv2", words).TRAIN
+    overrides = ["TRAIN.compat=published", "evaluate=false", "TRAIN.lr_scale=1", "use_apex=false"]
+    train = load_config("pascal", "ssl_mobilenetv2", overrides).TRAIN
     assert (train.evaluate, train.best_on_validation, train.lr_scale) == (False, True, 1)

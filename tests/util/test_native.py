@@ -36,8 +36,8 @@ def no_compiler(tmp_path: Path) -> dict[str, str]:
     folder = tmp_path / "bin"
     folder.mkdir()
     for tool in TOOLS:
-        if found := shutil.which(tool):
-            (folder / tool).symlink_to(found)
+        if program := shutil.which(tool):
+            (folder / tool).symlink_to(program)
     return {**os.environ, "PATH": str(folder), "CUDA_HOME": ""}
 
 

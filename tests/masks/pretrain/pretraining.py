@@ -73,24 +73,26 @@ def draw_images(folder: Path) -> Path:
     return folder
 
 
-def start(words: Sequence[str | Path], log: Path, *, processes: int = 1) -> int:
-    """Run ``main`` with ``words`` in a process of its own, or under torchrun in several; returns the exit code.
+def start(command_line: Sequence[str | Path], log: Path, *, processes: int = 1) -> int:
+    """Run ``main`` with ``command_line`` in a process of its own, or under torchrun in several; returns the exit code.
 
     All are forked, which spares them the imports. What they write on stderr goes to ``log``.
     """
-    process = multiprocessing.get_context("fork").Process(target=_run, args=(list(map(str, words)), log, processes))
+    process = multiprocessing.get_context("fork").Process(
+        target=_run, args=(list(map(str, command_line)), log, processes)
+    )
     process.start()
     process.join()
     assert process.exitcode is not None
     return process.exitcode
 
 
-def _run(words: list[str], log: Path, processes: int) -> None:
+def _run(command_line: list[str], log: Path, processes: int) -> None:
     with log.open("w") as stream:
         os.dup2(stream.fileno(), 2)
     sys.stderr = open(2, "w", closefd=False)  # in place of the one that pytest captures
     if processes == 1:
-        main(words)
+        main(command_line)
         return
     config = LaunchConfig(
         min_nodes=1,
@@ -101,7 +103,7 @@ def _run(words: list[str], log: Path, processes: int) -> None:
         start_method="fork",
         max_restarts=0,
     )
-    elastic_launch(config, main)(words)
+    elastic_launch(config, main)(command_line)
 
 
 def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:

@@ -74,7 +74,7 @@ def naive_accuracy(regions: Regions) -> float:
         for cosine, value in sorted(others, reverse=True)[:20]:
             votes[value] += math.exp(cosine / 0.07)  # type: ignore[assignment]
         hits[int(answer)].append(votes.most_common(1)[0][0] == answer)
-    return sum(sum(found) / len(found) for found in hits.values()) / len(hits)
+    return sum(sum(answers) / len(answers) for answers in hits.values()) / len(hits)
 
 
 @pytest.mark.parametrize("count", [12, 90])
@@ -132,10 +132,10 @@ def test_processes_share_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert all(np.array_equal(*columns) for columns in zip(whole, probe._regions(Colours()), strict=True))
 
 
-@pytest.mark.parametrize(("classes", "found"), [([[], []], 0), ([[1], [1]], 1), ([[1, 2], [1]], 2)])
-def test_labels_without_objects_to_compare_are_refused(tmp_path: Path, classes: list[list[int]], found: int) -> None:
+@pytest.mark.parametrize(("classes", "count"), [([[], []], 0), ([[1], [1]], 1), ([[1, 2], [1]], 2)])
+def test_labels_without_objects_to_compare_are_refused(tmp_path: Path, classes: list[list[int]], count: int) -> None:
     probe = make_probe(draw_labelled(tmp_path, classes))
-    with pytest.raises(UserError, match=rf"list\.txt: the probe needs objects of two classes.*have {found} classes"):
+    with pytest.raises(UserError, match=rf"list\.txt: the probe needs objects of two classes.*have {count} classes"):
         probe.measure(Colours(), epoch=0)
 
 
@@ -181,7 +181,7 @@ def test_probe_changes_no_weight_and_a_resumed_run_repeats_no_line(
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("command_line", "message"),
     [
         (["--probe", "list.txt"], r"--probe list\.txt: needs --root, the folder where the list's paths start"),
         (["--probe", "list.txt", "--root", ".", "--probe_every", "0"], "--probe_every 0: must be at least 1"),
@@ -189,13 +189,13 @@ def test_probe_changes_no_weight_and_a_resumed_run_repeats_no_line(
     ],
 )
 def test_probe_that_cannot_be_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command_line: list[str], message: str
 ) -> None:
     draw_images(tmp_path)
     (tmp_path / "list.txt").write_text("0.png\n")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=message):
-        masks.pretrain.__main__.main([".", "weights.safetensors", *words])
+        masks.pretrain.__main__.main([".", "weights.safetensors", *command_line])
 
 
 def test_how_often_to_probe(tmp_path: Path) -> None:

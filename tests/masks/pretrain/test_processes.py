@@ -30,8 +30,8 @@ def whole(folder: Path) -> Path:
     """What two processes make without a break, and next to it what they make of a network without batch norm."""
     out = folder.parent / "whole.safetensors"
     log = out.with_name("log")
-    words: list[str | Path] = [folder, out, "--without_batch_norm", out.with_name("plain.safetensors")]
-    assert start(words, log, processes=2) == 0, log.read_text()
+    command_line: list[str | Path] = [folder, out, "--without_batch_norm", out.with_name("plain.safetensors")]
+    assert start(command_line, log, processes=2) == 0, log.read_text()
     return out
 
 

@@ -233,7 +233,7 @@ def test_list_file_names_the_images(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("command_line", "message"),
     [
         (["--model", "resnet5000"], "--model resnet5000: timm has no such model"),
         (["--epochs", "0"], "--epochs 0: must be at least 1"),
@@ -243,9 +243,9 @@ def test_list_file_names_the_images(folder: Path, tmp_path: Path) -> None:
         ([], "9 images are fewer than a batch of 64"),
     ],
 )
-def test_impossible_settings_are_refused(folder: Path, tmp_path: Path, words: list[str], message: str) -> None:
+def test_impossible_settings_are_refused(folder: Path, tmp_path: Path, command_line: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        masks.pretrain.__main__.main([str(folder), str(tmp_path / "weights.safetensors"), *words])
+        masks.pretrain.__main__.main([str(folder), str(tmp_path / "weights.safetensors"), *command_line])
 
 
 def test_missing_images_are_refused(tmp_path: Path) -> None:

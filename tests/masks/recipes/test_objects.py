@@ -61,8 +61,8 @@ def test_objects_are_found_also_where_they_are_not_in_the_middle() -> None:
     tables = tuple(table._replace(features=table.features - table.features.mean(axis=0)) for table in tables)
     objectness = fit_objectness(tables, share=0.25)
     assert objectness.direction[0] > 0.98 and np.isclose(np.linalg.norm(objectness.direction), 1)
-    found = [table.features @ objectness.direction > objectness.threshold for table in tables]
-    assert np.mean(np.concatenate(found) == np.concatenate(inside)) > 0.98
+    predicted = [table.features @ objectness.direction > objectness.threshold for table in tables]
+    assert np.mean(np.concatenate(predicted) == np.concatenate(inside)) > 0.98
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5])

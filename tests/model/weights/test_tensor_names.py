@@ -95,9 +95,9 @@ def test_simclr_v2_becomes_torchvisions_resnet() -> None:
     state = resnet(50)
     theirs = {simclr_v2_name(key): value for key, value in state.items() if "num_batches" not in key}
     assert "net.1.blocks.0.projection.bn.0.running_var" in theirs and "net.4.blocks.2.net.4.weight" in theirs
-    found = to_timm(named_tensors({"resnet": theirs, "head": {"layers.0.weight": torch.zeros(1)}}))
-    assert found.keys() == {key for key in state if "num_batches" not in key}
-    assert all(found[key] is state[key] for key in found)
+    translated = to_timm(named_tensors({"resnet": theirs, "head": {"layers.0.weight": torch.zeros(1)}}))
+    assert translated.keys() == {key for key in state if "num_batches" not in key}
+    assert all(translated[key] is state[key] for key in translated)
     theirs["net.0.0.weight"] = torch.zeros(32, 3, 3, 3)
     assert describe_tensors(theirs) == "a SimCLR v2 network with selective kernels"
 
