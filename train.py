@@ -94,9 +94,12 @@ def initial_model(config: Config, *, with_backbone: bool) -> tuple[FSSModel, str
     weight = config.TRAIN.weight
     backbone_weights = config.TRAIN.backbone_weights if with_backbone and weight is None else None
     seed_everything(config.TRAIN.manual_seed, "initialisation")
-    settings = NetworkSettings.configured(config.TRAIN)
-    sides = {key: getattr(config.TRAIN, key) for key in ("train_h", "train_w")}
-    model = FSSModel.from_settings(settings, backbone_weights=backbone_weights, **sides)
+    model = FSSModel.from_settings(
+        NetworkSettings.configured(config.TRAIN),
+        backbone_weights=backbone_weights,
+        train_h=config.TRAIN.train_h,
+        train_w=config.TRAIN.train_w,
+    )
     own_use = "none" if config.unsupervised else f"fold {config.TRAIN.split} training classes"
     if weight is None:
         return model, own_use

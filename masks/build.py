@@ -15,13 +15,13 @@ from episodes.pseudo_files import VERSION, PseudoFiles
 from masks.recipes import find_recipe
 from masks.regions import RegionFilter
 from model.frozen.extractors import Extractor, build_extractor
+from model.frozen.timm_networks import FROM_TIMM
 from util.config import experiments, load_config
 from util.errors import UserError
 from util.files import digest_file
 from util.logging import logger
 from util.schema import Config
 
-_FROM_TIMM = Path("timm")
 # Keys of Cluster that the masks of every recipe depend on; a recipe names its own.
 _COMMON_KEYS = (
     *("recipe", "extractor", "extractor_normalize", "stage", "stride", "flip", "scales", "seed", "assign_size"),
@@ -107,7 +107,7 @@ def check_pseudo_masks(config: Config, images: ImageList) -> None:
 
 
 def _weights_digest(weights: Path | None) -> str | None:
-    if weights == _FROM_TIMM:
+    if weights == FROM_TIMM:
         return str(weights)
     return digest_file(weights) if weights is not None and weights.is_file() else None
 
