@@ -58,7 +58,9 @@ def test_two_processes_equal_one_without_batch_norm(
 def test_killed_torchrun_continues_to_the_same_weights(folder: Path, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "weights.safetensors"
     log = tmp_path / "log"
-    assert start([folder, out, "--kill", "1"], log, processes=2) != 0 and "SIGKILL" in log.read_text()
+    # torchrun names the process whose end it sees first: that may be the other one, which loses its partner.
+    assert start([folder, out, "--kill", "1"], log, processes=2) != 0
+    assert log.read_text().count("killed before its last step") == 1
     assert out.with_suffix(".partial.pth").exists() and not out.exists()
     message = r"weights\.partial\.pth: made with other settings \(processes is 2 there, 1 expected\); delete it or give"
     with pytest.raises(UserError, match=message):
