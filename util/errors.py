@@ -14,6 +14,10 @@ _ADVICE = {
     errno.EACCES: "change the permissions or choose another place",
     errno.EPERM: "change the permissions or choose another place",
     errno.EROFS: "choose another place",
+    errno.EIO: "the disk reports a fault; check it or choose another place",
+    errno.EISDIR: "a file is needed here; remove the folder or choose another place",
+    errno.ELOOP: "the link leads to itself; remove it or choose another place",
+    errno.ENAMETOOLONG: "choose a shorter name",
     errno.EEXIST: "a folder is needed here; remove it or choose another place",
     errno.ENOTDIR: "a folder is needed above it; choose another place",
 }

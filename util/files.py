@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,9 +34,13 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path next to ``path``; rename it to ``path`` when the block succeeds.
 
     A reader sees the old file or the whole new one. A block that raises leaves nothing behind. The temporary
-    name keeps the suffix, because image writers choose their format by it.
+    name keeps the suffix, because image writers choose their format by it. Raises ``UserError`` for a folder in which
+    nothing can be made, such as one below ``/proc``.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError:
+        raise UserError(f"{path.parent}: no folder can be made here; choose another place") from None
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         with name_errors(path):
@@ -46,9 +51,14 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def remove_left_overs(folder: Path, suffix: str) -> None:
-    """Remove the temporary files of runs that were killed in ``atomic_write``; nothing may be writing to ``folder``."""
-    for left_over in folder.glob(f".*{suffix}"):
-        left_over.unlink()
+    """Remove the temporary files of runs that were killed in ``atomic_write``; nothing may be writing to ``folder``.
+
+    They are called ``.STEM.PROCESS`` and the suffix. Other hidden files stay: they may belong to ``.image.jpg``.
+    """
+    temporary_name = re.compile(rf"\..+\.\d+{re.escape(suffix)}")
+    for path in folder.glob(f".*{suffix}"):
+        if temporary_name.fullmatch(path.name):
+            path.unlink()
 
 
 @contextmanager
@@ -140,12 +150,18 @@ def read_lines(path: Path, expected: str, *, missing: str | None = None) -> list
 
 
 def read_json(path: Path, advice: str = "delete it and make it again") -> Any:
-    """Read a JSON file; a missing or malformed one is a ``UserError`` that names it and ends with ``advice``."""
+    """Read a JSON file, in UTF-8 with or without a byte order mark.
+
+    A missing or malformed one is a ``UserError`` that names it and ends with ``advice``; so are values nested too
+    deeply for Python and whole numbers with more digits than it reads (4,300).
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (FileNotFoundError, IsADirectoryError):
         raise UserError(f"{path}: file not found") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise UserError(f"{path}: not valid JSON (nested too deeply); {advice}") from None
+    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are among them
         raise UserError(f"{path}: not valid JSON ({error}); {advice}") from None
 
 

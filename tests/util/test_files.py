@@ -52,12 +52,13 @@ def test_temporary_name_is_hidden_next_to_the_file_and_keeps_its_suffix(tmp_path
 
 def test_what_killed_writes_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
     with atomic_write(tmp_path / "mask.png") as temporary:
-        for name in (temporary.name, "mask.2.png", ".mask.4711.json"):
+        # The last belongs to an image called .image.jpg.
+        others = {"mask.2.png", ".mask.4711.json", ".image.png"}
+        for name in (temporary.name, ".other.4711.png", *others):
             (tmp_path / name).touch()
-        (tmp_path / ".other.4711.png").touch()
         remove_left_overs(tmp_path, ".png")
         temporary.touch()
-    assert {path.name for path in tmp_path.iterdir()} == {"mask.png", "mask.2.png", ".mask.4711.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"mask.png", *others}
 
 
 def test_errors_of_a_write_name_the_file(tmp_path: Path) -> None:
@@ -96,13 +97,23 @@ def test_json_comes_back(tmp_path: Path) -> None:
     assert read_json(tmp_path / "results.json") == value
 
 
-@pytest.mark.parametrize("content", [None, "{", "{} {}", "\udc80"])
+@pytest.mark.parametrize("content", [None, "{", "{} {}", "\udc80", "[" * 100_000, "9" * 5000])
 def test_bad_json_is_a_user_error_that_names_the_file(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "manifest.json"
     if content is not None:
         path.write_bytes(content.encode(errors="surrogateescape"))
     with pytest.raises(UserError, match=r"manifest\.json: (file not found|not valid JSON)"):
         read_json(path)
+
+
+def test_json_of_windows_begins_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"a": 1}', encoding="utf-8-sig")
+    assert read_json(tmp_path / "a.json") == {"a": 1}
+
+
+def test_where_no_folder_can_be_made(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^/proc/none: no folder can be made here; choose another place"):
+        write_text(Path("/proc/none/file"), "")
 
 
 def test_a_json_line_replaces_that_of_its_epoch_and_later_ones(tmp_path: Path) -> None:
