@@ -41,7 +41,8 @@ def _lock(descriptor: int, folder: Path) -> None:
     except OSError as error:
         if error.errno in _TAKEN:
             other = os.pread(descriptor, 20, 0).decode(errors="replace") or "unknown"
-            raise UserError(f"{folder}: process {other} is working here; wait for it or choose another folder") from None
+            message = f"{folder}: process {other} is working here; wait for it or choose another folder"
+            raise UserError(message) from None
         if error.errno not in _NO_LOCKS:
             raise
         logger.warning("%s: no locks on this file system; start only one command at a time here", folder)
