@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from tqdm import tqdm
@@ -17,6 +17,7 @@ from util.images import check_same_size, image_size, read_image, read_label
 
 # Images that a thread counts at a time: one task per image would take a gigabyte for a million images.
 _BLOCK = 64
+_KINDS = {"image": ("int32", 1), "label": ("uint8", 1), "area": ("int32", 1)}
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,7 @@ def label_areas(images: ImageList) -> LabelAreas:
     """
     cache = cache_folder() / f"label-areas-{_digest(images)}.safetensors"
     if cache.is_file():
-        names = [field.name for field in fields(LabelAreas)]
-        return LabelAreas(**read_arrays(cache, names, remedy="delete it; it will be made again"))
+        return LabelAreas(**read_arrays(cache, _KINDS, remedy="delete it; it will be made again"))
     areas = _count_all(images)
     write_tensors(cache, vars(areas))
     return areas

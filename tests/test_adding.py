@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ from tests.masks.small_images import EXTRACTOR, draw_image, write_extractor
 from tests.model.networks import random_episode
 from util.config import load_config
 from util.errors import UserError
-from util.files import PROJECT
+from util.files import PROJECT, ArrayKind
 from util.images import read_image, write_image, write_label
 from util.schema import ClusterSection
 
@@ -131,6 +131,7 @@ def test_adding_an_extractor(project: Path, monkeypatch: pytest.MonkeyPatch) -> 
 class Middle(Recipe):
     """The object is the middle of every image; what it learns is the width of the border around it."""
 
+    learns: ClassVar[Mapping[str, ArrayKind]] = {"border": ("float64", 1)}
     stage = -1
     keys = ("object_share",)
     background = 0

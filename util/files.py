@@ -7,25 +7,33 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from util.errors import UserError
+from util.logging import logger
+
+# The dtype and the number of axes of an array.
+ArrayKind = tuple[str, int]
 
 PROJECT = Path(__file__).resolve().parent.parent
+
+
+# Half of a pair that JSON may write as an escape.
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def cache_folder() -> Path:
     """Where derived files live that may be deleted at any time (``UNSUPFSS_CACHE`` or ``.cache/``)."""
     folder = Path(os.environ.get("UNSUPFSS_CACHE") or PROJECT / ".cache")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     return folder
 
 
@@ -33,15 +41,12 @@ def cache_folder() -> Path:
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path next to ``path``; rename it to ``path`` when the block succeeds.
 
-    A reader sees the old file or the whole new one. A block that raises leaves nothing behind. The temporary
-    name keeps the suffix, because image writers choose their format by it. Raises ``UserError`` for a folder in which
-    nothing can be made, such as one below ``/proc``.
+    A reader sees the old file or the whole new one. A block that raises leaves nothing behind. The temporary name is
+    ``.NAME.PROCESS``: writers that choose their format by the suffix need to be told it. Raises ``UserError`` for a
+    folder in which nothing can be made, such as one below ``/proc``.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except FileNotFoundError:
-        raise UserError(f"{path.parent}: no folder can be made here; choose another place") from None
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    make_folder(path.parent)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with name_errors(path):
             yield temporary
@@ -50,13 +55,21 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def remove_left_overs(folder: Path, suffix: str) -> None:
-    """Remove the temporary files of runs that were killed in ``atomic_write``; nothing may be writing to ``folder``.
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it. Raises ``UserError`` where none can be made, such as below ``/proc``."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError:
+        raise UserError(f"{folder}: no folder can be made here; choose another place") from None
 
-    They are called ``.STEM.PROCESS`` and the suffix. Other hidden files stay: they may belong to ``.image.jpg``.
+
+def remove_left_overs(folder: Path, suffix: str) -> None:
+    """Remove what runs that were killed in ``atomic_write`` left of files that end in ``suffix``.
+
+    Nothing may be writing to ``folder``. Other hidden files stay: ``.image.7.png`` may belong to ``.image.7.jpg``.
     """
-    temporary_name = re.compile(rf"\..+\.\d+{re.escape(suffix)}")
-    for path in folder.glob(f".*{suffix}"):
+    temporary_name = re.compile(rf"\..+{re.escape(suffix)}\.\d+")
+    for path in folder.glob(f".*{suffix}.*"):
         if temporary_name.fullmatch(path.name):
             path.unlink()
 
@@ -110,8 +123,8 @@ def replace_json_line(path: Path, record: Mapping[str, Any], key: str = "epoch")
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
     """Write arrays as safetensors, atomically."""
-    with atomic_write(path) as temporary:
-        save_file(dict(tensors), temporary)
+    # Not save_file: on a full disk that raises an error of its own kind, which is no OSError.
+    write_bytes(path, save(dict(tensors)))
 
 
 def write_array(path: Path, parts: Iterable[np.ndarray], *, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> None:
@@ -124,15 +137,38 @@ def write_array(path: Path, parts: Iterable[np.ndarray], *, dtype: npt.DTypeLike
             stream.write(np.ascontiguousarray(part, dtype=dtype).tobytes())
 
 
-def read_arrays(path: Path, names: Sequence[str], *, remedy: str) -> dict[str, np.ndarray]:
-    """The named arrays of a safetensors file; a file that is missing, damaged or lacks one is a ``UserError``."""
+def read_arrays(path: Path, kinds: Mapping[str, ArrayKind], *, remedy: str) -> dict[str, np.ndarray]:
+    """The named arrays of a safetensors file, each of its dtype and number of axes: ``{"area": ("int32", 1)}``.
+
+    Raises ``UserError`` that ends with ``remedy`` for a file that is missing, damaged or lacks an array of that kind.
+    """
     try:
-        arrays = load_file(path)
-        return {name: arrays[name] for name in names}
+        with safe_open(path, framework="np") as stream:
+            arrays = {name: stream.get_tensor(name) for name in kinds}
     except FileNotFoundError:
         raise UserError(f"{path}: file not found; {remedy}") from None
-    except (SafetensorError, KeyError) as error:
-        raise UserError(f"{path}: not a readable file of {', '.join(names)} ({error}); {remedy}") from None
+    except (SafetensorError, TypeError) as error:  # TypeError: a dtype that numpy does not have
+        raise UserError(f"{path}: not a readable file of {', '.join(kinds)} ({error}); {remedy}") from None
+    for name, (dtype, axes) in kinds.items():
+        array = arrays[name]
+        if (array.dtype.name, array.ndim) != (dtype, axes):
+            found = f"{array.dtype.name} of {array.ndim} axes"
+            raise UserError(f"{path}: {name} is {found} there, {dtype} of {axes} expected; {remedy}")
+    return arrays
+
+
+def read_left_over(path: Path, kinds: Mapping[str, ArrayKind]) -> dict[str, np.ndarray] | None:
+    """``read_arrays`` of a file that an earlier run may have left; None where it is to be made, or made again.
+
+    A damaged one gets a line in the log.
+    """
+    if not path.is_file():
+        return None
+    try:
+        return read_arrays(path, kinds, remedy="it is made again")
+    except UserError as error:
+        logger.warning("%s", error)
+        return None
 
 
 def read_lines(path: Path, expected: str, *, missing: str | None = None) -> list[str]:
@@ -153,16 +189,29 @@ def read_json(path: Path, advice: str = "delete it and make it again") -> Any:
     """Read a JSON file, in UTF-8 with or without a byte order mark.
 
     A missing or malformed one is a ``UserError`` that names it and ends with ``advice``; so are values nested too
-    deeply for Python and whole numbers with more digits than it reads (4,300).
+    deeply for Python, whole numbers with more digits than it reads (4,300), and text with half a surrogate pair, which
+    is no name of a file and cannot be printed.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        value = json.loads(text)
+        if _SURROGATE.search(text):  # few files have any
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
     except (FileNotFoundError, IsADirectoryError):
         raise UserError(f"{path}: file not found") from None
     except RecursionError:
         raise UserError(f"{path}: not valid JSON (nested too deeply); {advice}") from None
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are among them
+    except ValueError as error:  # JSONDecodeError and Unicode's errors are among them
         raise UserError(f"{path}: not valid JSON ({error}); {advice}") from None
+
+
+def read_json_object(path: Path, advice: str = "delete it and make it again") -> dict[str, Any]:
+    """``read_json`` of a file that holds an object; a ``UserError`` for any other value."""
+    value = read_json(path, advice)
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: {type(value).__name__} is there, an object {{...}} expected; {advice}")
+    return value
 
 
 def digest_lines(lines: Iterable[str]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from episodes.lists import write_list
 from masks.create import main
 from tests.masks.small_images import arguments, draw_image, write_images
 from util.errors import UserError
+from util.locks import only_process_in
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +81,34 @@ def test_a_image_that_disappears_meanwhile_is_named_and_the_rest_is_kept(
     monkeypatch.undo()
     main(command_line)
     assert (tmp_path / "pseudo" / "manifest.json").is_file()
+
+
+def _work_in(folder: Path, begun: Event, finished: Event) -> None:
+    with only_process_in(folder):
+        begun.set()
+        finished.wait(timeout=60)
+
+
+def test_a_folder_in_which_another_process_works_is_refused(root: Path, tmp_path: Path) -> None:
+    forked = multiprocessing.get_context("fork")
+    begun, finished = forked.Event(), forked.Event()
+    other = forked.Process(target=_work_in, args=(tmp_path / "pseudo", begun, finished))
+    other.start()
+    try:
+        assert begun.wait(timeout=60)
+        with pytest.raises(UserError, match=rf"^[^\n]*pseudo: process {other.pid} is working here; [^\n]*$"):
+            main(arguments(root, "objects", tmp_path / "pseudo"))
+    finally:
+        finished.set()
+        other.join()
+    main(arguments(root, "objects", tmp_path / "pseudo"))
+
+
+def test_a_complete_folder_needs_no_lock(made: Path, root: Path) -> None:
+    """It may be on a disk that cannot be written to."""
+    (made / ".lock").unlink()
+    main(arguments(root, "objects", made))
+    assert not (made / ".lock").exists()
 
 
 def _write_kinds(folder: Path) -> list[str]:
