@@ -11,7 +11,6 @@ shares the images among the processes; the masks are the same.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
@@ -33,7 +32,7 @@ from masks.report import report, report_table
 from model.frozen.extractors import Extractor
 from util.arguments import Parser
 from util.device import available_cores
-from util.distributed import from_first, own_device, process_group, rank, wait_for_all, world_size
+from util.distributed import from_first, local_world_size, own_device, process_group, rank, wait_for_all, world_size
 from util.errors import run_command
 from util.files import write_json
 from util.locks import only_process_in
@@ -154,7 +153,7 @@ class Creation:
 
 def _thread_count(config: Config) -> int:
     """Threads of this process: as configured, else its share of the cores that the process may use."""
-    return config.Cluster.threads or max(1, available_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return config.Cluster.threads or max(1, available_cores() // local_world_size())
 
 
 def _wait_for(futures: Iterable[Future[None]]) -> None:
