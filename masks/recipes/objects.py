@@ -114,7 +114,7 @@ def fit_objectness(tables: Sequence[SuperpixelTable], *, share: float) -> Object
     """The direction from images to their objects, and the threshold that leaves ``share`` of all pixels above it.
 
     Every image counts equally, however large its object is; images without an object do not count. Raises
-    ``UserError`` when all superpixels have the same features.
+    ``UserError`` when all superpixels have the same features or none is object.
     """
     features = np.concatenate([table.features for table in tables])
     areas = np.concatenate([table.areas for table in tables])
@@ -129,7 +129,9 @@ def fit_objectness(tables: Sequence[SuperpixelTable], *, share: float) -> Object
             for table, weight, mean in zip(tables, weights, whole, strict=True)
             if weight.any()
         ]
-        direction = np.mean(differences, axis=0) if differences else np.zeros(features.shape[1])
+        if not differences:
+            raise UserError(f"Cluster.object_share={share}: so small that no superpixel is object; raise it")
+        direction = np.mean(differences, axis=0)
         length = np.linalg.norm(direction)
         if length == 0:
             raise UserError("Cluster.recipe=objects: nothing distinguishes the middle of the images from the rest")

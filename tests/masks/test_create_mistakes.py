@@ -121,7 +121,9 @@ def _write_kinds(folder: Path) -> list[str]:
         "palette.png": Image.fromarray(colour).quantize(32),
         "cmyk.jpg": Image.fromarray(colour).convert("CMYK"),
         "5_by_5.png": Image.fromarray(colour[:5, :5]),
+        "1_by_1.png": Image.fromarray(colour[:1, :1]),
         "1_by_900.png": Image.fromarray(np.tile(colour[:1], (1, 6, 1))[:, :900]),
+        "4000_by_10.png": Image.fromarray(np.tile(colour[:, :10], (34, 1, 1))[:4000]),
         "100_megapixels.jpg": Image.fromarray(colour).resize((12500, 8000)),
     }
     folder.mkdir(parents=True)
@@ -165,6 +167,8 @@ def test_more_clusters_than_features(root: Path, tmp_path: Path) -> None:
         (["weights=nowhere.pth"], r"nowhere\.pth: weights not found; see initmodel/README\.md"),
         (["extractor=timm:no_such_net"], "timm has no such model"),
         (["Cluster.recipe=fancy"], r"Cluster\.recipe"),
+        (["Cluster.stage=5"], r"Cluster\.stage=5: extractor timm:test_efficientnet has stages 0 to 4, or -5 to -1"),
+        (["Cluster.mid_stages=[1]"], r"unknown key 'Cluster\.mid_stages'"),
         (["experiment=ssl_nothing"], "no experiment 'ssl_nothing'"),
     ],
 )
@@ -173,6 +177,32 @@ def test_mistakes_are_one_line(root: Path, tmp_path: Path, changes: list[str], m
         main(arguments(root, "objects", tmp_path / "pseudo", *changes))
     assert "\n" not in str(mistake.value)
     assert not (tmp_path / "pseudo").exists()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "message"),
+    [
+        ("objects", ["Cluster.object_share=1e-9"], r"Cluster\.object_share=1e-09: so small that no superpixel is obj"),
+        ("objects", ["Cluster.object_share=0.999999999"], "no pseudo region survives"),
+        ("objects", ["Cluster.scales=[0.001]"], "nothing distinguishes the middle of the images"),
+        ("global", ["Cluster.scales=[0.001]"], "no pseudo region survives"),
+        ("objects", ["Cluster.superpixel_min_size=99999999999999999999"], "nothing distinguishes the middle"),
+    ],
+)
+def test_limits_that_leave_nothing_are_one_line(
+    root: Path, tmp_path: Path, recipe: str, settings: list[str], message: str
+) -> None:
+    with pytest.raises(UserError, match=rf"^[^\n]*{message}[^\n]*$"):
+        main(arguments(root, recipe, tmp_path / "pseudo", *settings))
+
+
+@pytest.mark.parametrize("recipe", ["global", "objects"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_list_of_one_or_two_images(root: Path, tmp_path: Path, recipe: str, count: int) -> None:
+    lines = (root / "train.txt").read_text().splitlines()[1 : 1 + count]
+    (tmp_path / "short.txt").write_text("\n".join(lines))
+    main(arguments(root, recipe, tmp_path / "pseudo", f"list={tmp_path / 'short.txt'}"))
+    assert len(list((tmp_path / "pseudo").glob("photo_*.png"))) == count
 
 
 def test_unknown_dataset_and_missing_folder(tmp_path: Path) -> None:
