@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from util.errors import UserError
-from util.files import digest_lines, read_json_object, read_lines, write_text
+from util.files import digest_file, digest_lines, read_json_object, read_lines, write_text
 from util.settings import differences
 
 # Of the manifest; masks of another version are made again.
@@ -87,6 +87,20 @@ class PseudoFiles:
                 f"{self.manifest} does not fit the configuration: {'; '.join(different)}; change the configuration, or "
                 f"make the masks again with `{CREATE_COMMAND}` (Cluster.pseudo_folder=... keeps these)"
             )
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of the files that the table of regions is read from, as the manifest holds them."""
+        return {path.name: digest_file(path) for path in (self.images, self.regions, self.embeddings, self.neighbours)}
+
+    def check_digests(self) -> None:
+        """Raise ``UserError`` where a file is not the one that was written; older manifests have no digests."""
+        manifest = self.read_manifest()
+        if "digests" not in manifest:
+            return
+        recorded = manifest["digests"] if isinstance(manifest["digests"], Mapping) else {}
+        changed = [name for name, digest in self.digests().items() if recorded.get(name) != digest]
+        if changed:
+            raise UserError(f"{self.folder}: {', '.join(changed)} changed after it was written; {REMEDY}")
 
     def read_images(self) -> list[str]:
         """Paths of the images as their list had them, by row.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from util.files import read_arrays
 from util.images import IGNORE
 
 # What a damaged header of an array raises.
-_UNREADABLE = (ValueError, TypeError, OverflowError, MemoryError, RecursionError)
+_UNREADABLE = (ValueError, TypeError, SyntaxError, TokenError, OverflowError, MemoryError, RecursionError)
 _COLUMNS = ("image", "region", "group", "area")
 # From which number and below which.
 _IDS = (0, IGNORE)
@@ -61,6 +62,7 @@ class RegionTable:
         kinds = dict.fromkeys(_COLUMNS, ("int32", 1))
         table = cls(files, images, **read_arrays(files.regions, kinds, remedy=REMEDY))
         table._check()
+        files.check_digests()
         return table
 
     def __len__(self) -> int:

@@ -116,6 +116,7 @@ class PseudoFolder:
             "images": len(self.images),
             "regions": count,
             "software": _software(),
+            "digests": self.files.digests(),
         }
         write_json(self.files.manifest, {**self.settings, **outcome})
         shutil.rmtree(self._partial)

@@ -48,6 +48,16 @@ def _without_the_region(folder: Path) -> None:
     write_label(path, np.full_like(read_label(path), (region + 1) % 4))
 
 
+def _flip_a_bit(name: str) -> Callable[[Path], None]:
+    """What changes the last bit of a file, which is one of a number."""
+
+    def flip(folder: Path) -> None:
+        data = (folder / name).read_bytes()
+        (folder / name).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+    return flip
+
+
 def _without_an_image(folder: Path) -> None:
     lines = (folder / "images.txt").read_text().splitlines()
     (folder / "images.txt").write_text("\n".join([*lines[1:], lines[1]]))
@@ -69,6 +79,8 @@ def _other_manifest(folder: Path, **changes: Any) -> None:
         (_other_mask, r"photo_03\.png: not the mask that regions\.safetensors.*delete the folder"),
         (_without_the_region, r"photo_0\d\.png: not the mask that regions\.safetensors.*delete the folder"),
         (_without_an_image, r"images\.txt: not the images of manifest\.json; delete the folder"),
+        (_flip_a_bit("embeddings.npy"), r"global: embeddings\.npy changed after it was written; delete the folder"),
+        (_flip_a_bit("images.txt"), r"global: images\.txt changed after it was written; delete the folder"),
         (lambda folder: (folder / "manifest.json").write_text("[]"), r"manifest\.json: list is there, an object"),
         (lambda folder: (folder / "manifest.json").write_text('{"recipe": "\\ud800"}'), "surrogates not allowed"),
         (lambda folder: _other_manifest(folder, recipe=["global"]), r"manifest\.json: it does not say what"),
