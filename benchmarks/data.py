@@ -64,7 +64,8 @@ from prepare.coco.annotations import AnnotatedImage, Annotation
 from prepare.coco.drawing import draw_label
 from prepare.pascal.sbd import decode_sbd_label
 from tests.prepare.pascal.voc_downloads import write_sbd_label
-from util.files import digest_lines, write_array, write_json
+from util.array_files import write_array
+from util.files import digest_lines, write_json
 from util.images import write_image, write_label
 
 REGIONS, CHANNELS, NEIGHBOURS, GROUPS = 4, 2048, 20, 50

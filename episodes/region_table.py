@@ -13,8 +13,8 @@ import torch
 
 from episodes.groups import Groups
 from episodes.pseudo_files import REMEDY, PseudoFiles
+from util.array_files import read_arrays
 from util.errors import UserError
-from util.files import read_arrays
 from util.images import IGNORE
 
 # What a damaged header of an array raises.

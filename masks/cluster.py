@@ -18,9 +18,9 @@ import numpy as np
 import torch
 
 from masks.prepared_images import CHUNK
+from util.array_files import read_left_over, write_tensors
 from util.distributed import gathered, rank, summed, wait_for_all, world_size
 from util.errors import UserError
-from util.files import read_left_over, write_tensors
 from util.seed import numpy_random, python_random
 
 # Images whose features make one group: 100 batches of 32 in the published code.

@@ -24,17 +24,9 @@ from episodes.pseudo_files import PseudoFiles
 from episodes.region_table import RegionTable
 from masks import superpixels
 from masks.neighbours import nearest_neighbours
+from util.array_files import ArrayKind, read_left_over, write_array, write_tensors
 from util.errors import UserError
-from util.files import (
-    ArrayKind,
-    digest_lines,
-    read_json_object,
-    read_left_over,
-    remove_left_overs,
-    write_array,
-    write_json,
-    write_tensors,
-)
+from util.files import digest_lines, read_json_object, remove_left_overs, write_json
 from util.images import write_label
 from util.logging import logger
 from util.settings import require_same

@@ -31,9 +31,10 @@ from model.frozen import extractors
 from model.frozen.extractors import build_extractor
 from tests.masks.small_images import EXTRACTOR, draw_image, write_extractor
 from tests.model.networks import random_episode
+from util.array_files import ArrayKind
 from util.config import load_config
 from util.errors import UserError
-from util.files import PROJECT, ArrayKind
+from util.files import PROJECT
 from util.images import read_image, write_image, write_label
 from util.schema import ClusterSection
 

@@ -12,16 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
-
 from util.errors import UserError
-from util.logging import logger
-
-# The dtype and the number of axes of an array.
-ArrayKind = tuple[str, int]
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -119,56 +110,6 @@ def replace_json_line(path: Path, record: Mapping[str, Any], key: str = "epoch")
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     earlier = [line for line in lines if json.loads(line)[key] < record[key]]
     write_text(path, "".join(f"{line}\n" for line in [*earlier, json.dumps(record)]))
-
-
-def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
-    """Write arrays as safetensors, atomically."""
-    # Not save_file: on a full disk that raises an error of its own kind, which is no OSError.
-    write_bytes(path, save(dict(tensors)))
-
-
-def write_array(path: Path, parts: Iterable[np.ndarray], *, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> None:
-    """Write an array as .npy, atomically, from its ``parts`` along the first axis, one in memory at a time."""
-    # Written, not memory-mapped: on a full disk a write raises an error, whereas a mapping kills the process.
-    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
-    with atomic_write(path) as temporary, temporary.open("wb") as stream:
-        np.lib.format.write_array_header_1_0(stream, header)
-        for part in parts:
-            stream.write(np.ascontiguousarray(part, dtype=dtype).tobytes())
-
-
-def read_arrays(path: Path, kinds: Mapping[str, ArrayKind], *, remedy: str) -> dict[str, np.ndarray]:
-    """The named arrays of a safetensors file, each of its dtype and number of axes: ``{"area": ("int32", 1)}``.
-
-    Raises ``UserError`` that ends with ``remedy`` for a file that is missing, damaged or lacks an array of that kind.
-    """
-    try:
-        with safe_open(path, framework="np") as stream:
-            arrays = {name: stream.get_tensor(name) for name in kinds}
-    except FileNotFoundError:
-        raise UserError(f"{path}: file not found; {remedy}") from None
-    except (SafetensorError, TypeError) as error:  # TypeError: a dtype that numpy does not have
-        raise UserError(f"{path}: not a readable file of {', '.join(kinds)} ({error}); {remedy}") from None
-    for name, (dtype, axes) in kinds.items():
-        array = arrays[name]
-        if (array.dtype.name, array.ndim) != (dtype, axes):
-            found = f"{array.dtype.name} of {array.ndim} axes"
-            raise UserError(f"{path}: {name} is {found} there, {dtype} of {axes} expected; {remedy}")
-    return arrays
-
-
-def read_left_over(path: Path, kinds: Mapping[str, ArrayKind]) -> dict[str, np.ndarray] | None:
-    """``read_arrays`` of a file that an earlier run may have left; None where it is to be made, or made again.
-
-    A damaged one gets a line in the log.
-    """
-    if not path.is_file():
-        return None
-    try:
-        return read_arrays(path, kinds, remedy="it is made again")
-    except UserError as error:
-        logger.warning("%s", error)
-        return None
 
 
 def read_lines(path: Path, expected: str, *, missing: str | None = None) -> list[str]:

@@ -18,7 +18,7 @@ from masks.cluster import ClusterSettings, cluster_dataset, groups_of
 from masks.features import FeatureMaps, squares, unit_length
 from masks.prepared_images import PreparedImage, prepare_images
 from masks.recipes.recipe import Learnt, Maps, Recipe, Segmentation, with_progress
-from util.files import ArrayKind
+from util.array_files import ArrayKind
 from util.schema import ClusterSection, Config
 
 _RESNETS = ("moco", "simclr")

@@ -22,9 +22,9 @@ from masks.cluster import sampled_rows
 from masks.features import FeatureMaps, interpolation, unit_length
 from masks.prepared_images import PreparedImage
 from masks.recipes.recipe import Learnt, Maps, Recipe, Segmentation
+from util.array_files import ArrayKind, read_left_over, write_tensors
 from util.distributed import rank, wait_for_all, world_size
 from util.errors import UserError
-from util.files import ArrayKind, read_left_over, write_tensors
 from util.schema import ClusterSection
 
 BACKGROUND, OBJECT = 0, 1

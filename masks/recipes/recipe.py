@@ -13,8 +13,8 @@ from tqdm import tqdm
 from episodes.lists import ImageList
 from masks.features import FeatureMaps
 from masks.prepared_images import PreparedImage, SuperpixelSettings, prepare_images
+from util.array_files import ArrayKind
 from util.distributed import rank
-from util.files import ArrayKind
 from util.schema import ClusterSection, Config
 
 # Feature maps of one image, (D, h, w) float32 each.
