@@ -16,7 +16,7 @@ from episodes.loaders import make_loader
 from episodes.pseudo_files import PseudoFiles
 from masks.build import check_pseudo_masks
 from model import FSSModel
-from model.checkpoints import load_weights, read_checkpoint
+from model.checkpoints import load_weights, read_checkpoint, read_network
 from model.fss_network import NetworkSettings
 from util.arguments import Parser
 from util.config import Config, load_config
@@ -103,9 +103,9 @@ def initial_model(config: Config, *, with_backbone: bool) -> tuple[FSSModel, str
     own_use = "none" if config.unsupervised else f"fold {config.TRAIN.split} training classes"
     if weight is None:
         return model, own_use
-    checkpoint = read_checkpoint(weight)
-    load_weights(model, checkpoint, weight)
-    earlier_use = checkpoint["label_use"]
+    stored = read_network(weight)
+    load_weights(model, stored)
+    earlier_use = stored.origin["label_use"]
     return model, own_use if earlier_use in ("none", own_use) else f"{earlier_use}, {own_use}"
 
 

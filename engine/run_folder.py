@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from util.config import Config, save_config
 from util.environment import describe_environment
 from util.errors import UserError
-from util.files import atomic_write, write_text
+from util.files import write_text
 from util.settings import differences
+from util.tensor_files import write_torch_file
 
 LATEST = "latest.pth"
 BEST = "best.pth"
@@ -62,8 +62,7 @@ def interrupted_run(config: Config) -> Path | None:
 
 def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
     """Write tensors and plain values atomically, readable with ``weights_only=True``."""
-    with atomic_write(path) as temporary:
-        torch.save(checkpoint, temporary)
+    write_torch_file(path, checkpoint)
 
 
 def checkpoint_origin(config: Config) -> dict[str, Any]:

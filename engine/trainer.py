@@ -19,6 +19,7 @@ from engine.schedule import sgd_lr
 from model.checkpoints import CHECKPOINT_VERSION
 from model.fss_network import NetworkSettings
 from model.loss import dice_loss
+from model.weights import load_all
 from util.config import Config
 from util.files import replace_json_line
 from util.logging import logger
@@ -47,10 +48,11 @@ class Trainer:
     best_miou: float = -1.0
 
     def resume(self, checkpoint: dict[str, Any]) -> None:
-        """Take over the state that ``checkpoint`` holds."""
-        self.model.load_state_dict(checkpoint["model"])
-        self.optimizers.load_state_dict(checkpoint["optimizers"])
-        self.finished_epochs, self.best_miou = checkpoint["epoch"], checkpoint["best_miou"]
+        """Take over the state that ``checkpoint`` holds; raises ``UserError`` where it is not of this training."""
+        source = self.config.TRAIN.resume or self.config.run_folder / LATEST
+        load_all(self.model, checkpoint["model"], source)
+        self.optimizers.load_stored(checkpoint.get("optimizers", {}), source)
+        self.finished_epochs, self.best_miou = checkpoint["epoch"], checkpoint.get("best_miou", -1.0)
 
     def run(self) -> None:
         """Train to the last epoch; writes ``latest.pth``, with ``TRAIN.best_on_validation`` also ``best.pth``."""
