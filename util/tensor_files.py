@@ -33,6 +33,8 @@ from util.files import atomic_write, write_bytes
 _DIGEST = "sha256"
 # A zip archive whose records claim more than this times its own size is no torch file, which does not compress.
 _MOST_EXPANSION = 10
+# The bit among the attributes of a record by which torch knows a folder.
+_IS_FOLDER = 0x10
 # safetensors reads no larger header.
 _LARGEST_HEADER = 100_000_000
 # What a zip archive raises that is damaged, and torch for a damaged pickle: found by changing bytes.
@@ -133,7 +135,7 @@ def _read_safetensors(path: Path, damaged: str) -> TensorFile:
         with safe_open(path, framework="pt") as stream:
             metadata = dict(stream.metadata() or {})
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}
-    except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except SafetensorError as error:
         raise _unreadable(path, "damaged or cut short", damaged) from error
     stated = metadata.pop(_DIGEST, None)
     if stated is not None and stated != _digest(tensors, metadata):
@@ -173,6 +175,8 @@ def _check_record(archive: zipfile.ZipFile, record: zipfile.ZipInfo) -> None:
     """Read a record, for ``zipfile`` compares its CRC-32; torch can be told to write none, which leaves a 0."""
     if record.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise zipfile.BadZipFile(f"compression {record.compress_type}")
+    if record.external_attr & _IS_FOLDER:
+        raise zipfile.BadZipFile("a folder")  # torch would leave its tensor as the memory happens to be
     if record.CRC == 0:
         return
     try:
@@ -187,9 +191,14 @@ def _check_record(archive: zipfile.ZipFile, record: zipfile.ZipInfo) -> None:
 
 def _load_pickle(path: Path, damaged: str) -> Any:
     try:
-        with torch.serialization.safe_globals(_PLAIN_TYPES), warnings.catch_warnings():
+        # A stream, because torch chooses another reader by the suffix of a path.
+        with (
+            path.open("rb") as stream,
+            torch.serialization.safe_globals(_PLAIN_TYPES),
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("ignore")  # of what it then fails at
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(stream, map_location="cpu", weights_only=True)
     except _DAMAGED_PICKLE as error:
         refused = re.search(r"GLOBAL (\S+)", str(error))
         if refused is not None:
