@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import reprlib
 import sys
 import traceback
 from collections.abc import Callable
@@ -23,8 +24,17 @@ _ADVICE = {
 }
 
 
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = 80
+
+
 class UserError(Exception):
     """A mistake the user can fix; the message names the file or key, what was expected and what to do."""
+
+
+def shown(value: object) -> str:
+    """How a message shows what a user wrote: its ``repr``, in one line, with dots where it is long."""
+    return _BRIEF.repr(value)
 
 
 def run_command(main: Callable[[list[str]], None], arguments: list[str] | None = None) -> None:
@@ -45,7 +55,7 @@ def run_command(main: Callable[[list[str]], None], arguments: list[str] | None =
             raise
         if debug:
             traceback.print_exc()
-        print(f"error: {message}", file=sys.stderr)
+        print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted: the same command continues from here", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import cache
 from pathlib import Path
 
 logger = logging.getLogger("unsupfss")
@@ -22,3 +23,9 @@ def start_logging(log_file: Path | None = None) -> None:
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
         logger.addHandler(handler)
+
+
+@cache
+def warn_once(message: str) -> None:
+    """Log a warning, once in a process: commands load several configurations."""
+    logger.warning("%s", message)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from util.errors import UserError, run_command
+from util.errors import UserError, run_command, shown
 from util.files import atomic_write, write_text
 
 
@@ -34,6 +34,20 @@ def test_a_mistake_of_the_user(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "error: a.txt: not found\n"
     assert end(raising(UserError("a.txt: not found")), "--debug") == 2
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_one_line_whatever_the_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert end(raising(UserError("a\nb\u2028.txt: not found"))) == 2
+    assert capsys.readouterr().err == "error: a b .txt: not found\n"
+
+
+def test_what_a_user_wrote_is_shown_in_short() -> None:
+    assert [shown(value) for value in ("a", 1, 0.5, None, ["a", 1], Path("a"))] == [
+        *("'a'", "1", "0.5", "None", "['a', 1]", "PosixPath('a')")
+    ]
+    for value in ("a" * 5000, 10**4000, ["a" * 5000] * 5000, Path("a" * 5000), "\0\udcff\n"):
+        assert len(shown(value)) < 600
+        assert shown(value).isprintable()
 
 
 def test_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:
