@@ -22,6 +22,7 @@ from model.fss_network import NetworkSettings, configured_backbone
 from util.arguments import Parser
 from util.config import Config, load_config
 from util.device import choose_device
+from util.distributed import require_one_process
 from util.environment import describe_environment
 from util.errors import UserError, run_command
 from util.images import read_image
@@ -42,6 +43,7 @@ def main(arguments: list[str]) -> None:
         help="network: the checkpoint; untrained: the network as initialised; the others need no training",
     )
     parsed = parser.parse_intermixed_args(arguments)
+    require_one_process("test.py")
     start_logging()
     config = load_config(parsed.dataset, parsed.experiment, parsed.overrides)
     # Methods without a checkpoint do not overwrite the experiment's results.

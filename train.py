@@ -21,6 +21,7 @@ from model.fss_network import NetworkSettings
 from util.arguments import Parser
 from util.config import Config, load_config
 from util.device import choose_device
+from util.distributed import require_one_process
 from util.errors import UserError, run_command
 from util.logging import logger, start_logging
 from util.seed import seed_everything
@@ -33,6 +34,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("experiment")
     parser.add_argument("overrides", nargs="*", default=[], metavar="key=value")
     parsed = parser.parse_args(arguments)
+    require_one_process("train.py")
     start_logging()
     config = load_config(parsed.dataset, parsed.experiment, parsed.overrides)
     images = training_images(config)

@@ -8,11 +8,17 @@ from collections.abc import Sequence
 import torch
 
 from util import native
+from util.errors import UserError
 from util.logging import logger
 
 
 def choose_device(gpus: Sequence[int]) -> torch.device:
-    """The first of the listed GPUs where CUDA answers, else the CPU; logs which, and the backends of the operators."""
+    """The GPU of ``TRAIN.train_gpu``, else the CPU; logs which, and the backends of the operators.
+
+    ``[0]`` is the CPU where CUDA does not answer, ``[]`` is always the CPU. Raises ``UserError`` for several GPUs,
+    which would need several processes, and for one that is not there.
+    """
+    _check(gpus)
     device = torch.device("cuda", gpus[0]) if gpus and torch.cuda.is_available() else torch.device("cpu")
     operators = ", ".join(f"{name}: {backend}" for name, backend in native.backends().items())
     logger.info("computing on %s; %s", device, operators)
@@ -22,3 +28,13 @@ def choose_device(gpus: Sequence[int]) -> torch.device:
 def available_cores() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _check(gpus: Sequence[int]) -> None:
+    title = f"TRAIN.train_gpu={list(gpus)}"
+    if len(gpus) > 1:
+        raise UserError(f"{title}: training and tests use one process and one GPU for now; set TRAIN.train_gpu=[0]")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if gpus and gpus[0] >= max(count, 1):
+        advice = f"set TRAIN.train_gpu=[{count - 1}] or a lower number" if count > 1 else "set TRAIN.train_gpu=[0]"
+        raise UserError(f"{title}: this machine has {count} GPUs that CUDA can use, counted from 0; {advice}")
