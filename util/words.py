@@ -30,7 +30,7 @@ def read_words(words: Sequence[str]) -> tuple[list[tuple[str, Any]], list[str]]:
             problems.append(f"unknown key {shown(key)}{suggestion(key)}")
         if not separator:
             if not remaining or "=" in remaining[0]:
-                problems.append(f"{shown(key)} has no value; write {key[:80]}=VALUE")
+                problems.append(f"{shown(key)} has no value; write {shown(key)[1:-1]}=VALUE")
                 continue
             text = remaining.pop(0)
         if len(text) > _MOST_LETTERS or not is_text(text):

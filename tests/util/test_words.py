@@ -68,8 +68,19 @@ def test_no_text_is_refused_for_every_key(text: str, key: str) -> None:
 
 
 def test_keys_of_5000_letters_are_one_line() -> None:
-    for word in ("a" * 5000, "=" * 5000, f"{'a' * 5000}=3", f"TRAIN.{'a' * 5000}=3", "\0=1", "\ud800=1", "=1", ""):
+    for word in (
+        "a" * 5000,
+        "=" * 5000,
+        f"{'a' * 5000}=3",
+        f"TRAIN.{'a' * 5000}=3",
+        "\0=1",
+        "\ud800\n=1",
+        "\n",
+        "=1",
+        "",
+    ):
         assert "unknown key" in problem(word)
+        assert problem(word).isprintable()
 
 
 def test_home_folder_of_an_unknown_user_stays_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
