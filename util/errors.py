@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import reprlib
 import sys
 import traceback
 from collections.abc import Callable
@@ -23,8 +24,17 @@ _ADVICE = {
 }
 
 
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = 100
+
+
 class UserError(Exception):
     """A mistake the user can fix; the message names the file or key, what was expected and what to do."""
+
+
+def quoted(text: str) -> str:
+    """A text of others in quotes, for a message: on one line, without its middle where it is long."""
+    return _SHORT.repr(text)
 
 
 def run_command(main: Callable[[list[str]], None], arguments: list[str] | None = None) -> None:

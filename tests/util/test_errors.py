@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from util.errors import UserError, run_command
+from util.errors import UserError, quoted, run_command
 from util.files import atomic_write, write_text
 
 
@@ -75,3 +75,9 @@ def test_a_defect_keeps_its_traceback() -> None:
     for error in (ValueError("ours"), FileNotFoundError(errno.ENOENT, "No such file", "a.txt"), OSError("no number")):
         with pytest.raises(type(error)):
             end(raising(error))
+
+
+def test_texts_of_others_are_short_and_on_one_line() -> None:
+    assert quoted("a name") == "'a name'"
+    assert quoted("two\nlines\ud800") == r"'two\nlines\ud800'"
+    assert len(quoted("x" * 10**6)) == 100
