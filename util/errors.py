@@ -32,9 +32,9 @@ class UserError(Exception):
     """A mistake the user can fix; the message names the file or key, what was expected and what to do."""
 
 
-def quoted(text: str) -> str:
-    """A text of others in quotes, for a message: on one line, without its middle where it is long."""
-    return _SHORT.repr(text)
+def shown(value: object) -> str:
+    """A value from a file, for a message: text in quotes, all on one line, without its middle where it is long."""
+    return _SHORT.repr(value)
 
 
 def run_command(main: Callable[[list[str]], None], arguments: list[str] | None = None) -> None:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from util.errors import UserError, quoted
+from util.errors import UserError, shown
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -98,7 +98,7 @@ def write_text(path: Path, text: str) -> None:
     try:
         data = text.encode()
     except UnicodeEncodeError as error:
-        name = quoted(text[: error.end].rpartition("\n")[2])
+        name = shown(text[: error.end].rpartition("\n")[2])
         raise UserError(f"{path}: a name is not UTF-8 and cannot be written here ({name}); rename it") from None
     write_bytes(path, data)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from util.errors import UserError, quoted, run_command
+from util.errors import UserError, run_command, shown
 from util.files import atomic_write, write_text
 
 
@@ -78,6 +78,6 @@ def test_a_defect_keeps_its_traceback() -> None:
 
 
 def test_texts_of_others_are_short_and_on_one_line() -> None:
-    assert quoted("a name") == "'a name'"
-    assert quoted("two\nlines\ud800") == r"'two\nlines\ud800'"
-    assert len(quoted("x" * 10**6)) == 100
+    assert shown("a name") == "'a name'"
+    assert shown("two\nlines\ud800") == r"'two\nlines\ud800'"
+    assert len(shown("x" * 10**6)) == 100
