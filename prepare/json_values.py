@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+import numpy as np
+
 from util.errors import UserError
 
 # The largest image that is drawn, in pixels.
 MOST_PIXELS = 1 << 28
+# pycocotools and Pillow follow an outline pixel by pixel, in 32-bit numbers: its largest coordinate, and its length.
+_FARTHEST = 1e6
+_LONGEST = 1e7
 _KINDS = {int: "a whole number", str: "a string", list: "a list"}
 
 _Kind = TypeVar("_Kind")
@@ -42,6 +47,22 @@ def checked_size(entry: Mapping[str, Any], height: str, width: str, place: str, 
     if min(sides) < 1 or sides[0] * sides[1] > MOST_PIXELS:
         raise UserError(f"{place}: no image has '{height}' {sides[0]} and '{width}' {sides[1]}; {advice}")
     return sides
+
+
+def check_outline(points: np.ndarray, place: str, advice: str) -> None:
+    """Raise ``UserError`` for x, y, x, y, ... (2n,) float64 that are no numbers, too far away, or too long a way."""
+    extent = np.abs(points).max(initial=0)
+    if not extent <= _FARTHEST:
+        raise UserError(f"{place}: a point is too far outside the image; {advice}")
+    # Few points cannot be far apart, so that hardly any outline needs to be measured.
+    if points.size * (extent + 1) > _LONGEST and _length(points) > _LONGEST:
+        raise UserError(f"{place}: an outline is longer than {_LONGEST:,.0f} pixels; {advice}")
+
+
+def _length(points: np.ndarray) -> float:
+    """Pixels along an outline, at least one for each of its points."""
+    corners = points.reshape(-1, 2)
+    return float(np.maximum(1, np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1)).sum())
 
 
 def whole(value: Any) -> int | None:

@@ -7,13 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from prepare.json_values import MOST_PIXELS, checked_value, whole
+from prepare.json_values import MOST_PIXELS, check_outline, checked_value, whole
 from util.errors import UserError, shown
 
 ADVICE = "correct the file or download it again"
-# pycocotools follows an outline pixel by pixel, in 32-bit numbers: the largest coordinate, and the longest outline.
-_PYCOCOTOOLS_LIMIT = 1e6
-_LONGEST_OUTLINE = 1e7
 # The most bits of a run length, and those in each of its characters.
 _LENGTH_BITS, _CHARACTER_BITS = 32, 5
 
@@ -49,22 +46,12 @@ def read_segmentation(segmentation: Any, place: str) -> CocoSegmentation:
 def _polygon(points: Any, place: str) -> np.ndarray:
     try:
         polygon = np.asarray(points, dtype=np.float64)
-        extent = float(np.abs(polygon).max(initial=0))
-        valid = polygon.ndim == 1 and polygon.size % 2 == 0 and extent <= _PYCOCOTOOLS_LIMIT
     except (TypeError, ValueError, OverflowError):
-        valid = False
-    if not valid:
+        polygon = np.zeros(1)
+    if polygon.ndim != 1 or polygon.size % 2:
         raise UserError(f"{place}: a polygon is not a list x, y, x, y, ... of pixels; {ADVICE}")
-    # Few points cannot be far apart, so that hardly any polygon needs to be measured.
-    if polygon.size * (extent + 1) > _LONGEST_OUTLINE and _length(polygon) > _LONGEST_OUTLINE:
-        raise UserError(f"{place}: a polygon is longer than {_LONGEST_OUTLINE:,.0f} pixels; {ADVICE}")
+    check_outline(polygon, place, ADVICE)
     return polygon
-
-
-def _length(polygon: np.ndarray) -> float:
-    """Pixels along a polygon, at least one for each of its points."""
-    corners = polygon.reshape(-1, 2)
-    return float(np.maximum(1, np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1)).sum())
 
 
 def _run_lengths(entry: Mapping[str, Any], place: str) -> RunLengths:

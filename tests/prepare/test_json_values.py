@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from prepare.json_values import MOST_PIXELS, checked_name, checked_size, checked_value, whole
+from prepare.json_values import MOST_PIXELS, check_outline, checked_name, checked_size, checked_value, whole
 from util.errors import UserError
 
 
@@ -32,3 +33,15 @@ def test_sizes_of_no_image(sides: tuple[int, int]) -> None:
     assert checked_size({"h": 48.0, "w": MOST_PIXELS // 48}, "h", "w", "", "") == (48, MOST_PIXELS // 48)
     with pytest.raises(UserError, match=rf"^a\.json: no image has 'h' {sides[0]} and 'w' {sides[1]}; mend it$"):
         checked_size({"h": sides[0], "w": sides[1]}, "h", "w", "a.json", "mend it")
+
+
+def test_outlines_that_would_be_followed_for_minutes() -> None:
+    edge = [0, 0, 0, 1e6]
+    # Ten edges of a million pixels; corners a pixel apart.
+    for points in (edge * 5, np.arange(2e5) % 1000, [], [1.0, 2.0]):
+        check_outline(np.array(points, dtype=np.float64), "a.json", "mend it")
+    with pytest.raises(UserError, match=r"^a\.json: an outline is longer than 10,000,000 pixels; mend it$"):
+        check_outline(np.array([*edge * 5, 0, 0, 1, 1]), "a.json", "mend it")
+    for point in (1e6 + 1, -1e7, float("nan"), float("inf")):
+        with pytest.raises(UserError, match=r"^a\.json: a point is too far outside the image; mend it$"):
+            check_outline(np.array([0, 0, 5, point]), "a.json", "mend it")

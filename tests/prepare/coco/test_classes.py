@@ -44,7 +44,8 @@ def test_other_categories_are_numbered_by_id_with_one_line(messages: list[str]) 
     assert number_classes([listing(200, 0, 12)]) == {0: 1, 12: 2, 200: 3}
     assert messages == [
         "a.json: its categories are not COCO's and become classes 1 to 3 by id, but the folds of coco are "
-        "of 80 classes; `python -m prepare folder IMAGES --masks JSON --name NAME` makes a dataset with folds of its own"
+        "of 80 classes; `python -m prepare folder IMAGES --masks JSON --name NAME` makes a dataset with folds of "
+        "its own"
     ]
 
 
