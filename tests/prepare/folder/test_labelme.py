@@ -190,7 +190,7 @@ def test_shapes_that_enclose_nothing_are_left_out_with_one_line(tmp_path: Path, 
         (shape("a", [[0, 0], [1e6, 0]] * 6), "an outline is longer than 10,000,000 pixels"),
         (
             shape("a", [[1, 1], [5, 5]], "star"),
-            "has type 'star'; expected one of polygon, rectangle, rotation, circle, mask",
+            "has type 'star'; expected one of polygon, rectangle, rotation, circle,",
         ),
         (shape("a", [[1, 1], [5, 5]], ["star"]), r"has type \['star'\]"),
         (shape("a", [[1, 1]], "rectangle"), "a rectangle has 2 points, this one 1"),
