@@ -25,7 +25,7 @@ _ADVICE = {
 
 
 _BRIEF = reprlib.Repr()
-_BRIEF.maxstring = _BRIEF.maxother = 80
+_BRIEF.maxstring = _BRIEF.maxother = 100
 
 
 class UserError(Exception):
@@ -33,7 +33,7 @@ class UserError(Exception):
 
 
 def shown(value: object) -> str:
-    """How a message shows what a user wrote: its ``repr``, in one line, with dots where it is long."""
+    """A value of the user's, for a message: its ``repr`` on one line, without its middle where it is long."""
     return _BRIEF.repr(value)
 
 

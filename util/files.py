@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from util.errors import UserError
+from util.errors import UserError, shown
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -37,10 +38,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     name keeps the suffix, because image writers choose their format by it. Raises ``UserError`` for a folder in which
     nothing can be made, such as one below ``/proc``.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except FileNotFoundError:
-        raise UserError(f"{path.parent}: no folder can be made here; choose another place") from None
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         with name_errors(path):
@@ -48,6 +46,14 @@ def atomic_write(path: Path) -> Iterator[Path]:
             os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it. Raises ``UserError`` where none can be made, such as below ``/proc``."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError:
+        raise UserError(f"{folder}: no folder can be made here; choose another place") from None
 
 
 def remove_left_overs(folder: Path, suffix: str) -> None:
@@ -88,9 +94,13 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` (UTF-8) atomically."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    """Write ``text`` (UTF-8) atomically; raises ``UserError`` for names of files in another encoding."""
+    try:
+        data = text.encode()
+    except UnicodeEncodeError as error:
+        name = shown(text[: error.end].rpartition("\n")[2])
+        raise UserError(f"{path}: a name is not UTF-8 and cannot be written here ({name}); rename it") from None
+    write_bytes(path, data)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -142,34 +152,52 @@ def read_lines(path: Path, expected: str, *, missing: str | None = None) -> list
     with ``missing`` where that is given.
     """
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except (FileNotFoundError, IsADirectoryError):
+        return read_text(path).splitlines()
+    except FileNotFoundError:
         raise UserError(f"{path}: {missing or f'file not found; {expected}'}") from None
-    except UnicodeDecodeError:
+    except ValueError:  # UnicodeDecodeError is one, and so is that of a zero in the path
         raise UserError(f"{path}: not a text file in UTF-8; {expected}") from None
 
 
 def read_json(path: Path, advice: str = "delete it and make it again") -> Any:
-    """Read a JSON file, in UTF-8 with or without a byte order mark.
+    """Read a JSON file, in UTF-8 with or without a byte order mark; raises what ``json_errors`` does."""
+    with json_errors(path, advice):
+        return json.loads(read_text(path))
 
-    A missing or malformed one is a ``UserError`` that names it and ends with ``advice``; so are values nested too
-    deeply for Python and whole numbers with more digits than it reads (4,300).
+
+@contextmanager
+def json_errors(path: Path, advice: str, *, missing: str = "file not found") -> Iterator[None]:
+    """Make a ``UserError`` of what goes wrong while the block reads the JSON file ``path``.
+
+    A missing file ends with ``missing``, a malformed one with ``advice``; malformed are also values nested too deeply
+    for Python, and whole numbers with more digits than it reads (4,300).
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (FileNotFoundError, IsADirectoryError):
-        raise UserError(f"{path}: file not found") from None
+        yield
+    except FileNotFoundError:
+        raise UserError(f"{path}: {missing}") from None
     except RecursionError:
         raise UserError(f"{path}: not valid JSON (nested too deeply); {advice}") from None
     except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are among them
         raise UserError(f"{path}: not valid JSON ({error}); {advice}") from None
 
 
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file, with or without a byte order mark.
+
+    Raises ``FileNotFoundError`` for a folder, a pipe and a device as well, which may have no end, and
+    ``UnicodeDecodeError`` for what is not text.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    return path.read_text(encoding="utf-8-sig")
+
+
 def digest_lines(lines: Iterable[str]) -> str:
-    """SHA-256 (hex) of the lines, each followed by a newline."""
+    """SHA-256 (hex) of the lines, each followed by a newline; names of files need not be UTF-8."""
     digest = hashlib.sha256()
     for line in lines:
-        digest.update(line.encode() + b"\n")
+        digest.update(line.encode(errors="surrogatepass") + b"\n")
     return digest.hexdigest()
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from util.errors import UserError
+from util.files import make_folder
 from util.logging import logger
 
 _LOCK_FILE = ".lock"
@@ -25,7 +26,7 @@ def only_process_in(folder: Path) -> Iterator[None]:
     however it dies; its workers do not hold it. ``.lock`` stays in the folder: removing it would let two processes
     hold locks of two files of that name. Where the file system knows no locks, a line in the log says so.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with (folder / _LOCK_FILE).open("a+") as stream:
         _lock(stream.fileno(), folder)
         stream.truncate(0)

@@ -89,3 +89,9 @@ def test_a_defect_keeps_its_traceback() -> None:
     for error in (ValueError("ours"), FileNotFoundError(errno.ENOENT, "No such file", "a.txt"), OSError("no number")):
         with pytest.raises(type(error)):
             end(raising(error))
+
+
+def test_texts_of_others_are_short_and_on_one_line() -> None:
+    assert shown("a name") == "'a name'"
+    assert shown("two\nlines\ud800") == r"'two\nlines\ud800'"
+    assert len(shown("x" * 10**6)) == 100

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from util.files import (
     link_or_copy,
     name_errors,
     read_json,
+    read_lines,
     remove_left_overs,
     replace_json_line,
     write_bytes,
@@ -109,6 +111,22 @@ def test_bad_json_is_a_user_error_that_names_the_file(tmp_path: Path, content: s
 def test_json_of_windows_begins_with_a_byte_order_mark(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"a": 1}', encoding="utf-8-sig")
     assert read_json(tmp_path / "a.json") == {"a": 1}
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match=r"pipe: file not found"):
+        read_json(tmp_path / "pipe")
+    with pytest.raises(UserError, match=r"pipe: file not found; expected names"):
+        read_lines(tmp_path / "pipe", "expected names")
+
+
+@pytest.mark.parametrize("name", ["caf\udce9.jpg", "caf\ud800.jpg"])
+def test_names_that_are_not_utf8(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match=r"list\.txt: a name is not UTF-8 .* \('caf\\ud...'\); rename it"):
+        write_text(tmp_path / "list.txt", f"a.jpg\n{name}\n")
+    assert not (tmp_path / "list.txt").exists()
+    assert digest_lines([name]) != digest_lines(["caf.jpg"])
 
 
 def test_where_no_folder_can_be_made(tmp_path: Path) -> None:
