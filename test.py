@@ -25,6 +25,7 @@ from util.device import choose_device
 from util.environment import describe_environment
 from util.errors import UserError, run_command
 from util.images import read_image
+from util.locks import only_process_in
 from util.logging import logger, start_logging
 from util.seed import seed_everything
 
@@ -50,8 +51,10 @@ def main(arguments: list[str]) -> None:
     # The published protocol counts slots, not classes, so there are no names.
     names = {} if config.published else dataset_names(config.DATA.data_root)
     model, origin = build_method(config, parsed.method)
-    results = run_test(config, model, evaluation(config), folder=folder, origin={"method": parsed.method, **origin})
-    save_results(results, folder)
+    test = evaluation(config)
+    with only_process_in(folder, ".test.lock"):  # not that of a training, whose checkpoints may be tested
+        results = run_test(config, model, test, folder=folder, origin={"method": parsed.method, **origin})
+        save_results(results, folder)
     logger.info("results in %s\n%s", folder, results_table(results, names))
 
 

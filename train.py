@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 import torch
 
 from engine.evaluate import evaluate
 from engine.optimizers import build_optimizers
-from engine.run_folder import LATEST, interrupted_run, open_run_folder
+from engine.run_folder import LATEST, LOG, check_run_folder, describe_run, interrupted_run
 from engine.trainer import Trainer
-from episodes.build import TrainingEpisodes, evaluation, training_episodes, training_images
+from episodes.build import TrainingEpisodes, digest_training_data, evaluation, training_episodes, training_images
 from episodes.episode import collate
 from episodes.loaders import make_loader
 from episodes.pseudo_files import PseudoFiles
@@ -22,6 +23,7 @@ from util.arguments import Parser
 from util.config import Config, load_config
 from util.device import choose_device
 from util.errors import UserError, run_command
+from util.locks import only_process_in
 from util.logging import logger, start_logging
 from util.seed import seed_everything
 
@@ -39,21 +41,33 @@ def main(arguments: list[str]) -> None:
     if config.unsupervised:
         check_pseudo_masks(config, images)
     episodes = training_episodes(config, images)
-    open_run_folder(config, copies={"pseudo_masks.json": PseudoFiles(config.pseudo_folder).report})
-    start_logging(config.run_folder / "log.txt")
-    trainer = build_trainer(config, episodes)
-    if trainer.finished_epochs < config.TRAIN.epochs:
-        logger.info(
-            "%s %s on %s: epochs %d to %d of %d steps, run folder %s",
-            *(config.dataset, config.experiment, trainer.device),
-            *(trainer.finished_epochs + 1, config.TRAIN.epochs, trainer.steps, config.run_folder),
-        )
+    with only_process_in(config.run_folder):
+        check_run_folder(config.run_folder)
+        start_logging(config.run_folder / LOG)
+        train(config, build_trainer(config, episodes, digest_training_data(config, images)))
+
+
+def train(config: Config, trainer: Trainer) -> None:
+    """Run what is left of the training, and say where the network is."""
+    if trainer.finished:
+        source = config.TRAIN.resume or config.run_folder / LATEST
+        logger.info("nothing left to train: %s has all %d epochs", source, config.TRAIN.epochs)
+        return
+    describe_run(config, copies={"pseudo_masks.json": PseudoFiles(config.pseudo_folder).report})
+    logger.info(
+        "%s %s on %s: epochs %d to %d of %d steps, run folder %s",
+        *(config.dataset, config.experiment, trainer.device),
+        *(trainer.finished_epochs + 1, config.TRAIN.epochs, trainer.steps, config.run_folder),
+    )
     trainer.run()
     logger.info("trained: %s", config.run_folder / LATEST)
 
 
-def build_trainer(config: Config, episodes: TrainingEpisodes) -> Trainer:
-    """Network, optimizers and batches of ``config``, in the state in which the run was interrupted."""
+def build_trainer(config: Config, episodes: TrainingEpisodes, training_data: Mapping[str, str]) -> Trainer:
+    """Network, optimizers and batches of ``config``, in the state in which the run was interrupted.
+
+    ``training_data`` holds the digests of what the run is trained on, which those of the interrupted one must equal.
+    """
     settings = config.TRAIN
     epoch_episodes = settings.epoch_episodes or len(episodes)
     if epoch_episodes < settings.batch_size:
@@ -61,7 +75,7 @@ def build_trainer(config: Config, episodes: TrainingEpisodes) -> Trainer:
             f"TRAIN.batch_size={settings.batch_size} is more than the {epoch_episodes} episodes of an epoch; "
             "decrease it or increase TRAIN.epoch_episodes"
         )
-    interrupted = interrupted_run(config)
+    interrupted = interrupted_run(config, training_data)
     device = choose_device(settings.train_gpu)
     model, label_use = initial_model(config, with_backbone=interrupted is None)
     model.to(device)
@@ -83,9 +97,10 @@ def build_trainer(config: Config, episodes: TrainingEpisodes) -> Trainer:
         validate=partial(validation_miou, config, model, device) if settings.evaluate else None,
         picture_batch=(lambda: collate([episodes[0, 0]])) if config.VIS.visualize else None,
         label_use=label_use,
+        training_data=training_data,
     )
     if interrupted is not None:
-        trainer.resume(read_checkpoint(interrupted))
+        trainer.resume(interrupted)
     return trainer
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+import yaml
 from safetensors.torch import save_file
 
 import test as test_command
@@ -24,9 +27,17 @@ from model import load_model
 from model.checkpoints import provenance
 from prepare.__main__ import main as prepare
 from util.errors import run_command
-from util.files import PROJECT
+from util.files import PROJECT, read_json, write_json
 
 SIZE = 65
+_LOCK_HOLDER = """
+import sys, time
+from pathlib import Path
+from util.locks import only_process_in
+with only_process_in(Path(sys.argv[1]), sys.argv[2]):
+    print(flush=True)
+    time.sleep(60)
+"""
 
 
 class Workspace:
@@ -205,11 +216,84 @@ def test_another_config_in_the_same_run_folder(workspace: Workspace, fails: Call
     assert "print_freq" not in message
 
 
-def test_finished_run_has_nothing_left_to_do(workspace: Workspace) -> None:
-    first = workspace.train("finished")
-    before = (workspace.root / "finished" / "latest.pth").stat().st_mtime_ns
-    assert equal(first, workspace.train("finished"))
-    assert (workspace.root / "finished" / "latest.pth").stat().st_mtime_ns == before
+def test_finished_run_has_nothing_left_to_do(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    workspace.train("finished")
+    run, other = workspace.root / "finished", workspace.root / "finished_elsewhere"
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name not in ("log.txt", ".lock")}
+    capsys.readouterr()
+    workspace.train("finished")
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert len(list((run / "tensorboard").iterdir())) == 1
+    last_line = f"nothing left to train: {run / 'latest.pth'} has all 2 epochs"
+    assert capsys.readouterr().err.splitlines()[-1].endswith(last_line)
+    train_command.main(["shapes", "ssl_demo", *workspace.overrides(other.name, f"TRAIN.resume={run}/latest.pth")])
+    assert capsys.readouterr().err.splitlines()[-1].endswith(last_line)
+    assert not (other / "latest.pth").exists()
+
+
+def test_a_run_goes_on_with_its_own_data_only(workspace: Workspace, fails: Callable[..., str]) -> None:
+    """A list and pseudo masks that are no longer those that the run began with, under the same names."""
+    lists = [workspace.root / name for name in ("list.txt", "pseudo")]
+    lists[0].write_text((workspace.root / "lists" / "train.txt").read_text())
+    shutil.copytree(workspace.root / "shapes" / "shapes_mobilenetv2_035_pseudo", lists[1])
+    words = {
+        "split0_demo": ["TRAIN.epochs=1", f"DATA.train_list={lists[0]}"],
+        "ssl_demo": ["TRAIN.epochs=1", f"Cluster.pseudo_folder={lists[1]}"],
+    }
+    for experiment, more in words.items():
+        workspace.train(f"own_data_{experiment}", *more, experiment=experiment)
+    lists[0].write_text("\n".join(lists[0].read_text().splitlines()[:-1]))
+    write_json(lists[1] / "manifest.json", {**read_json(lists[1] / "manifest.json"), "software": {}})
+    for experiment, names in (("split0_demo", ("train_list", "labels")), ("ssl_demo", ("pseudo_masks",))):
+        overrides = workspace.overrides(f"own_data_{experiment}", *words[experiment])
+        message = fails(train_command.main, ["shapes", experiment, *overrides])
+        assert re.findall(r"training_data\.(\w+) is \w{12} there, \w{12} expected", message) == [*names]
+
+
+@pytest.mark.parametrize("content", [b"- 1", b"\xff\x00\x80"])
+def test_the_configuration_in_a_run_folder_is_for_people(workspace: Workspace, content: bytes) -> None:
+    """What decides is the checkpoint; a broken file is replaced."""
+    file = workspace.root / "described" / "config.yaml"
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(content)
+    workspace.train("described", "TRAIN.epochs=1")
+    assert yaml.safe_load(file.read_text())["TRAIN"]["epochs"] == 1
+    shutil.rmtree(file.parent)
+
+
+def test_a_start_that_fails_claims_nothing(workspace: Workspace, fails: Callable[..., str]) -> None:
+    """The advice can be followed in the same folder."""
+    for word in ("TRAIN.batch_size=64", "TRAIN.train_h=66", f"TRAIN.backbone_weights={workspace.root}/gone.pth"):
+        fails(train_command.main, ["shapes", "ssl_demo", *workspace.overrides("failed_start", word)])
+        assert not (workspace.root / "failed_start" / "config.yaml").exists()
+    workspace.train("failed_start", "TRAIN.epochs=1")
+
+
+def test_places_that_cannot_be_a_run_folder(workspace: Workspace, fails: Callable[..., str]) -> None:
+    (workspace.root / "file").touch()
+    places = {"/proc/here": "no folder can be made here", f"{workspace.root}/file": "a folder is needed here"}
+    for place, reason in places.items():
+        message = fails(train_command.main, ["shapes", "ssl_demo", *workspace.overrides("x", f"save_path={place}")])
+        assert message.startswith(f"error: {place}: ") and reason in message
+
+
+def test_one_training_and_one_test_at_a_time_in_a_run_folder(workspace: Workspace, fails: Callable[..., str]) -> None:
+    """A test may look at what a training has saved so far."""
+    folder = workspace.root / "taken_by_two"
+    for lock, main, experiment in (
+        (".lock", train_command.main, "ssl_demo"), (".test.lock", test_command.main, "split0_demo"),
+    ):  # fmt: skip
+        arguments = [experiment, *workspace.overrides("taken_by_two", "TRAIN.epochs=1")]
+        holder = subprocess.Popen(
+            [sys.executable, "-c", _LOCK_HOLDER, str(folder), lock], cwd=PROJECT, stdout=subprocess.PIPE
+        )
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        message = fails(main, ["shapes", *arguments])
+        holder.kill()
+        holder.communicate()
+        assert message == f"error: {folder}: process {holder.pid} is working here; wait for it or choose another folder"
+        main(["shapes", *arguments])
 
 
 def test_missing_checkpoints(workspace: Workspace, fails: Callable[..., str]) -> None:

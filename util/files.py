@@ -29,18 +29,22 @@ def cache_folder() -> Path:
     return folder
 
 
+def make_folder(folder: Path) -> None:
+    """Make ``folder`` and those above it. Raises ``UserError`` where nothing can be made, such as below ``/proc``."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError:
+        raise UserError(f"{folder}: no folder can be made here; choose another place") from None
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path next to ``path``; rename it to ``path`` when the block succeeds.
 
     A reader sees the old file or the whole new one. A block that raises leaves nothing behind. The temporary
-    name keeps the suffix, because image writers choose their format by it. Raises ``UserError`` for a folder in which
-    nothing can be made, such as one below ``/proc``.
+    name keeps the suffix, because image writers choose their format by it. Raises what ``make_folder`` raises.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except FileNotFoundError:
-        raise UserError(f"{path.parent}: no folder can be made here; choose another place") from None
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         with name_errors(path):

@@ -10,47 +10,10 @@ from unittest.mock import patch
 
 import torch
 from tensorboardX.proto.event_pb2 import Event
-from torch import Tensor
 
-from engine.optimizers import build_optimizers
 from engine.run_folder import LATEST
-from engine.trainer import Trainer
 from model.checkpoints import read_checkpoint
-from tests.model.networks import random_episode, tiny_model
-from util.config import load_config
-
-STEPS = 3
-
-
-def training_batch() -> dict[str, Tensor]:
-    query, supports, masks = random_episode()
-    return {
-        "query_image": query,
-        "query_mask": masks[:, 0],
-        "query_padding": torch.zeros(masks[:, 0].shape, dtype=torch.bool),
-        "support_images": supports,
-        "support_masks": masks,
-        "support_padding": torch.zeros(masks.shape, dtype=torch.bool),
-    }
-
-
-def trainer(folder: Path, *overrides: str, pictures: bool = True, validate: bool = False) -> Trainer:
-    """Epochs of three steps, a line after the second and the third; an untrained network."""
-    overrides = (f"TRAIN.save_path={folder}", "TRAIN.print_freq=2", "TRAIN.save_freq=1", *overrides)
-    model = tiny_model()
-    return Trainer(
-        config=load_config("shapes", "ssl_demo", list(overrides)),
-        model=model,
-        optimizers=build_optimizers(
-            model, base_lr=0.002, momentum=0.9, weight_decay=1e-4, transformer_lr=1e-4, transformer_weight_decay=0.01
-        ),
-        device=torch.device("cpu"),
-        batches=lambda epoch: [training_batch()] * STEPS,
-        steps=STEPS,
-        validate=(lambda: 0.5) if validate else None,
-        picture_batch=training_batch if pictures else None,
-        label_use="none",
-    )
+from tests.engine.small_training import small_trainer
 
 
 def events(folder: Path) -> Iterator[Event]:
@@ -73,7 +36,7 @@ def points(folder: Path) -> dict[str, list[int]]:
 
 
 def test_scalars_at_printed_lines_validation_per_epoch_and_a_picture_per_checkpoint(tmp_path: Path) -> None:
-    trainer(tmp_path, "TRAIN.epochs=2", validate=True).run()
+    small_trainer(tmp_path, "TRAIN.epochs=2", validate=True).run()
     scalars = ("loss", "predicted_share", "object_share", "margin", "sgd_lr", "transformer_lr")
     assert points(tmp_path) == {
         **{f"train/{name}": [2, 3, 5, 6] for name in scalars},
@@ -88,14 +51,14 @@ def test_scalars_at_printed_lines_validation_per_epoch_and_a_picture_per_checkpo
 
 
 def test_a_checkpoint_that_is_not_due_has_no_picture(tmp_path: Path) -> None:
-    trainer(tmp_path, "TRAIN.epochs=3", "TRAIN.save_freq=2").run()
+    small_trainer(tmp_path, "TRAIN.epochs=3", "TRAIN.save_freq=2").run()
     assert points(tmp_path)["episode"] == [6, 9]
 
 
 def test_pictures_do_not_change_the_weights(tmp_path: Path) -> None:
     drawn, plain = (
-        trainer(tmp_path / "drawn", "TRAIN.epochs=2"),
-        trainer(tmp_path / "plain", "TRAIN.epochs=2", pictures=False),
+        small_trainer(tmp_path / "drawn", "TRAIN.epochs=2"),
+        small_trainer(tmp_path / "plain", "TRAIN.epochs=2", pictures=False),
     )
     for run in (drawn, plain):
         run.run()
@@ -107,8 +70,8 @@ def test_pictures_do_not_change_the_weights(tmp_path: Path) -> None:
 
 
 def test_a_resumed_run_drops_the_points_that_it_repeats(tmp_path: Path) -> None:
-    trainer(tmp_path, "TRAIN.epochs=1").run()
-    resumed = trainer(tmp_path, "TRAIN.epochs=2")
+    small_trainer(tmp_path, "TRAIN.epochs=1").run()
+    resumed = small_trainer(tmp_path, "TRAIN.epochs=2")
     resumed.resume(read_checkpoint(tmp_path / LATEST))
     resumed.run()
     starts = [event.step for event in events(tmp_path) if event.HasField("session_log")]
@@ -119,5 +82,5 @@ def test_a_resumed_run_drops_the_points_that_it_repeats(tmp_path: Path) -> None:
 def test_points_and_pictures_are_on_the_disk_before_the_checkpoint(tmp_path: Path) -> None:
     on_disk: list[dict[str, list[int]]] = []
     with patch("engine.trainer.save_checkpoint", lambda *_: on_disk.append(points(tmp_path))):
-        trainer(tmp_path, "TRAIN.epochs=2").run()
+        small_trainer(tmp_path, "TRAIN.epochs=2").run()
     assert [(steps["train/loss"], steps["episode"]) for steps in on_disk] == [([2, 3], [3]), ([2, 3, 5, 6], [3, 6])]
