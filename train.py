@@ -7,12 +7,14 @@ from functools import partial
 
 import torch
 
+from engine.epoch import Metrics
 from engine.evaluate import evaluate
 from engine.optimizers import build_optimizers
 from engine.run_folder import LATEST, LOG, check_run_folder, describe_run, interrupted_run
 from engine.trainer import Trainer
 from episodes.build import TrainingEpisodes, digest_training_data, evaluation, training_episodes, training_images
 from episodes.episode import collate
+from episodes.folds import describe_label_use
 from episodes.loaders import make_loader
 from episodes.pseudo_files import PseudoFiles
 from masks.build import check_pseudo_masks
@@ -21,7 +23,7 @@ from model.checkpoints import load_weights, read_checkpoint
 from model.fss_network import NetworkSettings
 from util.arguments import Parser
 from util.config import Config, load_config
-from util.device import choose_device
+from util.device import choose_device, memory_for
 from util.errors import UserError, run_command
 from util.locks import only_process_in
 from util.logging import logger, start_logging
@@ -94,7 +96,7 @@ def build_trainer(config: Config, episodes: TrainingEpisodes, training_data: Map
         device=device,
         batches=lambda epoch: make_loader(episodes, epoch=epoch, drop_last=True, **loading),
         steps=epoch_episodes // settings.batch_size,
-        validate=partial(validation_miou, config, model, device) if settings.evaluate else None,
+        validate=partial(validation_metrics, config, model, device) if settings.evaluate else None,
         picture_batch=(lambda: collate([episodes[0, 0]])) if config.VIS.visualize else None,
         label_use=label_use,
         training_data=training_data,
@@ -115,7 +117,7 @@ def initial_model(config: Config, *, with_backbone: bool) -> tuple[FSSModel, str
         train_h=config.TRAIN.train_h,
         train_w=config.TRAIN.train_w,
     )
-    own_use = "none" if config.unsupervised else f"fold {config.TRAIN.split} training classes"
+    own_use = "none" if config.unsupervised else describe_label_use(config.TRAIN.split)
     if weight is None:
         return model, own_use
     checkpoint = read_checkpoint(weight)
@@ -124,12 +126,13 @@ def initial_model(config: Config, *, with_backbone: bool) -> tuple[FSSModel, str
     return model, own_use if earlier_use in ("none", own_use) else f"{earlier_use}, {own_use}"
 
 
-def validation_miou(config: Config, model: FSSModel, device: torch.device) -> float:
-    """mIoU on the test episodes of the fold, 0..1."""
+def validation_metrics(config: Config, model: FSSModel, device: torch.device) -> Metrics:
+    """mIoU, FB-IoU and accuracy on the test episodes of the fold, 0..1."""
     test = evaluation(config)
-    return evaluate(
-        model, test.batches, device=device, content_size=test.content_size, slot=test.slot, total=test.total
-    ).miou()
+    with memory_for("TRAIN.batch_size_val, or TRAIN.val_size"):
+        return evaluate(
+            model, test.batches, device=device, content_size=test.content_size, slot=test.slot, total=test.total
+        ).means()
 
 
 if __name__ == "__main__":

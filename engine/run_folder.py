@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,9 @@ _FREE_KEYS = {
 }  # fmt: skip
 
 
-def check_run_folder(folder: Path) -> None:
-    """Raise ``UserError`` where a folder takes the place of a file of the run: training would find it out late."""
-    for name in (_CONFIG, LOG, EPOCHS, LATEST, BEST):
+def check_run_folder(folder: Path, names: Iterable[str] = (_CONFIG, LOG, EPOCHS, LATEST, BEST)) -> None:
+    """Raise ``UserError`` where a folder takes the place of a file: writing it, much later, would fail."""
+    for name in names:
         if (folder / name).is_dir():
             raise UserError(f"{folder / name}: a folder, a file is written here; remove it, or set TRAIN.save_path")
 

@@ -20,6 +20,7 @@ from model.checkpoints import CHECKPOINT_VERSION
 from model.fss_network import NetworkSettings
 from model.loss import dice_loss
 from util.config import Config
+from util.device import memory_for
 from util.files import replace_json_line
 from util.logging import logger
 from util.seed import seed_everything
@@ -29,10 +30,10 @@ from util.seed import seed_everything
 class Trainer:
     """A run of training: what it trains, on what, and how far it has come.
 
-    ``batches(epoch)`` returns an epoch's batches, ``steps`` of them in every epoch. ``validate()`` returns the mIoU of
-    the model as it is, 0..1. ``picture_batch()`` returns a batch whose first episode is drawn at every checkpoint.
-    Both are optional. ``label_use`` states which labels the weights depend on, ``training_data`` holds the digests of
-    what they are trained on; every checkpoint holds both.
+    ``batches(epoch)`` returns an epoch's batches, ``steps`` of them in every epoch. ``validate()`` returns the metrics
+    of the model as it is (``EpisodeMetrics.means``). ``picture_batch()`` returns a batch whose first episode is drawn
+    at every checkpoint. Both are optional. ``label_use`` states which labels the weights depend on, ``training_data``
+    holds the digests of what they are trained on; every checkpoint holds both.
     """
 
     config: Config
@@ -41,7 +42,7 @@ class Trainer:
     device: torch.device
     batches: Callable[[int], Batches]
     steps: int
-    validate: Callable[[], float] | None
+    validate: Callable[[], Metrics] | None
     picture_batch: Callable[[], Mapping[str, Any]] | None
     label_use: str
     training_data: Mapping[str, str]
@@ -87,24 +88,30 @@ class Trainer:
                 writer.add_scalar(f"train/{name}", value, iteration)
 
         seed_everything(settings.manual_seed, "epoch", epoch)
-        metrics = train_one_epoch(
-            self.model,
-            self.batches(epoch),
-            loss=partial(dice_loss, ignore_index=None if self.config.published else settings.ignore_label),
-            optimizers=self.optimizers,
-            sgd_lr=self._sgd_lr,
-            first_iteration=epoch * self.steps + 1,
-            last_iteration=settings.epochs * self.steps,
-            device=self.device,
-            print_freq=settings.print_freq,
-            on_printed_line=add_scalars,
-        )
+        with memory_for("TRAIN.batch_size, or TRAIN.train_h and TRAIN.train_w"):
+            metrics = train_one_epoch(
+                self.model,
+                self.batches(epoch),
+                loss=partial(dice_loss, ignore_index=None if self.config.published else settings.ignore_label),
+                optimizers=self.optimizers,
+                sgd_lr=self._sgd_lr,
+                first_iteration=epoch * self.steps + 1,
+                last_iteration=settings.epochs * self.steps,
+                device=self.device,
+                print_freq=settings.print_freq,
+                on_printed_line=add_scalars,
+            )
         record: dict[str, Any] = {"epoch": epoch + 1, **metrics}
         if self.validate is not None:
             seed_everything(settings.manual_seed, "test")
-            record["validation_miou"] = self.validate()
-            writer.add_scalar("validation/miou", record["validation_miou"], (epoch + 1) * self.steps)
-            logger.info("epoch %d  validation mIoU %.2f", epoch + 1, 100 * record["validation_miou"])
+            validation = self.validate()
+            for name, value in validation.items():
+                record[f"validation_{name}"] = value
+                writer.add_scalar(f"validation/{name}", value, (epoch + 1) * self.steps)
+            logger.info(
+                "epoch %d  validation mIoU %.2f  FB-IoU %.2f  accuracy %.2f",
+                *(epoch + 1, *(100 * validation[name] for name in ("miou", "fb_iou", "accuracy"))),
+            )
         return record
 
     def _sgd_lr(self, iteration: int) -> float:

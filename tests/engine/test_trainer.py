@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
+import pytest
 import torch
 from tensorboardX.proto.event_pb2 import Event
 
-from engine.run_folder import LATEST
+from engine.run_folder import BEST, LATEST, save_checkpoint
 from model.checkpoints import read_checkpoint
 from tests.engine.small_training import small_trainer
+from util.errors import UserError
 
 
 def events(folder: Path) -> Iterator[Event]:
@@ -37,14 +40,15 @@ def points(folder: Path) -> dict[str, list[int]]:
 
 def test_scalars_at_printed_lines_validation_per_epoch_and_a_picture_per_checkpoint(tmp_path: Path) -> None:
     small_trainer(tmp_path, "TRAIN.epochs=2", validate=True).run()
-    scalars = ("loss", "predicted_share", "object_share", "margin", "sgd_lr", "transformer_lr")
+    means = ("miou", "fb_iou", "accuracy")
+    scalars = ("loss", "predicted_share", "object_share", "margin", "sgd_lr", "transformer_lr", *means)
     assert points(tmp_path) == {
-        **{f"train/{name}": [2, 3, 5, 6] for name in scalars},
-        "validation/miou": [3, 6],
+        **{f"train/{name}": [2, 3, 5, 6] for name in (*scalars, "step_seconds", "data_seconds")},
+        **{f"validation/{name}": [3, 6] for name in means},
         "episode": [3, 6],
     }
     records = [json.loads(line) for line in (tmp_path / "epochs.jsonl").read_text().splitlines()]
-    assert [set(record) for record in records] == [{"epoch", "validation_miou", *scalars}] * 2
+    assert [set(record) for record in records] == [{"epoch", *scalars, *(f"validation_{name}" for name in means)}] * 2
     pictures = [value.image for event in events(tmp_path) for value in event.summary.value if value.tag == "episode"]
     assert [(picture.height, picture.width, picture.colorspace) for picture in pictures] == [(182, 640, 3)] * 2
     assert pictures[0].encoded_image_string.startswith(b"\x89PNG")
@@ -84,3 +88,55 @@ def test_points_and_pictures_are_on_the_disk_before_the_checkpoint(tmp_path: Pat
     with patch("engine.trainer.save_checkpoint", lambda *_: on_disk.append(points(tmp_path))):
         small_trainer(tmp_path, "TRAIN.epochs=2").run()
     assert [(steps["train/loss"], steps["episode"]) for steps in on_disk] == [([2, 3], [3]), ([2, 3, 5, 6], [3, 6])]
+
+
+def test_the_best_checkpoint_is_written_before_the_latest(tmp_path: Path) -> None:
+    """A run that is killed in between repeats the epoch, and has both."""
+
+    def die_at_latest(path: Path, checkpoint: dict[str, object]) -> None:
+        if path.name == LATEST:
+            raise KeyboardInterrupt
+        save_checkpoint(path, checkpoint)
+
+    words = ("TRAIN.epochs=1", "TRAIN.best_on_validation=true")
+    with patch("engine.trainer.save_checkpoint", die_at_latest), pytest.raises(KeyboardInterrupt):
+        small_trainer(tmp_path, *words, validate=True, pictures=False).run()
+    assert (tmp_path / BEST).is_file() and not (tmp_path / LATEST).exists()
+
+
+def test_a_best_checkpoint_that_is_missing_is_made_of_the_epochs_that_are_left(
+    tmp_path: Path, messages: list[str]
+) -> None:
+    words = ("TRAIN.epochs=2", "TRAIN.best_on_validation=true")
+    resumed = small_trainer(tmp_path, *words, validate=True, pictures=False)
+    state = {"model": resumed.model.state_dict(), "optimizers": resumed.optimizers.state_dict()}
+    resumed.resume({**state, "epoch": 1, "best_miou": 0.9})  # and validation gives 0.5
+    assert messages == [f"{tmp_path / BEST} is missing: only epochs that are still trained can become it"]
+    resumed.run()
+    assert read_checkpoint(tmp_path / BEST)["epoch"] == 2
+    resumed.resume(read_checkpoint(tmp_path / LATEST))
+    assert (resumed.best_miou, len(messages)) == (0.5, 1)
+
+
+def test_a_finished_run_leaves_no_file(tmp_path: Path) -> None:
+    finished = small_trainer(tmp_path, "TRAIN.epochs=1")
+    finished.finished_epochs = 1
+    finished.run()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_batch_that_does_not_fit_into_memory_names_its_size(tmp_path: Path) -> None:
+    hungry = small_trainer(tmp_path, "TRAIN.epochs=1")
+    for error in ("cpu", "gpu", "numpy"):
+        with patch("engine.epoch.batch_logits", lambda *_, error=error: _run_out_of_memory(error)):
+            with pytest.raises(UserError, match=r"memory ran out; decrease TRAIN\.batch_size, or TRAIN\.train_h"):
+                hungry.run()
+    with patch("engine.epoch.batch_logits", lambda *_: torch.zeros(2) @ torch.zeros(3)):
+        with pytest.raises(RuntimeError, match="inconsistent"):
+            hungry.run()
+
+
+def _run_out_of_memory(kind: str) -> object:
+    if kind == "gpu":
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+    return torch.empty(2**50) if kind == "cpu" else np.empty(2**50)
