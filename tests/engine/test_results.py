@@ -81,35 +81,34 @@ def test_the_scores_of_another_test_are_refused(tmp_path: Path) -> None:
         ROWS[:1],
     ):
         write_scores(tmp_path, rows)
-        with pytest.raises(UserError, match="are of different tests; run bash test.sh again"):
+        with pytest.raises(UserError, match="are of different tests; run bash test"):
             read_test(tmp_path)
 
 
-# A key of the results, None for all of them, and what stands there.
-DAMAGE: list[tuple[str | None, Any]] = [
-    *((None, value) for value in (None, [], 3, "text", {})),
-    *(("miou", value) for value in (None, True, "50", [], float("nan"), float("inf"), -1, 101, 10**400)),
-    *(("per_class", value) for value in (None, [], {}, {"1": "x"}, {"1": -3})),
-    *(("protocol", value) for value in (None, [], "x", {})),
-    *(("protocol.episodes", value) for value in (0, -1, 1.5, "1", None, True)),
-    *(("protocol.split", value) for value in (-1, 6, "0", None)),
-    *(("protocol.method", value) for value in (None, 3, [])),
-]
+# A key of the results, "" for all of them, and what is written there.
+DAMAGE: dict[str, list[Any]] = {
+    "": [None, [], 3, "text", {}],
+    "miou": [None, True, "50", [], float("nan"), float("inf"), -1, 101, 10**400],
+    "per_class": [None, [], {}, {"1": "x"}, {"1": -3}],
+    "protocol": [None, [], "x", {}],
+    "protocol.episodes": [0, -1, 1.5, "1", None, True],
+    "protocol.split": [-1, 6, "0", None],
+    "protocol.method": [None, 3, []],
+}
 
 
-@pytest.mark.parametrize(("key", "value"), DAMAGE)
-def test_damaged_results_are_one_line(tmp_path: Path, key: str | None, value: Any) -> None:
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in DAMAGE.items() for value in values])
+def test_damaged_results_are_one_line(tmp_path: Path, key: str, value: Any) -> None:
     results = saved(tmp_path)
-    if key is None:
-        results = value
+    *sections, name = key.split(".")
+    if name:
+        (results[sections[0]] if sections else results)[name] = value
     else:
-        *sections, name = key.split(".")
-        section = results[sections[0]] if sections else results
-        section[name] = value
+        results = value
     (tmp_path / RESULTS).write_text(json.dumps(results))
     with pytest.raises(UserError, match=re.escape(f"{tmp_path / RESULTS}: not the results of a test (")) as error:
         read_results(tmp_path)
-    assert key is None or key in str(error.value)
+    assert key in str(error.value)
     assert "\n" not in str(error.value)
 
 
