@@ -22,10 +22,12 @@ from safetensors.torch import save_file
 import test as test_command
 import train as train_command
 from engine.scores import read_scores
+from episodes.build import training_episodes, training_images
 from masks import create
 from model import load_model
 from model.checkpoints import provenance
 from prepare.__main__ import main as prepare
+from util.config import load_config
 from util.errors import run_command
 from util.files import PROJECT, read_json, write_json
 
@@ -198,6 +200,37 @@ def test_supervised_training_records_which_labels_it_used(workspace: Workspace) 
     workspace.train("tuned", "TRAIN.epochs=1", "DATA.min_area=20", initial, experiment="split0_demo")
     results = workspace.test("tuned")
     assert results["protocol"]["label_use"] == "fold 0 training classes"  # type: ignore[index]
+
+
+def test_a_test_of_classes_that_were_trained_on_says_so(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace.train("known", "TRAIN.epochs=1", "DATA.min_area=20", experiment="split0_demo")
+    weight = f"TRAIN.weight={workspace.root}/known/latest.pth"
+    capsys.readouterr()
+    workspace.test("known")
+    assert "novel" not in capsys.readouterr().err
+    workspace.test("known_classes", weight, "DATA.min_area=20", experiment="split1_demo")
+    warning = "trained with the labels of classes of this test, so they are not novel: 6, 7, 8, 9, 10\n"
+    assert warning in capsys.readouterr().err
+
+
+def test_supervised_training_on_all_classes_says_so(workspace: Workspace, messages: list[str]) -> None:
+    config = load_config("shapes", "split0_demo", workspace.overrides("all_classes", "DATA.min_area=20"))
+    config = config.model_copy(update={"TRAIN": config.TRAIN.model_copy(update={"split": 5})})
+    training_episodes(config, training_images(config))
+    assert messages == ["TRAIN.split=5: the labels of all classes are trained on, none is left to test on"]
+
+
+def test_the_advice_after_a_loss_that_is_not_finite(workspace: Workspace, fails: Callable[..., str]) -> None:
+    """It holds with a checkpoint of before and without one."""
+    workspace.train("before_nan", "TRAIN.epochs=1")
+    weight = f"TRAIN.weight={workspace.root}/before_nan/latest.pth"
+    for word in ("TRAIN.weight=", weight):
+        overrides = workspace.overrides("nan", "TRAIN.epochs=1", "TRAIN.base_lr=1e30", "TRAIN.print_freq=1", word)
+        message = fails(train_command.main, ["shapes", "ssl_demo", *overrides])
+        assert "use a smaller TRAIN.base_lr or TRAIN.transformer_lr and another TRAIN.save_path; " in message
+        workspace.train(f"after_nan{len(word)}", "TRAIN.epochs=1", word)
 
 
 def test_validation_keeps_the_best(workspace: Workspace) -> None:

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from util.errors import UserError
+from util.logging import logger
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -105,11 +106,22 @@ def write_json(path: Path, value: Any) -> None:
 def replace_json_line(path: Path, record: Mapping[str, Any], key: str = "epoch") -> None:
     """Append ``record`` to a file of JSON lines, atomically; of the other lines those with a smaller ``key`` stay.
 
-    So a run that is repeated from an earlier epoch replaces what it reported before.
+    So a run that is repeated from an earlier epoch replaces what it reported before. A line that is no such record is
+    left out, and named in the log.
     """
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    earlier = [line for line in lines if json.loads(line)[key] < record[key]]
+    earlier = _earlier_lines(path, key, record[key]) if path.is_file() else []
     write_text(path, "".join(f"{line}\n" for line in [*earlier, json.dumps(record)]))
+
+
+def _earlier_lines(path: Path, key: str, value: Any) -> Iterator[str]:
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        try:
+            is_earlier = json.loads(line)[key] < value
+        except (ValueError, KeyError, TypeError, RecursionError):
+            logger.warning("%s, line %d: left out, for it is not a record with a %s", path, number, key)
+            continue
+        if is_earlier:
+            yield line
 
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
