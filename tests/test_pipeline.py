@@ -139,6 +139,22 @@ def test_a_killed_run_continues_to_the_same_weights(workspace: Workspace) -> Non
     assert epochs == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
+def test_term_ends_a_training_in_one_line(workspace: Workspace) -> None:
+    overrides = workspace.overrides("terminated", "TRAIN.epochs=1000", "TRAIN.workers=2")
+    process = subprocess.Popen(
+        ["sh", str(PROJECT / "train.sh"), "shapes", "ssl_demo", *overrides], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    while "iteration" not in process.stderr.readline():
+        assert process.poll() is None
+    process.terminate()
+    *lines, last = process.communicate()[1].splitlines()
+    assert process.returncode == 143
+    assert last == "interrupted: the same command continues from what is on the disk"
+    assert not [line for line in lines if "iteration" not in line]
+
+
 def test_two_tests_give_the_same_results_and_record_how_they_were_measured(workspace: Workspace) -> None:
     workspace.train("tested")
     first = workspace.test("tested")
@@ -209,7 +225,7 @@ def test_a_test_of_classes_that_were_trained_on_says_so(
     weight = f"TRAIN.weight={workspace.root}/known/latest.pth"
     capsys.readouterr()
     workspace.test("known")
-    assert "novel" not in capsys.readouterr().err
+    assert "not novel" not in capsys.readouterr().err
     workspace.test("known_classes", weight, "DATA.min_area=20", experiment="split1_demo")
     warning = "trained with the labels of classes of this test, so they are not novel: 6, 7, 8, 9, 10\n"
     assert warning in capsys.readouterr().err
