@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 
 from util import native
 from util.errors import UserError
 from util.logging import logger
+
+# Of the RuntimeErrors that torch raises on a GPU and on the CPU.
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 def choose_device(gpus: Sequence[int]) -> torch.device:
@@ -28,6 +32,17 @@ def choose_device(gpus: Sequence[int]) -> torch.device:
 def available_cores() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def memory_for(keys: str) -> Iterator[None]:
+    """Turn a failure of the block to allocate memory into a ``UserError`` that advises smaller values of ``keys``."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or any(phrase in str(error) for phrase in _NO_MEMORY):
+            raise UserError(f"memory ran out; decrease {keys}") from error
+        raise
 
 
 def _check(gpus: Sequence[int]) -> None:

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from util.errors import UserError, shown
+from util.logging import logger
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -30,13 +31,20 @@ def cache_folder() -> Path:
     return folder
 
 
+def make_folder(folder: Path) -> None:
+    """Make ``folder`` and those above it. Raises ``UserError`` where nothing can be made, such as below ``/proc``."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError:
+        raise UserError(f"{folder}: no folder can be made here; choose another place") from None
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path next to ``path``; rename it to ``path`` when the block succeeds.
 
     A reader sees the old file or the whole new one. A block that raises leaves nothing behind. The temporary
-    name keeps the suffix, because image writers choose their format by it. Raises ``UserError`` for a folder in which
-    nothing can be made, such as one below ``/proc``.
+    name keeps the suffix, because image writers choose their format by it. Raises what ``make_folder`` raises.
     """
     make_folder(path.parent)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
@@ -46,14 +54,6 @@ def atomic_write(path: Path) -> Iterator[Path]:
             os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder and those above it. Raises ``UserError`` where none can be made, such as below ``/proc``."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileNotFoundError:
-        raise UserError(f"{folder}: no folder can be made here; choose another place") from None
 
 
 def remove_left_overs(folder: Path, suffix: str) -> None:
@@ -111,11 +111,22 @@ def write_json(path: Path, value: Any) -> None:
 def replace_json_line(path: Path, record: Mapping[str, Any], key: str = "epoch") -> None:
     """Append ``record`` to a file of JSON lines, atomically; of the other lines those with a smaller ``key`` stay.
 
-    So a run that is repeated from an earlier epoch replaces what it reported before.
+    So a run that is repeated from an earlier epoch replaces what it reported before. A line that is no such record is
+    left out, and named in the log.
     """
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    earlier = [line for line in lines if json.loads(line)[key] < record[key]]
+    earlier = _earlier_lines(path, key, record[key]) if path.is_file() else []
     write_text(path, "".join(f"{line}\n" for line in [*earlier, json.dumps(record)]))
+
+
+def _earlier_lines(path: Path, key: str, value: Any) -> Iterator[str]:
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        try:
+            is_earlier = json.loads(line)[key] < value
+        except (ValueError, KeyError, TypeError, RecursionError):
+            logger.warning("%s, line %d: left out, for it is not a record with a %s", path, number, key)
+            continue
+        if is_earlier:
+            yield line
 
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:

@@ -144,6 +144,17 @@ def test_a_json_line_replaces_that_of_its_epoch_and_later_ones(tmp_path: Path) -
     ]
 
 
+def test_a_line_that_is_no_record_is_left_out_and_named(tmp_path: Path, messages: list[str]) -> None:
+    path = tmp_path / "epochs.jsonl"
+    broken = [b"", b'{"epoch": 1', b"3", b"[1]", b'{"loss": 1}', b'{"epoch": "1"}', b"\xff", b"[" * 100_000]
+    path.write_bytes(b"\n".join([b'{"epoch": 1}', *broken, b'{"epoch": 2}', b'{"epoch": 3}', b""]))
+    replace_json_line(path, {"epoch": 3})
+    assert path.read_text() == '{"epoch": 1}\n{"epoch": 2}\n{"epoch": 3}\n'
+    assert messages == [
+        f"{path}, line {number}: left out, for it is not a record with a epoch" for number in range(2, 2 + len(broken))
+    ]
+
+
 def test_digest_of_lines_is_that_of_the_file_with_these_lines(tmp_path: Path) -> None:
     path = tmp_path / "ids.txt"
     path.write_bytes(b"2007_000032\n2007_000039\n")
