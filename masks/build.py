@@ -124,8 +124,19 @@ def _default_experiment(dataset: str, extractor: str | None) -> str:
     Among several, those with a file of their own come first, and of these the dataset's default.
     """
     names = [name for name in experiments(dataset) if name.startswith("ssl_")]
-    fitting = [name for name in names if load_config(dataset, name).Cluster.extractor == extractor] or names
+    if not names:
+        raise UserError(f"config/{dataset}/: no unsupervised experiment here; choose one with experiment=NAME")
+    fitting = [name for name in names if extractor and _has_extractor(dataset, name, extractor)] or names
     candidates = [name for name in experiments(dataset, with_own_file=True) if name in fitting] or fitting
     # ssl_resnet101 learns from the masks of ssl_resnet50.
     preferred = (protocol(dataset).default_experiment, "ssl_resnet50", *candidates)
     return next(name for name in preferred if name in candidates)
+
+
+def _has_extractor(dataset: str, experiment: str, extractor: str) -> bool:
+    """False with a line in the log for an experiment whose file has a mistake: another one may be meant."""
+    try:
+        return load_config(dataset, experiment).Cluster.extractor == extractor
+    except UserError as error:
+        logger.warning("left out: %s", error)
+        return False

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.rendezvous import rendezvous
 
+from util.errors import UserError
 from util.logging import logger
 
 T = TypeVar("T")
@@ -54,6 +55,13 @@ def process_group() -> Iterator[None]:
             sys.exit(1)
         raise
     distributed.destroy_process_group()
+
+
+def require_one_process(command: str) -> None:
+    """Raise ``UserError`` where torchrun started several processes: each would do and write everything."""
+    processes = os.environ.get("WORLD_SIZE", "1")
+    if processes != "1":
+        raise UserError(f"{command}: works in one process for now, not {processes}; start it without torchrun")
 
 
 def rank() -> int:

@@ -37,8 +37,8 @@ def deform_attn(value: Tensor, spatial_shapes: Tensor, sampling_locations: Tenso
 
     On a GPU the gradient of ``value`` is summed by atomics, in an order that changes; under
     ``torch.use_deterministic_algorithms`` it is gathered instead. ``torch.compile``, ``torch.export`` and
-    ``torch.jit.trace`` take it; ``torch.jit.script``, which torch has given up, does not. Raises ``TypeError`` for a wrong dtype,
-    ``ValueError`` for a wrong shape or device, naming the argument.
+    ``torch.jit.trace`` take it; ``torch.jit.script``, which torch has given up, does not. Raises ``TypeError`` for a
+    wrong dtype, ``ValueError`` for a wrong shape or device, naming the argument.
     """
     _check(value, spatial_shapes, sampling_locations, attention_weights)
     coordinates = torch.promote_types(value.dtype, torch.float32)
