@@ -16,6 +16,7 @@ from episodes.transforms import ValTransform, View, content_size
 from model import FSSModel, load_model
 from util.arguments import Parser
 from util.device import choose_device
+from util.distributed import require_one_process
 from util.draw import overlay
 from util.errors import UserError, run_command
 from util.images import (
@@ -46,6 +47,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--query", nargs="+", type=Path, required=True, help="images, or folders of them")
     parser.add_argument("--output", type=Path, default=Path("predictions"), help="folder (%(default)s)")
     parsed = parser.parse_args(arguments)
+    require_one_process("predict.py")
     start_logging()
     model = load_model(parsed.checkpoint).to(choose_device([0]))
     assert model.settings is not None  # every checkpoint holds them

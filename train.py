@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 import torch
 
+from engine.epoch import Metrics
 from engine.evaluate import evaluate
 from engine.optimizers import build_optimizers
-from engine.run_folder import LATEST, interrupted_run, open_run_folder
+from engine.run_folder import LATEST, LOG, check_run_folder, describe_run, interrupted_run
 from engine.trainer import Trainer
-from episodes.build import TrainingEpisodes, evaluation, training_episodes, training_images
+from episodes.build import TrainingEpisodes, digest_training_data, evaluation, training_episodes, training_images
 from episodes.episode import collate
+from episodes.folds import describe_label_use
 from episodes.loaders import make_loader
 from episodes.pseudo_files import PseudoFiles
 from masks.build import check_pseudo_masks
 from model import FSSModel
-from model.checkpoints import load_weights, read_checkpoint
+from model.checkpoints import load_weights, read_network
 from model.fss_network import NetworkSettings
 from util.arguments import Parser
 from util.config import Config, load_config
-from util.device import choose_device
+from util.device import choose_device, memory_for
+from util.distributed import require_one_process
 from util.errors import UserError, run_command
+from util.locks import only_process_in
 from util.logging import logger, start_logging
 from util.seed import seed_everything
 
@@ -33,27 +38,40 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("experiment")
     parser.add_argument("overrides", nargs="*", default=[], metavar="key=value")
     parsed = parser.parse_args(arguments)
+    require_one_process("train.py")
     start_logging()
     config = load_config(parsed.dataset, parsed.experiment, parsed.overrides)
     images = training_images(config)
     if config.unsupervised:
         check_pseudo_masks(config, images)
     episodes = training_episodes(config, images)
-    open_run_folder(config, copies={"pseudo_masks.json": PseudoFiles(config.pseudo_folder).report})
-    start_logging(config.run_folder / "log.txt")
-    trainer = build_trainer(config, episodes)
-    if trainer.finished_epochs < config.TRAIN.epochs:
-        logger.info(
-            "%s %s on %s: epochs %d to %d of %d steps, run folder %s",
-            *(config.dataset, config.experiment, trainer.device),
-            *(trainer.finished_epochs + 1, config.TRAIN.epochs, trainer.steps, config.run_folder),
-        )
+    with only_process_in(config.run_folder):
+        check_run_folder(config.run_folder)
+        start_logging(config.run_folder / LOG)
+        train(config, build_trainer(config, episodes, digest_training_data(config, images)))
+
+
+def train(config: Config, trainer: Trainer) -> None:
+    """Run what is left of the training, and say where the network is."""
+    if trainer.finished:
+        source = config.TRAIN.resume or config.run_folder / LATEST
+        logger.info("nothing left to train: %s has all %d epochs", source, config.TRAIN.epochs)
+        return
+    describe_run(config, copies={"pseudo_masks.json": PseudoFiles(config.pseudo_folder).report})
+    logger.info(
+        "%s %s on %s: epochs %d to %d of %d steps, run folder %s",
+        *(config.dataset, config.experiment, trainer.device),
+        *(trainer.finished_epochs + 1, config.TRAIN.epochs, trainer.steps, config.run_folder),
+    )
     trainer.run()
     logger.info("trained: %s", config.run_folder / LATEST)
 
 
-def build_trainer(config: Config, episodes: TrainingEpisodes) -> Trainer:
-    """Network, optimizers and batches of ``config``, in the state in which the run was interrupted."""
+def build_trainer(config: Config, episodes: TrainingEpisodes, training_data: Mapping[str, str]) -> Trainer:
+    """Network, optimizers and batches of ``config``, in the state in which the run was interrupted.
+
+    ``training_data`` holds the digests of what the run is trained on, which those of the interrupted one must equal.
+    """
     settings = config.TRAIN
     epoch_episodes = settings.epoch_episodes or len(episodes)
     if epoch_episodes < settings.batch_size:
@@ -61,7 +79,7 @@ def build_trainer(config: Config, episodes: TrainingEpisodes) -> Trainer:
             f"TRAIN.batch_size={settings.batch_size} is more than the {epoch_episodes} episodes of an epoch; "
             "decrease it or increase TRAIN.epoch_episodes"
         )
-    interrupted = interrupted_run(config)
+    interrupted = interrupted_run(config, training_data)
     device = choose_device(settings.train_gpu)
     model, label_use = initial_model(config, with_backbone=interrupted is None)
     model.to(device)
@@ -80,12 +98,13 @@ def build_trainer(config: Config, episodes: TrainingEpisodes) -> Trainer:
         device=device,
         batches=lambda epoch: make_loader(episodes, epoch=epoch, drop_last=True, **loading),
         steps=epoch_episodes // settings.batch_size,
-        validate=partial(validation_miou, config, model, device) if settings.evaluate else None,
+        validate=partial(validation_metrics, config, model, device) if settings.evaluate else None,
         picture_batch=(lambda: collate([episodes[0, 0]])) if config.VIS.visualize else None,
         label_use=label_use,
+        training_data=training_data,
     )
     if interrupted is not None:
-        trainer.resume(read_checkpoint(interrupted))
+        trainer.resume(interrupted)
     return trainer
 
 
@@ -100,21 +119,22 @@ def initial_model(config: Config, *, with_backbone: bool) -> tuple[FSSModel, str
         train_h=config.TRAIN.train_h,
         train_w=config.TRAIN.train_w,
     )
-    own_use = "none" if config.unsupervised else f"fold {config.TRAIN.split} training classes"
+    own_use = "none" if config.unsupervised else describe_label_use(config.TRAIN.split)
     if weight is None:
         return model, own_use
-    checkpoint = read_checkpoint(weight)
-    load_weights(model, checkpoint, weight)
-    earlier_use = checkpoint["label_use"]
+    stored = read_network(weight)
+    load_weights(model, stored)
+    earlier_use = stored.origin["label_use"]
     return model, own_use if earlier_use in ("none", own_use) else f"{earlier_use}, {own_use}"
 
 
-def validation_miou(config: Config, model: FSSModel, device: torch.device) -> float:
-    """mIoU on the test episodes of the fold, 0..1."""
+def validation_metrics(config: Config, model: FSSModel, device: torch.device) -> Metrics:
+    """mIoU, FB-IoU and accuracy on the test episodes of the fold, 0..1."""
     test = evaluation(config)
-    return evaluate(
-        model, test.batches, device=device, content_size=test.content_size, slot=test.slot, total=test.total
-    ).miou()
+    with memory_for("TRAIN.batch_size_val, or TRAIN.val_size"):
+        return evaluate(
+            model, test.batches, device=device, content_size=test.content_size, slot=test.slot, total=test.total
+        ).means()
 
 
 if __name__ == "__main__":

@@ -13,15 +13,14 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.metrics import EpisodeScore
-from engine.report import RESULTS
-from engine.scores import SCORES, read_scores
+from engine.results import read_test
+from engine.scores import SCORES
 from util.arguments import Parser, whole_number
 from util.errors import UserError, run_command
-from util.files import read_json
 from util.seed import numpy_random
 
 # Tests that differ in one of these have different episodes or count different pixels.
-_SAME = ("dataset", "val_list", "split", "shots", "episodes", "seed", "min_area", "compat")
+_SAME = {"dataset", "val_list", "split", "shots", "episodes", "seed", "min_area", "compat"}
 _LEVEL = 95  # percent of the draws that lie in the interval
 
 
@@ -70,16 +69,16 @@ def compare(tests: Sequence[PairedTest], *, draws: int = 2000, seed: int = 0) ->
 
 def paired_test(first: Path, second: Path) -> PairedTest:
     """Read two run folders; raises ``UserError`` where they were not tested on the same episodes."""
-    protocols = [read_json(folder / RESULTS)["protocol"] for folder in (first, second)]
+    (results, first_scores), (other, second_scores) = read_test(first), read_test(second)
+    settings = [tested.protocol.model_dump(include=_SAME) for tested in (results, other)]
     different = [
-        f"{key} {protocols[0][key]} and {protocols[1][key]}" for key in _SAME if protocols[0][key] != protocols[1][key]
+        f"{key} {value} and {settings[1][key]}" for key, value in settings[0].items() if value != settings[1][key]
     ]
     if different:
         raise UserError(f"{first} and {second} were not tested on the same episodes: {'; '.join(different)}")
-    tables = [read_scores(folder) for folder in (first, second)]
-    if [_episode(row) for row in tables[0]] != [_episode(row) for row in tables[1]]:
+    if [_episode(row) for row in first_scores] != [_episode(row) for row in second_scores]:
         raise UserError(f"{first / SCORES} and {second / SCORES} hold different episodes; test both again")
-    return PairedTest(f"fold {protocols[0]['split']}", *tables)
+    return PairedTest(f"fold {results.protocol.split}", first_scores, second_scores)
 
 
 def table(tests: Sequence[PairedTest], differences: Sequence[Difference]) -> str:
@@ -106,7 +105,9 @@ def main(arguments: list[str]) -> None:
         metavar="FOLDER",
         help="run folders of the second method, in the same order",
     )
-    parser.add_argument("--draws", type=whole_number(100), default=2000, help="draws of the bootstrap (%(default)s)")
+    parser.add_argument(
+        "--draws", type=whole_number(100, 20_000), default=2000, help="draws of the bootstrap (%(default)s)"
+    )
     parsed = parser.parse_args(arguments)
     if len(parsed.first) != len(parsed.against):
         raise UserError(f"{len(parsed.first)} folders against {len(parsed.against)}; --against needs as many")

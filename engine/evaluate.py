@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -45,14 +46,19 @@ def evaluate(
     metrics = EpisodeMetrics()
     with tqdm(total=total, unit="episode", desc="test", mininterval=5) as progress:
         for batch in batches:
+            start, targets = time.perf_counter(), batch["original_mask"]
             logits = batch_logits(model, batch, device)
-            for i, target in enumerate(batch["original_mask"]):
-                prediction = to_original(logits[i], target.shape, content_size).argmax(dim=0).cpu()
+            predictions = [
+                to_original(one, target.shape, content_size).argmax(dim=0).cpu()
+                for one, target in zip(logits, targets, strict=True)
+            ]
+            metrics.seconds += time.perf_counter() - start
+            for i, (prediction, target) in enumerate(zip(predictions, targets, strict=True)):
                 class_id, query = int(batch["class_id"][i]), int(batch["query_index"][i])
                 score = metrics.add(slot(class_id), query_name(query), prediction, target)
                 if on_prediction is not None:
                     on_prediction(batch, i, prediction, score)
-            progress.update(len(batch["original_mask"]))
+            progress.update(len(targets))
     if metrics.episodes and metrics.empty_predictions > MAX_EMPTY_SHARE * metrics.episodes:
         logger.warning(
             "COLLAPSED: no object pixel in %d of %d predictions", metrics.empty_predictions, metrics.episodes

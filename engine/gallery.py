@@ -16,6 +16,7 @@ from util.draw import contact_sheet, overlay
 from util.images import IMAGENET_MEAN, IMAGENET_STD, write_image
 
 TITLES = ("support", "query", "truth", "prediction")
+EXAMPLES, WORST = "examples.png", "worst.png"
 
 
 class _Failure(NamedTuple):
@@ -51,9 +52,9 @@ class Gallery:
     def save(self, folder: Path) -> None:
         """Write ``examples.png`` and ``worst.png``, each unless it is empty."""
         worst = sorted(self.worst.values(), key=lambda failure: failure.iou)
-        for name, rows in (("examples", self.examples), ("worst", [failure.row for failure in worst])):
+        for name, rows in ((EXAMPLES, self.examples), (WORST, [failure.row for failure in worst])):
             if rows:
-                write_image(folder / f"{name}.png", contact_sheet(rows, TITLES))
+                write_image(folder / name, contact_sheet(rows, TITLES))
 
     def _is_among_the_worst(self, score: EpisodeScore) -> bool:
         if score.query in self.worst:

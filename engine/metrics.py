@@ -38,14 +38,29 @@ class Areas(NamedTuple):
     pixels: int
 
     @property
+    def union(self) -> int:
+        """Pixels of the predicted or the true object."""
+        return self.predicted + self.true - self.overlap
+
+    @property
     def object_iou(self) -> float:
         """In 0..1."""
-        return self.overlap / (self.predicted + self.true - self.overlap + _TINY)
+        return self.overlap / (self.union + _TINY)
 
     @property
     def background_iou(self) -> float:
         """In 0..1."""
-        return (self.pixels - self.predicted - self.true + self.overlap) / (self.pixels - self.overlap + _TINY)
+        return (self.pixels - self.union) / (self.pixels - self.overlap + _TINY)
+
+    @property
+    def object_accuracy(self) -> float:
+        """Share of the true object that is predicted, in 0..1."""
+        return self.overlap / (self.true + _TINY)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the pixels that are predicted as what they are, in 0..1."""
+        return (self.pixels - self.union + self.overlap) / (self.pixels + _TINY)
 
 
 class EpisodeScore(NamedTuple):
@@ -58,9 +73,13 @@ class EpisodeScore(NamedTuple):
 
 @dataclass
 class EpisodeMetrics:
-    """The scores of episodes and their totals for each slot: a class, or what the protocol maps a class to."""
+    """The scores of episodes and their totals for each slot: a class, or what the protocol maps a class to.
+
+    ``seconds`` is the time that all predictions took.
+    """
 
     scores: list[EpisodeScore] = field(default_factory=list)
+    seconds: float = 0.0
 
     def add(self, slot: int, query: str, prediction: Tensor, target: Tensor) -> EpisodeScore:
         """Score prediction (H, W) 0/1 against target (H, W) 0/1/255 and keep the score."""
@@ -83,12 +102,20 @@ class EpisodeMetrics:
         """The areas of all episodes."""
         return _sum(score.areas for score in self.scores)
 
-    def per_class(self) -> dict[int, float]:
-        """IoU of the object for each slot that was drawn, in 0..1: areas are added up before they are divided."""
+    def totals_per_class(self) -> dict[int, Areas]:
+        """The areas of each slot that was drawn, added up."""
         areas: dict[int, list[Areas]] = defaultdict(list)
         for score in self.scores:
             areas[score.slot].append(score.areas)
-        return {slot: _sum(areas[slot]).object_iou for slot in sorted(areas)}
+        return {slot: _sum(areas[slot]) for slot in sorted(areas)}
+
+    def per_class(self) -> dict[int, float]:
+        """IoU of the object for each slot that was drawn, in 0..1: areas are added up before they are divided."""
+        return {slot: areas.object_iou for slot, areas in self.totals_per_class().items()}
+
+    def per_class_accuracy(self) -> dict[int, float]:
+        """Share of the object that is predicted, for each slot that was drawn, in 0..1."""
+        return {slot: areas.object_accuracy for slot, areas in self.totals_per_class().items()}
 
     def miou(self) -> float:
         """Mean of ``per_class``; slots that no episode drew are left out."""
@@ -99,6 +126,10 @@ class EpisodeMetrics:
         """Mean of the background's and the object's IoU over all episodes, regardless of class, in 0..1."""
         total = self.total()
         return (total.background_iou + total.object_iou) / 2
+
+    def means(self) -> dict[str, float]:
+        """``miou``, ``fb_iou`` and ``accuracy``, the share of all pixels that are predicted rightly, in 0..1."""
+        return {"miou": self.miou(), "fb_iou": self.fb_iou(), "accuracy": self.total().accuracy}
 
 
 def _sum(areas: Iterable[Areas]) -> Areas:

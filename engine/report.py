@@ -1,4 +1,4 @@
-"""Results, with the protocol that they were measured by, as JSON and as tables.
+"""Results as tables.
 
 ``python -m engine.report FOLDER...`` prints the results of several run folders, one line each.
 """
@@ -10,52 +10,32 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.metrics import EpisodeMetrics
+from engine.results import RESULTS, read_results
 from util.arguments import Parser
 from util.errors import UserError, run_command
-from util.files import read_json, write_json
-
-RESULTS = "results.json"
 
 
-def build_results(metrics: EpisodeMetrics, protocol: dict[str, Any], classes: list[int]) -> dict[str, Any]:
-    """IoUs in percent, shares of pixels in percent, and the protocol they were measured by.
+def results_table(results: Mapping[str, Any], seconds: float, names: Mapping[int, str] | None = None) -> str:
+    """The results of one test for the terminal: protocol, a line for each class (and its name), the means.
 
-    ``classes`` are those tested; a class that no episode drew has no IoU, is left out of the mean and is listed.
+    ``seconds`` is the mean time of an episode. It is in no file, so that two tests of one network write the same bytes.
     """
-    total = metrics.total()
-    per_class = {str(slot): 100 * iou for slot, iou in metrics.per_class().items()}
-    return {
-        "miou": 100 * metrics.miou(),
-        "fb_iou": 100 * metrics.fb_iou(),
-        "per_class": per_class,
-        "classes_never_drawn": [number for number in classes if str(number) not in per_class],
-        "predicted_object": 100 * total.predicted / total.pixels,
-        "true_object": 100 * total.true / total.pixels,
-        "empty_predictions": metrics.empty_predictions,
-        "protocol": protocol,
-    }
-
-
-def save_results(results: dict[str, Any], folder: Path) -> None:
-    """Write ``results.json``, atomically."""
-    write_json(folder / RESULTS, results)
-
-
-def results_table(results: dict[str, Any], names: Mapping[int, str] | None = None) -> str:
-    """The results of one test for the terminal: protocol, a line for each class (and its name), the means."""
     lines = [f"{key:>16}  {value}" for key, value in results["protocol"].items()]
+    lines.append(f"{'':>16}  {'IoU':>6}  {'accuracy':>8}")
     for number, iou in results["per_class"].items():
         name = (names or {}).get(int(number), "")
-        lines.append(f"{'class ' + number:>16}  {iou:6.2f}  {name}".rstrip())
+        lines.append(
+            f"{'class ' + number:>16}  {iou:6.2f}  {results['per_class_accuracy'][number]:8.2f}  {name}".rstrip()
+        )
     if results["classes_never_drawn"]:
         lines.append(f"{'never drawn':>16}  {results['classes_never_drawn']} (not in the mean)")
-    lines.append(f"{'mIoU':>16}  {results['miou']:6.2f}")
-    lines.append(f"{'FB-IoU':>16}  {results['fb_iou']:6.2f}")
+    lines += [f"{name:>16}  {results[key]:6.2f}" for name, key in (("mIoU", "miou"), ("FB-IoU", "fb_iou"))]
+    lines.append(f"{'accuracy':>16}  {results['accuracy']:6.2f}  of all pixels")
     lines.append(
         f"{'object pixels':>16}  {results['predicted_object']:6.2f} % predicted, {results['true_object']:.2f} % true, "
         f"{results['empty_predictions']} predictions empty"
     )
+    lines.append(f"{'inference':>16}  {seconds:6.3f} s for an episode, without reading its images")
     return "\n".join(lines)
 
 
@@ -72,11 +52,11 @@ def comparison_table(folders: list[Path]) -> str:
     )
     rows = [header, "-" * len(header)]
     for folder in tested:
-        results = read_json(folder / RESULTS)
-        protocol = results["protocol"]
+        results = read_results(folder)
+        protocol = results.protocol
         rows.append(
-            f"{protocol['method']:<12} {protocol['split']:>4} {protocol['shots']:>4} {protocol['episodes']:>8} "
-            f"{results['miou']:>6.2f} {results['fb_iou']:>6.2f}  {protocol['label_use']:<28} {folder}"
+            f"{protocol.method:<12} {protocol.split:>4} {protocol.shots:>4} {protocol.episodes:>8} "
+            f"{results.miou:>6.2f} {results.fb_iou:>6.2f}  {protocol.label_use:<28} {folder}"
         )
     return "\n".join(rows)
 

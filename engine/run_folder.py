@@ -1,24 +1,25 @@
-"""The folder of a run: its configuration, checkpoints and logs, and whether a command may continue it."""
+"""The folder of a run: its files, and whether a command may continue what it holds."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-import yaml
-
+from model.checkpoints import read_checkpoint
 from util.config import Config, save_config
 from util.environment import describe_environment
 from util.errors import UserError
-from util.files import atomic_write, write_text
+from util.files import write_text
 from util.settings import differences
+from util.tensor_files import write_torch_file
 
 LATEST = "latest.pth"
 BEST = "best.pth"
 EPOCHS = "epochs.jsonl"
+LOG = "log.txt"
+_CONFIG = "config.yaml"
 # Keys that may differ when a run is continued: neither episodes nor weights depend on them.
 _FREE_KEYS = {
     "TRAIN": {
@@ -31,39 +32,49 @@ _FREE_KEYS = {
 }  # fmt: skip
 
 
-def open_run_folder(config: Config, *, copies: Mapping[str, Path]) -> None:
-    """Write the configuration into the run folder, or check that the one it holds is the same.
+def check_run_folder(folder: Path, names: Iterable[str] = (_CONFIG, LOG, EPOCHS, LATEST, BEST)) -> None:
+    """Raise ``UserError`` where a folder takes the place of a file: writing it, much later, would fail."""
+    for name in names:
+        if (folder / name).is_dir():
+            raise UserError(f"{folder / name}: a folder, a file is written here; remove it, or set TRAIN.save_path")
+
+
+def interrupted_run(config: Config, training_data: Mapping[str, str]) -> dict[str, Any] | None:
+    """The checkpoint to continue from: ``TRAIN.resume``, else the run folder's latest; None where there is none.
+
+    ``training_data`` holds digests of what the run is trained on (``episodes.build.digest_training_data``). A folder
+    without a checkpoint is free for any run. Raises ``UserError`` that names every setting and digest in which the run
+    of the checkpoint differs, or that of the folder's own checkpoint, which this run would replace.
+    """
+    resume = config.TRAIN.resume
+    if resume is not None and not resume.is_file():
+        raise UserError(f"TRAIN.resume={resume}: checkpoint not found; leave the key empty to start from the beginning")
+    own = next((path for name in (LATEST, BEST) if (path := config.run_folder / name).is_file()), None)
+    checkpoint = None
+    if own is not None:
+        advice = "set TRAIN.save_path to another folder, or delete this one"
+        checkpoint = _read_same_run(own, f"{config.run_folder} holds", config, training_data, advice)
+    if resume is not None:
+        advice = f"change the configuration, or start a new run from its weights with TRAIN.weight={resume}"
+        return _read_same_run(resume, f"TRAIN.resume={resume} is of", config, training_data, advice)
+    return checkpoint if own is not None and own.name == LATEST else None
+
+
+def describe_run(config: Config, *, copies: Mapping[str, Path]) -> None:
+    """Write the configuration into the run folder, for people to read.
 
     ``copies`` maps names in the run folder to files that an unsupervised run copies, where they exist: the measured
-    quality of its pseudo masks. Raises ``UserError`` that names every key in which the folder's run differs.
+    quality of its pseudo masks.
     """
-    path = config.run_folder / "config.yaml"
-    if path.is_file():
-        different = differences(yaml.safe_load(path.read_text(encoding="utf-8")), _decisive_settings(config))
-        if different:
-            raise UserError(
-                f"{config.run_folder} holds a run with another configuration ({'; '.join(different)}); "
-                "set TRAIN.save_path to another folder, or delete this one"
-            )
-    save_config(config, path)
+    save_config(config, config.run_folder / _CONFIG)
     for name, source in copies.items():
         if config.unsupervised and source.is_file():
             write_text(config.run_folder / name, source.read_text(encoding="utf-8"))
 
 
-def interrupted_run(config: Config) -> Path | None:
-    """The checkpoint to continue from: ``TRAIN.resume``, else the run folder's latest; None where there is none."""
-    resume = config.TRAIN.resume
-    if resume is not None and not resume.is_file():
-        raise UserError(f"TRAIN.resume={resume}: checkpoint not found; leave the key empty to start from the beginning")
-    latest = resume or config.run_folder / LATEST
-    return latest if latest.is_file() else None
-
-
 def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
     """Write tensors and plain values atomically, readable with ``weights_only=True``."""
-    with atomic_write(path) as temporary:
-        torch.save(checkpoint, temporary)
+    write_torch_file(path, checkpoint)
 
 
 def checkpoint_origin(config: Config) -> dict[str, Any]:
@@ -71,10 +82,23 @@ def checkpoint_origin(config: Config) -> dict[str, Any]:
     return {"config": config.model_dump(mode="json"), "environment": json.loads(json.dumps(describe_environment()))}
 
 
+def _read_same_run(
+    path: Path, place: str, config: Config, training_data: Mapping[str, str], advice: str
+) -> dict[str, Any]:
+    """The checkpoint, which must be of the run that ``config`` describes; one without digests may be of any data."""
+    checkpoint = read_checkpoint(path)
+    actual = {"training_data": checkpoint.get("training_data", training_data), **checkpoint["config"]}
+    different = differences(actual, {"training_data": training_data, **_decisive_settings(config)})
+    if different:
+        raise UserError(f"{place} another run ({'; '.join(different)}); {advice}")
+    return checkpoint
+
+
 def _decisive_settings(config: Config) -> dict[str, Any]:
     """The settings that episodes or weights depend on."""
     return {
-        section: {key: value for key, value in settings.items() if key not in _FREE_KEYS.get(section, set())}
-        for section, settings in config.model_dump(mode="json").items()
+        name: {key: value for key, value in settings.items() if key not in _FREE_KEYS.get(name, set())}
         if isinstance(settings, dict)
+        else settings
+        for name, settings in config.model_dump(mode="json").items()
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from util.files import write_text
 
 SCORES = "episodes.csv"
 _COLUMNS = ("class", "query", *Areas._fields)
+_COUNT = re.compile(r"[0-9]{1,12}")
+_AGAIN = "run bash test.sh again"
 
 
 def write_scores(folder: Path, scores: Iterable[EpisodeScore]) -> None:
@@ -25,17 +28,26 @@ def write_scores(folder: Path, scores: Iterable[EpisodeScore]) -> None:
 
 
 def read_scores(folder: Path) -> list[EpisodeScore]:
-    """Read what ``write_scores`` wrote; raises ``UserError`` for a missing file or one that is not such a table."""
+    """Read what ``write_scores`` wrote. Raises ``UserError`` for a missing file and one that names a wrong line."""
     path = folder / SCORES
     try:
         with path.open(encoding="utf-8", newline="") as stream:
             header, *rows = csv.reader(stream)
-        if tuple(header) != _COLUMNS:
-            raise ValueError
-        return [EpisodeScore(int(row[0]), row[1], Areas(*map(int, row[2:]))) for row in rows]
     except FileNotFoundError:
         raise UserError(
             f"{path}: file not found; run bash test.sh first (again, if the test was run by an older version)"
         ) from None
-    except (ValueError, TypeError, IndexError, csv.Error):
-        raise UserError(f"{path}: not a table of scores ({', '.join(_COLUMNS)}); run bash test.sh again") from None
+    except (ValueError, csv.Error):  # an empty file, or not text
+        header, rows = [], []
+    if tuple(header) != _COLUMNS or not rows:
+        raise UserError(f"{path}: not a table of scores ({', '.join(_COLUMNS)}); {_AGAIN}")
+    return [_read_row(row, f"{path}, line {number}") for number, row in enumerate(rows, start=2)]
+
+
+def _read_row(row: list[str], place: str) -> EpisodeScore:
+    if len(row) != len(_COLUMNS) or not all(_COUNT.fullmatch(text) for text in (row[0], *row[2:])):
+        raise UserError(f"{place}: expected {', '.join(_COLUMNS)}, whole numbers but for the query; {_AGAIN}")
+    areas = Areas(*map(int, row[2:]))
+    if areas.overlap > min(areas.predicted, areas.true) or areas.union > areas.pixels or areas.true == 0:
+        raise UserError(f"{place}: areas that no prediction has ({areas}); {_AGAIN}")
+    return EpisodeScore(int(row[0]), row[1], areas)

@@ -5,22 +5,42 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
-from episodes.folds import fold_classes
+from episodes.folds import fold_classes, splits_in
+from episodes.label_index import label_areas
 from episodes.lists import ImageList, read_list
 from episodes.loaders import EpisodeLoader, make_loader
 from episodes.protocols import protocol
 from episodes.pseudo import PseudoEpisodes
+from episodes.pseudo_files import PseudoFiles
 from episodes.supervised import SupervisedEpisodes
 from episodes.transforms import TrainTransform, ValTransform, content_size
 from util.config import Config
+from util.files import digest_file, digest_lines
+from util.logging import logger
 
 TrainingEpisodes = PseudoEpisodes | SupervisedEpisodes
+_DIGITS = 12  # of a SHA-256, enough to tell data apart
 
 
 def training_images(config: Config) -> ImageList:
     """The training list; labels are looked at only where training reads them."""
     return read_list(config.DATA.train_list, config.DATA.data_root, need_labels=not config.unsupervised)
+
+
+def digest_training_data(config: Config, images: ImageList) -> dict[str, str]:
+    """Digests of what the ``training_episodes`` are drawn from, by which a run that is continued knows its data.
+
+    Of the pseudo masks that is their manifest, which describes images and settings; of labelled images the ids in
+    order and how many pixels of each value the labels have.
+    """
+    if config.unsupervised:
+        digests = {"pseudo_masks": digest_file(PseudoFiles(config.pseudo_folder).manifest)}
+    else:
+        ids = digest_lines(Path(image).stem for image in images.images)
+        digests = {"train_list": ids, "labels": label_areas(images).digest()}
+    return {name: digest[:_DIGITS] for name, digest in digests.items()}
 
 
 def training_episodes(config: Config, images: ImageList) -> TrainingEpisodes:
@@ -48,6 +68,8 @@ def training_episodes(config: Config, images: ImageList) -> TrainingEpisodes:
             neighbours=config.Cluster.neighbours,
         )
     train_classes, test_classes = _folds(config)
+    if set(train_classes) & set(test_classes):
+        logger.warning("TRAIN.split=%d: the labels of all classes are trained on, none is left to test on", train.split)
     return SupervisedEpisodes(
         images,
         train_classes,
@@ -103,9 +125,16 @@ def evaluation(config: Config) -> Evaluation:
     )
 
 
-def _folds(config: Config) -> tuple[list[int], list[int]]:
+def known_classes(config: Config, label_use: str) -> list[int]:
+    """The classes of the test whose labels a network was trained on that states this ``label_use`` of the dataset."""
+    known = {number for split in splits_in(label_use) for number in _folds(config, split)[0]}
+    return [number for number in _folds(config)[1] if number in known]
+
+
+def _folds(config: Config, split: int | None = None) -> tuple[list[int], list[int]]:
     train = config.TRAIN
-    return fold_classes(config.dataset, train.split, train.use_split_coco, classes=config.DATA.classes)
+    split = train.split if split is None else split
+    return fold_classes(config.dataset, split, train.use_split_coco, classes=config.DATA.classes)
 
 
 def _void_is_padding(config: Config) -> bool:

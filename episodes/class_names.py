@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from util.errors import UserError
+from util.errors import UserError, shown
 from util.files import read_lines, write_text
 from util.images import MAX_CLASSES
 
 _FILE = "classes.txt"
+# JSON can hold a surrogate without the other, text in UTF-8 cannot.
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:
@@ -24,7 +27,8 @@ def read_class_names(path: Path) -> tuple[str, ...]:
 def checked_names(names: Iterable[str], source: Path) -> tuple[str, ...]:
     """The names with single spaces; ``source`` is the file that errors name.
 
-    Raises ``UserError`` for no name, for more than 254, for an empty one and for one that occurs twice.
+    Raises ``UserError`` for no name, for more than 254, for an empty one, for one that occurs twice and for one that no
+    file can hold.
     """
     checked = tuple(" ".join(name.split()) for name in names)
     if not checked:
@@ -35,7 +39,9 @@ def checked_names(names: Iterable[str], source: Path) -> tuple[str, ...]:
         if not name:
             raise UserError(f"{source}: class {row + 1} has no name")
         if name in checked[:row]:
-            raise UserError(f"{source}: classes {checked.index(name) + 1} and {row + 1} are both called '{name}'")
+            raise UserError(f"{source}: classes {checked.index(name) + 1} and {row + 1} are both called {shown(name)}")
+        if _HALF_CHARACTER.search(name):
+            raise UserError(f"{source}: class {row + 1}, {shown(name)}, is not text that can be written; rename it")
     return checked
 
 

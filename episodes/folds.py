@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from episodes.protocols import protocol
@@ -41,3 +43,13 @@ def fold_classes(
     if not test or not train:
         raise UserError(f"TRAIN.split={split}: {total} classes are too few for this fold; use split {ALL_FOLDS}")
     return train, test
+
+
+def describe_label_use(split: int) -> str:
+    """Which labels training on a fold uses, as checkpoints state it."""
+    return f"fold {split} training classes"
+
+
+def splits_in(label_use: str) -> list[int]:
+    """The splits of all ``describe_label_use`` in the statement of a checkpoint."""
+    return [int(split) for split in re.findall(r"fold (\d) training classes", label_use)]

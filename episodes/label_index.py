@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -36,6 +37,10 @@ class LabelAreas:
         """Rows of the images in which ``label`` covers at least ``min_area`` pixels, int32, ascending."""
         rows: np.ndarray = self.image[(self.label == label) & (self.area >= min_area)]
         return rows
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of all entries."""
+        return hashlib.sha256(b"".join(array.tobytes() for array in vars(self).values())).hexdigest()
 
 
 def label_areas(images: ImageList) -> LabelAreas:

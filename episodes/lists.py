@@ -6,14 +6,19 @@ The format is in docs/architecture.md, "Image lists".
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from util.errors import UserError
+from util.errors import UserError, shown
 from util.files import digest_lines, read_lines, write_text
 from util.logging import logger
+
+_EXPECTED = "expected one 'IMAGE LABEL' per line"
+# The longest path that systems take.
+_LONGEST_NAME = 4096
 
 
 @dataclass(frozen=True)
@@ -61,12 +66,13 @@ def read_list(list_file: Path, data_root: Path, *, need_labels: bool) -> ImageLi
     """Read a list and check that its files exist; labels are checked only if ``need_labels``.
 
     Fields are separated by tabs if the line has any, else by spaces. A line that repeats an earlier image is left out
-    with a warning. Raises ``UserError`` for a missing or empty list, a line that is not "IMAGE LABEL", a missing file,
-    and two images with the same id (their pseudo masks would have the same name).
+    with a warning; labels that several images share get one. Raises ``UserError`` for a missing or empty list, a line
+    that is not "IMAGE LABEL", a missing file, an image with two labels, and two images with the same id (their pseudo
+    masks would have the same name).
     """
     images: list[str] = []
     labels: list[str | None] = []
-    for line in scan_list(list_file):
+    for line in scan_list(list_file, data_root):
         if isinstance(line, UserError):
             raise line
         if line.repeats is not None:
@@ -75,6 +81,8 @@ def read_list(list_file: Path, data_root: Path, *, need_labels: bool) -> ImageLi
         _check_files(line.image, line.label, data_root=data_root, place=line.place, need_labels=need_labels)
         images.append(line.image)
         labels.append(line.label)
+    if need_labels:
+        _warn_of_shared_labels(list_file, labels)
     digest = digest_lines(sorted(Path(image).stem for image in images))
     return ImageList(root=data_root, images=tuple(images), labels=tuple(labels), digest=digest, list_file=list_file)
 
@@ -96,59 +104,115 @@ class ListLine(NamedTuple):
         return f"{self.place}: {self.image} is already on line {self.repeats}; left out"
 
 
-def scan_list(list_file: Path) -> Iterator[ListLine | UserError]:
-    """The lines of a list that are not blank; the files they name are not checked.
+def scan_list(list_file: Path, data_root: Path) -> Iterator[ListLine | UserError]:
+    """The lines of a list that are neither blank nor comments, which begin with "# "; their files are not checked.
 
-    Mistakes are yielded rather than raised, so that a caller can collect all of them: a line that is not "IMAGE LABEL",
-    an image with the same id as another, an empty list. Raises ``UserError`` for a list that is missing or not text.
+    Names are given as they are found below ``data_root``, though the list may write them with a "/" in front or with
+    backslashes. Mistakes are yielded rather than raised, so that a caller can collect all of them: a line that is not
+    "IMAGE LABEL", an image with two labels or with the same id as another, an empty list. Raises ``UserError`` for a
+    list that is missing or not text.
     """
-    expected = "expected one 'IMAGE LABEL' per line"
-    text = read_lines(list_file, expected, missing="list not found; `python -m prepare` makes the lists")
-    lines = [(number, line) for number, line in enumerate(text, start=1) if line.strip()]
+    text = read_lines(list_file, _EXPECTED, missing="list not found; `python -m prepare` makes the lists")
+    lines = [(number, fields) for number, line in enumerate(text, start=1) if (fields := _fields(line))]
     if not lines:
-        yield UserError(f"{list_file}: the list is empty; {expected}")
-    lines_of_ids: dict[str, tuple[int, str]] = {}
-    for number, line in lines:
+        yield UserError(f"{list_file}: the list is empty; {_EXPECTED}")
+    lines_of_ids: dict[str, tuple[int, ListLine]] = {}
+    for number, fields in lines:
         place = f"{list_file}, line {number}"
         try:
-            image, label = _parse(line, place)
+            image, label = _parse(fields, data_root, place)
+            line = ListLine(place, image, label, repeats=None)
+            earlier, first = lines_of_ids.setdefault(Path(image).stem, (number, line))
+            yield line if earlier == number else _repetition(line, first, earlier)
         except UserError as error:
             yield error
-            continue
-        first, earlier = lines_of_ids.setdefault(Path(image).stem, (number, image))
-        if earlier != image:
-            yield UserError(f"{place}: {image} has the same file name as {earlier} on line {first}; rename one of them")
-        else:
-            yield ListLine(place, image, label, repeats=None if first == number else first)
 
 
 def write_list(list_file: Path, pairs: Iterable[tuple[str, str | None]]) -> None:
-    """Write (image, label or None) pairs, relative to the data root, atomically; ``read_list`` reads them back."""
-    write_text(list_file, "".join(_format(image, label) + "\n" for image, label in pairs))
+    """Write (image, label or None) pairs, relative to the data root, atomically; ``read_list`` reads them back.
+
+    Raises ``UserError`` for a name that would be read as something else.
+    """
+    lines = []
+    for image, label in pairs:
+        names = [name for name in (image, label) if name is not None]
+        line = _format(names)
+        if len(line.splitlines()) != 1 or _fields(line) != names:
+            raise UserError(f"{list_file}: {shown(line)} would be read as something else; rename the image")
+        lines.append(f"{line}\n")
+    write_text(list_file, "".join(lines))
 
 
-def _parse(line: str, place: str) -> tuple[str, str | None]:
-    if "\t" in line:
-        fields = [field.strip() for field in line.split("\t") if field.strip()]
-    else:
-        fields = line.split()
+def _fields(line: str) -> list[str]:
+    """The names on a line: none if it is blank or a comment."""
+    if line.split(maxsplit=1)[:1] == ["#"]:
+        return []
+    fields = line.split("\t") if "\t" in line else line.split()
+    return [field.strip() for field in fields if field.strip()]
+
+
+def _parse(fields: Sequence[str], data_root: Path, place: str) -> tuple[str, str | None]:
     if len(fields) > 2:
         raise UserError(
-            f"{place}: expected 'IMAGE LABEL', found {len(fields)} fields; put a tab between names that contain spaces"
+            f"{place}: expected 'IMAGE LABEL', found {len(fields)} fields; put a tab between names that contain "
+            "spaces, and a comment on a line of its own that begins with '# '"
         )
-    return fields[0], fields[1] if len(fields) == 2 else None
+    longest = max(map(len, fields))
+    if longest > _LONGEST_NAME:
+        raise UserError(f"{place}: a name of {longest:,} characters; {_EXPECTED}")
+    image, *labels = (_below(data_root, name) for name in fields)
+    return image, labels[0] if labels else None
+
+
+def _below(data_root: Path, name: str) -> str:
+    """The name without a "/" in front and backslashes, unless it is the name of a file as it is."""
+    if not name.startswith("/") and "\\" not in name:
+        return name
+    return name if _is_file(data_root, name) else name.replace("\\", "/").lstrip("/")
+
+
+def _repetition(line: ListLine, first: ListLine, number: int) -> ListLine:
+    """The line of an id that is ``first`` on line ``number``; raises ``UserError`` if they contradict each other."""
+    if line.image != first.image:
+        raise UserError(
+            f"{line.place}: {line.image} has the same file name as {first.image} on line {number}; rename one of them"
+        )
+    if None not in (line.label, first.label) and line.label != first.label:
+        raise UserError(
+            f"{line.place}: the label of {line.image} is {line.label} here and {first.label} on line {number}; "
+            "remove one of the lines"
+        )
+    return line._replace(repeats=number)
 
 
 def _check_files(image: str, label: str | None, *, data_root: Path, place: str, need_labels: bool) -> None:
-    advice = "correct the list or DATA.data_root"
     if not _is_file(data_root, image):
-        raise UserError(f"{place}: image {data_root / image} not found; {advice}")
+        raise UserError(f"{place}: image {data_root / image} not found; {_advice(image)}")
     if not need_labels:
         return
     if label is None:
         raise UserError(f"{place}: no label after {image}; write 'IMAGE LABEL'")
     if not _is_file(data_root, label):
-        raise UserError(f"{place}: label {data_root / label} not found; {advice}")
+        raise UserError(f"{place}: label {data_root / label} not found; {_advice(label)}")
+
+
+def _advice(name: str) -> str:
+    """What to do about a name that is not that of a file."""
+    if "," in name:
+        return "separate the names with a space or a tab, not a comma"
+    if name.startswith("#"):
+        return "begin a comment with '# '"
+    return "correct the list or DATA.data_root"
+
+
+def _warn_of_shared_labels(list_file: Path, labels: Sequence[str | None]) -> None:
+    shared = {label: count for label, count in Counter(labels).items() if count > 1}
+    if shared:
+        label = next(iter(shared))
+        logger.warning(
+            "%s: %d images have the label of another, such as %s, which is that of %d; each image should have its own",
+            *(list_file, sum(shared.values()), label, shared[label]),
+        )
 
 
 def _is_file(folder: Path, name: str) -> bool:
@@ -156,8 +220,7 @@ def _is_file(folder: Path, name: str) -> bool:
     return os.path.isfile(os.path.join(folder, name))
 
 
-def _format(image: str, label: str | None) -> str:
-    names = [name for name in (image, label) if name is not None]
+def _format(names: Sequence[str]) -> str:
     if not any(character.isspace() for name in names for character in name):
         return " ".join(names)
     # A tab marks the spaces as part of the names.

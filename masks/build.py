@@ -14,7 +14,7 @@ from episodes.protocols import data_folder, protocol
 from episodes.pseudo_files import VERSION, PseudoFiles
 from masks.recipes import find_recipe
 from masks.regions import RegionFilter
-from model.frozen.extractors import Extractor, build_extractor
+from model.frozen.extractors import Extractor, build_extractor, extractor_file
 from model.frozen.timm_networks import FROM_TIMM
 from util.config import experiments, load_config
 from util.errors import UserError
@@ -48,7 +48,7 @@ def configured_extractor(config: Config) -> Extractor:
     recipe = find_recipe(cluster.recipe)
     return build_extractor(
         cluster.extractor,
-        weights=cluster.extractor_weights,
+        weights=_extractor_weights(config),
         normalize=cluster.extractor_normalize,
         stage=recipe.stage if cluster.stage is None else cluster.stage,
         stride=cluster.stride,
@@ -81,7 +81,7 @@ def manifest_settings(config: Config, images: ImageList) -> dict[str, Any]:
     return {
         "version": VERSION,
         **{key: getattr(cluster, key) for key in keys},
-        "weights_digest": _weights_digest(cluster.extractor_weights),
+        "weights_digest": _weights_digest(_extractor_weights(config)),
         "superpixel": {
             "scale": cluster.superpixel_scale,
             "sigma": cluster.superpixel_sigma,
@@ -102,8 +102,14 @@ def check_pseudo_masks(config: Config, images: ImageList) -> None:
     settings = {**manifest_settings(config, images), "file_sizes_digest": images.file_sizes_digest()}
     if settings["weights_digest"] is None:
         del settings["weights_digest"]
-        logger.info("%s is not here: whether it made the pseudo masks is not checked", config.Cluster.extractor_weights)
+        weights = config.Cluster.extractor_weights or f"The file of {config.Cluster.extractor}"
+        logger.info("%s is not here: whether it made the pseudo masks is not checked", weights)
     PseudoFiles(config.pseudo_folder).check_manifest(settings)
+
+
+def _extractor_weights(config: Config) -> Path | None:
+    """The configured file, else the one that the extractor has by itself; None where that is not there."""
+    return config.Cluster.extractor_weights or extractor_file(config.Cluster.extractor)
 
 
 def _weights_digest(weights: Path | None) -> str | None:
@@ -118,8 +124,19 @@ def _default_experiment(dataset: str, extractor: str | None) -> str:
     Among several, those with a file of their own come first, and of these the dataset's default.
     """
     names = [name for name in experiments(dataset) if name.startswith("ssl_")]
-    fitting = [name for name in names if load_config(dataset, name).Cluster.extractor == extractor] or names
+    if not names:
+        raise UserError(f"config/{dataset}/: no unsupervised experiment here; choose one with experiment=NAME")
+    fitting = [name for name in names if extractor and _has_extractor(dataset, name, extractor)] or names
     candidates = [name for name in experiments(dataset, with_own_file=True) if name in fitting] or fitting
     # ssl_resnet101 learns from the masks of ssl_resnet50.
     preferred = (protocol(dataset).default_experiment, "ssl_resnet50", *candidates)
     return next(name for name in preferred if name in candidates)
+
+
+def _has_extractor(dataset: str, experiment: str, extractor: str) -> bool:
+    """False with a line in the log for an experiment whose file has a mistake: another one may be meant."""
+    try:
+        return load_config(dataset, experiment).Cluster.extractor == extractor
+    except UserError as error:
+        logger.warning("left out: %s", error)
+        return False

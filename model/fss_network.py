@@ -17,15 +17,17 @@ from model.episode_features import EpisodeFeatures, EpisodeMasks, episode_featur
 from model.frozen.backbone import Backbone, build_backbone
 from model.frozen.feature_cache import FeatureCache
 from model.hamming_clustering import Assign, HammingClustering, PublishedHammingClustering, one_by_one
-from model.hub import SharedModel
+from model.hub import UNKNOWN_ORIGIN, SharedModel, StoredNetwork
 from model.layers import Merge
 from model.pointwise import PointwiseConvolution
 from model.precision import widened
 from model.prior import prior
 from model.query_transformer import QueryTransformer
 from model.support_prototypes import SupportPrototypes
-from model.weights import Weights
+from model.weights import Weights, load_all
 from util.errors import UserError
+from util.schema import TrainSection
+from util.settings import describe_problems
 
 # Before training, the logits are the nearest contrast times this.
 CONTRAST_SCALE = 15.0
@@ -59,12 +61,17 @@ class NetworkSettings(BaseModel):
 
     @classmethod
     def stored(cls, values: Mapping[str, Any], source: Path | str) -> Self:
-        """Those that a file holds; raises ``UserError``, which names ``source``, for anything else."""
+        """Those that a file holds; raises ``UserError``, which names ``source``, for anything else.
+
+        The bounds are those of the configuration, so that no file makes a network that fills the memory.
+        """
         try:
-            return cls.model_validate(values)
+            settings = cls.model_validate(values)
+            TrainSection.model_validate(settings.model_dump(mode="json"))
         except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+            problems = describe_problems(error)
             raise UserError(f"{source}: holds no network that this software can build ({problems})") from None
+        return settings
 
 
 class FSSModel(nn.Module, SharedModel):
@@ -96,7 +103,7 @@ class FSSModel(nn.Module, SharedModel):
         ``settings`` are those that ``from_settings`` built the network from, kept to be saved with it.
         """
         super().__init__()
-        self.settings = settings
+        self.settings, self.origin = settings, UNKNOWN_ORIGIN
         self.backbone: Backbone | FeatureCache = backbone
         self.adjust_query = _adjust(backbone.mid_channels, channels)
         self.adjust_support = _adjust(backbone.mid_channels, channels)
@@ -137,18 +144,20 @@ class FSSModel(nn.Module, SharedModel):
         )
 
     @classmethod
-    def from_stored(cls, settings: Mapping[str, Any], tensors: Mapping[str, Tensor], source: Path | str) -> FSSModel:
-        """The network that a file holds, in evaluation mode on the CPU; raises ``UserError`` that names ``source``."""
-        model = cls.from_settings(NetworkSettings.stored(settings, source), backbone_weights=None)
-        model.load_stored(tensors, source)
-        return model.eval()
-
-    def load_stored(self, tensors: Mapping[str, Tensor], source: Path | str) -> None:
-        """Load all tensors of a file; raises ``UserError``, which names ``source``, where they do not fit."""
+    def from_stored(cls, stored: StoredNetwork) -> FSSModel:
+        """The network of a file or folder, in evaluation mode on the CPU; raises ``UserError`` that names it."""
+        settings = NetworkSettings.stored(stored.settings, stored.source)
+        width = stored.tensors.get("adjust_query.0.weight")
+        if width is None or width.shape[:1] != (settings.hidden_dims,):
+            # Before anything of that width is built.
+            raise UserError(f"{stored.source}: holds tensors of another network than with hidden_dims of its settings")
         try:
-            self.load_state_dict(tensors)
-        except RuntimeError as error:
-            raise UserError(f"{source}: holds tensors of another network ({' '.join(str(error).split())})") from None
+            model = cls.from_settings(settings, backbone_weights=None)
+        except UserError as error:
+            raise UserError(f"{stored.source}: holds no network that this software can build ({error})") from None
+        load_all(model, stored.tensors, stored.source)
+        model.origin = stored.origin
+        return model.eval()
 
     def cluster(self, features: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """features (N, C), k -> assignment (N,) int64, counts (k,). An instance's ``cluster`` may be replaced."""

@@ -11,20 +11,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import save_file
-from torch import Tensor
-
 from model.checkpoints import CHECKPOINT_VERSION
 from model.frozen.backbone import build_backbone
 from model.fss_network import FSSModel, NetworkSettings
-from model.weights import Weights, named_weights, read_weights
+from model.weights import Weights, describe_misfit, load_finite, named_weights, read_weights
 from model.weights.tensor_names import PUBLISHED_MARK, describe_tensors, named_tensors, timm_name, to_timm
 from util.arguments import Parser
 from util.environment import describe_environment
 from util.errors import UserError, run_command
-from util.files import atomic_write
 from util.logging import logger, start_logging
+from util.tensor_files import write_safetensors_file, write_torch_file
 
 _BACKBONE = "backbone.body."
 # Parts of the published network whose results it discards.
@@ -57,11 +53,11 @@ def main(arguments: list[str]) -> None:
     parsed = parser.parse_args(arguments)
     start_logging()
     content = read_weights(parsed.source)
+    if {"version", "network", "model"} <= content.keys():
+        raise UserError(f"{parsed.source}: already a checkpoint of this software; use it with TRAIN.weight")
     if PUBLISHED_MARK in named_tensors(content):
-        checkpoint = import_checkpoint(content, parsed.source)
-        with atomic_write(parsed.target) as temporary:
-            torch.save(checkpoint, temporary)
-        logger.info("%s: use it with TRAIN.weight=%s", parsed.target, parsed.target)
+        write_torch_file(parsed.target, import_checkpoint(content, parsed.source))
+        logger.info("%s: use it with TRAIN.weight=%s TRAIN.compat=published", parsed.target, parsed.target)
     else:
         import_backbone(named_weights(content, parsed.source), parsed.target)
 
@@ -77,24 +73,27 @@ def import_checkpoint(content: Mapping[str, Any], source: Path) -> dict[str, Any
         raise UserError(
             f"{source}: its backbone should be a deep-stem ResNet-50 or 101; found {describe_tensors(backbone)}"
         )
-    settings = NetworkSettings(
-        backbone=name,
-        backbone_normalize="imagenet",
-        mid_stages=(-3, -2),
-        high_stage=-1,
-        hidden_dims=tensors[PUBLISHED_MARK].shape[0],
-        support_self_attention=False,
-        contrast_residual=False,
-        compat="published",
-        val_size=473,
+    settings = NetworkSettings.stored(
+        {
+            "backbone": name,
+            "backbone_normalize": "imagenet",
+            "mid_stages": (-3, -2),
+            "high_stage": -1,
+            "hidden_dims": len(tensors[PUBLISHED_MARK]) if tensors[PUBLISHED_MARK].dim() else 0,
+            "support_self_attention": False,
+            "contrast_residual": False,
+            "compat": "published",
+            "val_size": 473,
+        },
+        source,
     )
     model = FSSModel.from_settings(settings, backbone_weights=Weights(source, to_timm(backbone)))
     ours = {our_name(key): value for key, value in rest.items()}
     expected = {key: value for key, value in model.state_dict().items() if not key.startswith("backbone.")}
-    wrong = sorted(key for key in expected.keys() | ours.keys() if _shape(expected, key) != _shape(ours, key))
-    if wrong:
-        raise UserError(f"{source}: not the published network; wrong or missing: {', '.join(wrong)}")
-    model.load_state_dict(ours, strict=False)
+    misfit = describe_misfit(ours, expected, exact=True)
+    if misfit is not None:
+        raise UserError(f"{source}: not the published network: {misfit}")
+    load_finite(model, ours, source)
     numbers = f"{sum(value.numel() for value in unused.values()):,}"
     logger.info("%d tensors (%s numbers) that the published network never uses are left out", len(unused), numbers)
     return {
@@ -102,7 +101,7 @@ def import_checkpoint(content: Mapping[str, Any], source: Path) -> dict[str, Any
         "network": settings.model_dump(mode="json"),
         "config": {"dataset": "published", "experiment": source.name, "TRAIN": settings.model_dump(mode="json")},
         "model": model.state_dict(),
-        "epoch": int(content.get("epoch", 0)),
+        "epoch": _epoch(content),
         "label_use": "unknown (published checkpoint)",
         "environment": describe_environment(),
     }
@@ -118,11 +117,10 @@ def import_backbone(weights: Weights, target: Path) -> None:
         kind = describe_tensors(weights.tensors)
         raise UserError(f"{weights.path}: neither a published checkpoint nor a known backbone; it looks like {kind}")
     build_backbone(name, weights=weights, normalize="imagenet", mid_stages=[-2])
-    with atomic_write(target) as temporary:
-        if target.suffix == ".safetensors":
-            save_file({key: value.contiguous() for key, value in weights.tensors.items()}, temporary)
-        else:
-            torch.save(dict(weights.tensors), temporary)
+    if target.suffix == ".safetensors":
+        write_safetensors_file(target, weights.tensors, {"format": "pt"})
+    else:
+        write_torch_file(target, weights.tensors)
     logger.info("%s: use it with TRAIN.backbone=%s TRAIN.backbone_weights=%s", target, name, target)
 
 
@@ -146,8 +144,10 @@ def our_name(published: str) -> str:
     return published
 
 
-def _shape(tensors: Mapping[str, Tensor], key: str) -> torch.Size | None:
-    return tensors[key].shape if key in tensors else None
+def _epoch(content: Mapping[str, Any]) -> int:
+    """The number of epochs that a checkpoint states, 0 where it states none."""
+    epoch = content.get("epoch")
+    return int(epoch) if isinstance(epoch, int | float) and 0 <= epoch < 2**31 else 0
 
 
 if __name__ == "__main__":

@@ -70,3 +70,19 @@ def test_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert (stop.value.code, output.err) == (0, "")
     assert output.out.startswith("usage: ")
     assert len(output.out.splitlines()) > 5
+
+
+ONE_PROCESS = {
+    "train": ["pascal", "ssl_resnet50"],
+    "test": ["pascal", "ssl_resnet50"],
+    "predict": ["--checkpoint", "c", "--support", "i", "m", "--query", "q"],
+}
+
+
+@pytest.mark.parametrize("name", ONE_PROCESS)
+def test_torchrun_around_commands_of_one_process(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    message = f"error: {name}.py: works in one process for now, not 2; start it without torchrun\n"
+    assert error_of(COMMANDS[name], ONE_PROCESS[name], capsys) == message

@@ -169,7 +169,7 @@ def build(data: list[str], folder: Path, compat: str, *overrides: str) -> Traine
     run = [f"TRAIN.save_path={folder}", "TRAIN.epochs=2", "TRAIN.epoch_episodes=2", "TRAIN.batch_size=1", *SMALL]
     run.append("TRAIN.episodes=2")  # of the validation that the published code makes after every epoch
     episodes = supervised_episodes(load("pascal", "split0", compat, *data))
-    return build_trainer(load("pascal", "ssl", compat, *data, *run, *overrides), episodes)
+    return build_trainer(load("pascal", "ssl", compat, *data, *run, *overrides), episodes, {})
 
 
 @BOTH
@@ -189,9 +189,10 @@ def test_fifteen_times_the_sgd_rate_is_applied_and_logged_and_that_of_adamw_is_c
 
 
 def test_adamw_is_saved_and_resumed(data: list[str], tmp_path: Path) -> None:
-    trainer = build(data, tmp_path, "ours", "TRAIN.transformer_lr=0.003")
+    settings = (data, tmp_path, "ours", "TRAIN.transformer_lr=0.003")
+    trainer = build(*settings)
     trainer.run()
-    saved, resumed = (run.optimizers.adamw.state_dict() for run in (trainer, build(data, tmp_path, "ours")))
+    saved, resumed = (run.optimizers.adamw.state_dict() for run in (trainer, build(*settings)))
     assert torch.equal(saved["state"][0]["exp_avg"], resumed["state"][0]["exp_avg"])
     assert saved["param_groups"][0]["lr"] == resumed["param_groups"][0]["lr"] == 0.003
 
@@ -207,7 +208,7 @@ def test_void_pixels_count_in_the_published_loss_alone(data: list[str], tmp_path
 def test_the_last_checkpoint_is_kept_and_the_best_when_asked_for(data: list[str], tmp_path: Path, best: bool) -> None:
     """The published code keeps the best on labelled validation, in unsupervised training too."""
     trainer = build(data, tmp_path, "ours", f"TRAIN.best_on_validation={best}")
-    trainer.validate = iter([0.5, 0.2]).__next__
+    trainer.validate = iter([{"miou": miou, "fb_iou": 0.5, "accuracy": 0.5} for miou in (0.5, 0.2)]).__next__
     trainer.run()
     epochs = {path.name: torch.load(path, weights_only=True)["epoch"] for path in tmp_path.glob("*.pth")}
     assert epochs == ({"latest.pth": 2, "best.pth": 1} if best else {"latest.pth": 2})

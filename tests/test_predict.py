@@ -21,7 +21,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     overrides = ["TRAIN.backbone=mobilenetv2_035", "TRAIN.hidden_dims=16", "TRAIN.contrast_residual=true"]
     config = load_config("shapes", "ssl_demo", [*overrides, "TRAIN.val_size=129"]).model_dump(mode="json")
     model = tiny_model(contrast_residual=True).state_dict()
-    save_checkpoint(root / "c.pth", {"version": CHECKPOINT_VERSION, "config": config, "model": model})
+    parts = {"version": CHECKPOINT_VERSION, "config": config, "model": model, "epoch": 0, "label_use": "none"}
+    save_checkpoint(root / "c.pth", parts)
     for name, left in (("support", 20), ("query", 60)):
         image = np.full((90, 120, 3), (40, 90, 40), dtype=np.uint8)
         image[20:70, left : left + 45] = (230, 60, 40)

@@ -1,7 +1,9 @@
 """The shell scripts: both shells read them, any working directory will do, mistakes end in one line."""
 
+import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,30 @@ def test_working_directory_makes_no_difference(tmp_path: Path) -> None:
     done = run("bash", "../project/train.sh", "nothing", "at_all", folder=folder)
     assert done.returncode == 2
     assert "no dataset 'nothing'" in done.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize("script", ["train.sh", "test.sh", "masks/create.sh"])
+def test_a_signal_while_modules_are_imported(tmp_path: Path, script: str, number: str, code: int) -> None:
+    """Ctrl-C and TERM, from within the import of a torch that stands in for the real one."""
+    module = f"import os, signal, time\nos.kill(os.getpid(), signal.{number})\ntime.sleep(60)"
+    (tmp_path / "torch.py").write_text(module)
+    done = run("env", f"PYTHONPATH={tmp_path}", "sh", PROJECT / script, "shapes", "ssl_demo", folder=tmp_path)
+    line = "interrupted: nothing was begun; the same command starts it\n"
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", line)
+
+
+def test_a_python_without_torch(tmp_path: Path) -> None:
+    for name in ("util/python.sh", "util/launch.py", "train.sh"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(PROJECT / name, tmp_path / name)
+    bare = tmp_path / ".venv" / "bin" / "python"
+    bare.parent.mkdir(parents=True)
+    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
+    bare.chmod(0o755)
+    done = run("sh", tmp_path / "train.sh", "shapes", "ssl_demo", folder=tmp_path)
+    assert done.returncode == 2
+    assert re.fullmatch(rf"error: \S+ has no torch: run bash {tmp_path}/install.sh\n", done.stderr)
 
 
 @pytest.mark.parametrize(

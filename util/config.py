@@ -7,29 +7,35 @@ code's names where it had one.
 
 from __future__ import annotations
 
-import difflib
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from util.errors import UserError
+from util.errors import UserError, shown
 from util.experiments import experiment_files, experiment_names, own_experiments, split_of, with_split
 from util.files import PROJECT, write_text
-from util.published_keys import ALIASES, LAYERS, PUBLISHED, WITHOUT_EFFECT, drop_keys_without_effect
-from util.schema import ClusterSection, Config, DataSection, TrainSection, VisSection
+from util.logging import warn_once
+from util.published_keys import ALIASES, LAYERS, PUBLISHED, drop_keys_without_effect
+from util.schema import SECTIONS, Config
+from util.strict_yaml import read_yaml
+from util.words import WEIGHTS_FROM_TIMM, read_words, suggestion
 
 _SPLIT = "TRAIN.split"
-_SECTIONS: dict[str, type[BaseModel]] = {
-    "DATA": DataSection,
-    "Cluster": ClusterSection,
-    "VIS": VisSection,
-    "TRAIN": TrainSection,
+_LAYERS = (50, 101)
+_BACKGROUND_AND_OBJECT = 2  # DATA.classes in the published code
+_EXPECTED = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "string_type": "a word",
+    "path_type": "a path",
+    "list_type": "a list, like [0]",
 }
-_FIELDS = {f"{section}.{key}": field for section, keys in _SECTIONS.items() for key, field in keys.model_fields.items()}
-_WEIGHTS_FROM_TIMM = Path("timm")
 
 Values = dict[str, dict[str, Any]]  # section -> key -> value, before validation
 
@@ -46,12 +52,12 @@ def load_config(dataset: str, experiment: str, overrides: Sequence[str] = ()) ->
 
     ``TRAIN.split`` comes from the name. ``overrides`` holds ``TRAIN.epochs=3``, ``epochs=3``, or the same as two
     arguments without the equals sign. Relative paths in a YAML file start at the project's folder, those in
-    ``overrides`` at the working directory.
+    ``overrides`` at the working directory. Files of the published code load as they are (``util.published_keys``).
     Raises ``UserError`` that lists every unknown key, wrong type and impossible value at once, also a ``TRAIN.split``
     that contradicts the experiment's name.
     """
     values = _read_experiment(dataset, experiment)
-    settings, problems = _read_overrides(overrides)
+    settings, problems = read_words(overrides)
     _update(values, settings)
     if values.get("TRAIN", {}).get("compat") == "published":
         _update(values, PUBLISHED.items())
@@ -82,36 +88,53 @@ def experiments(dataset: str, *, with_own_file: bool = False) -> list[str]:
 
 
 def _read_experiment(dataset: str, experiment: str) -> Values:
-    values: Values = {section: {} for section in _SECTIONS}
+    values: Values = {section: {} for section in SECTIONS}
     split = split_of(experiment)
     if split is not None:
         _set(values, _SPLIT, split)
-    for path in experiment_files(PROJECT / "config", dataset, experiment):
-        _merge(values, _read_yaml(path))
+    files = experiment_files(PROJECT / "config", dataset, experiment)
+    for path in files:
+        _merge(values, _read_file(path))
+    if len(files) == 1 and values["DATA"].get("classes") == _BACKGROUND_AND_OBJECT:
+        _correct_classes(values["DATA"], files[0])
     return values
 
 
-def _read_yaml(path: Path) -> Values:
-    """One YAML file merged over the files its top-level ``base`` (a list, relative to it) names, in order."""
-    try:
-        content = yaml.safe_load(path.read_bytes()) or {}
-    except FileNotFoundError:
-        raise UserError(f"{path}: configuration file not found") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: expected the sections {', '.join(_SECTIONS)}")
+def _read_file(path: Path, above: tuple[Path, ...] = ()) -> Values:
+    """One YAML file merged over the files its top-level ``base`` (a list, relative to it) names, in order.
+
+    ``above`` are the files that lead here.
+    """
+    content = read_yaml(path)
+    if not isinstance(content, dict | None):
+        raise UserError(f"{path}: expected the sections {', '.join(SECTIONS)}")
+    content = content or {}
     bases = content.pop("base", [])
-    if not isinstance(bases, list):
+    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
         raise UserError(f"{path}: base must be a list of files, like [base.yaml]")
+    place = Path(os.path.realpath(path))
+    if place in above:
+        way = ", ".join(file.name for file in above)
+        raise UserError(f"{path}: is its own base, over {way}; remove one of these from the base of another")
     merged: Values = {}
     for base in bases:
-        _merge(merged, _read_yaml(path.parent / str(base)))
+        _merge(merged, _read_file(path.parent / base, (*above, place)))
     for section, settings in content.items():
         if not isinstance(settings, dict | None):
-            raise UserError(f"{path}: '{section}' must be a section with keys, like {section}: {{key: value}}")
+            raise UserError(f"{path}: {shown(section)} must be a section with keys, like TRAIN: {{epochs: 3}}")
         _merge(merged, {section: settings or {}})
     return merged
+
+
+def _correct_classes(data: dict[str, Any], file: Path) -> None:
+    """In a file of the published code, which names no ``base``, classes are counted otherwise: take the dataset's."""
+    dataset = file.parent / "base.yaml"
+    if "base" in read_yaml(file) or not dataset.is_file():
+        return
+    classes = _read_file(dataset).get("DATA", {}).get("classes", _BACKGROUND_AND_OBJECT)
+    if classes != _BACKGROUND_AND_OBJECT:
+        data["classes"] = classes
+        warn_once(f"config: DATA.classes=2 in {file.name} counts background and object; taken: {classes} classes")
 
 
 def _merge(target: Values, source: Values) -> None:
@@ -128,59 +151,13 @@ def _update(values: Values, settings: Iterable[tuple[str, Any]]) -> None:
 def _set(values: Values, name: str, value: Any) -> None:
     """Set ``SECTION.key``, under today's name where ``name`` is a published alias."""
     if name == LAYERS:
+        if value not in _LAYERS:
+            raise UserError(f"{LAYERS}={shown(value)}: 50 or 101 expected; another network is TRAIN.backbone=NAME")
         _set(values, "TRAIN.backbone", f"resnet{value}_v2")
         _set(values, "TRAIN.backbone_weights", f"initmodel/resnet{value}_v2.pth")
         return
     section, _, key = ALIASES.get(name, name).partition(".")
     values.setdefault(section, {})[key] = value
-
-
-def _read_overrides(overrides: Sequence[str]) -> tuple[list[tuple[str, Any]], list[str]]:
-    """The settings, as ``SECTION.key`` and value, and what is wrong with the overrides that cannot be set."""
-    settings: list[tuple[str, Any]] = []
-    problems: list[str] = []
-    arguments = list(overrides)
-    while arguments:
-        key, separator, text = arguments.pop(0).partition("=")
-        name = _full_name(key)
-        if name is None:
-            problems.append(f"unknown key '{key}'{_suggestion(key)}")
-        if not separator:
-            if not arguments or "=" in arguments[0]:
-                problems.append(f"'{key}' has no value; write {key}=VALUE")
-                continue
-            text = arguments.pop(0)
-        if name is not None:
-            settings.append((name, _parse(name, text)))
-    return settings, problems
-
-
-def _full_name(key: str) -> str | None:
-    """``TRAIN.epochs`` for ``TRAIN.epochs`` or ``epochs``; None when no section has it."""
-    if key.startswith("Distributed."):
-        return key
-    names = [*_FIELDS, *ALIASES, LAYERS, *WITHOUT_EFFECT]
-    return next((name for name in names if "." in name and key in (name, name.split(".")[1])), None)
-
-
-def _suggestion(key: str) -> str:
-    names = {name.split(".")[1]: name for name in _FIELDS}
-    close = difflib.get_close_matches(key.split(".")[-1], names, n=1)
-    return f" (did you mean {names[close[0]]}?)" if close else ""
-
-
-def _parse(name: str, text: str) -> Any:
-    """The value of an override: a path as typed, anything else as YAML reads it."""
-    field = _FIELDS.get(ALIASES.get(name, name))
-    if field is not None and "Path" in str(field.annotation):
-        if text.lower() in ("", "null", "none"):
-            return None
-        path = Path(text).expanduser()
-        return path if path == _WEIGHTS_FROM_TIMM else path.absolute()
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
 
 
 def _contradictions(config: Config) -> list[str]:
@@ -195,23 +172,37 @@ def _contradictions(config: Config) -> list[str]:
 def _explain(problem: Any) -> str:
     name = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        return f"unknown key '{name}'{_suggestion(name)}"
+        return f"unknown key {shown(name)}{suggestion(name)}"
     if problem["type"] == "missing":
         return f"{name} is missing"
     if problem["type"] == "value_error":
         return f"{name} {problem['ctx']['error']}"
-    return f"{name}={problem['input']!r}: {problem['msg']}"
+    expected = _EXPECTED.get(problem["type"])
+    return f"{name}={shown(problem['input'])}: {f'{expected} expected' if expected else problem['msg']}"
 
 
 def _anchor_paths(config: Config) -> Config:
-    """Make every relative path absolute, starting at the project's folder."""
+    """Make every relative path absolute."""
     sections = {}
-    for section in _SECTIONS:
+    for section in SECTIONS:
         settings = getattr(config, section)
         paths = {
-            key: PROJECT / value.expanduser()
+            key: _anchored(key, value)
             for key, value in settings
-            if isinstance(value, Path) and value != _WEIGHTS_FROM_TIMM
+            if isinstance(value, Path) and value != WEIGHTS_FROM_TIMM
         }
         sections[section] = settings.model_copy(update=paths)
     return config.model_copy(update=sections)
+
+
+def _anchored(key: str, path: Path) -> Path:
+    """``path`` from the project's folder on.
+
+    The published ``data_root: ../data/NAME`` is beside the project; where nothing is there, it is taken inside it.
+    """
+    path = Path(os.path.expanduser(path))
+    if key != "data_root" or path.is_absolute() or ".." not in path.parts or (PROJECT / path).is_dir():
+        return PROJECT / path
+    inside = PROJECT.joinpath(*(part for part in path.parts if part != ".."))
+    warn_once(f"config: DATA.data_root={path} is not there, seen from the project's folder; {inside} is taken")
+    return inside

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 
 from util import native
+from util.errors import UserError
 from util.logging import logger
+
+# Of the RuntimeErrors that torch raises on a GPU and on the CPU.
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 def choose_device(gpus: Sequence[int]) -> torch.device:
-    """The first of the listed GPUs where CUDA answers, else the CPU; logs which, and the backends of the operators."""
+    """The GPU of ``TRAIN.train_gpu``, else the CPU; logs which, and the backends of the operators.
+
+    ``[0]`` is the CPU where CUDA does not answer, ``[]`` is always the CPU. Raises ``UserError`` for several GPUs,
+    which would need several processes, and for one that is not there.
+    """
+    _check(gpus)
     device = torch.device("cuda", gpus[0]) if gpus and torch.cuda.is_available() else torch.device("cpu")
     operators = ", ".join(f"{name}: {backend}" for name, backend in native.backends().items())
     logger.info("computing on %s; %s", device, operators)
@@ -22,3 +32,24 @@ def choose_device(gpus: Sequence[int]) -> torch.device:
 def available_cores() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def memory_for(keys: str) -> Iterator[None]:
+    """Turn a failure of the block to allocate memory into a ``UserError`` that advises smaller values of ``keys``."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or any(phrase in str(error) for phrase in _NO_MEMORY):
+            raise UserError(f"memory ran out; decrease {keys}") from error
+        raise
+
+
+def _check(gpus: Sequence[int]) -> None:
+    title = f"TRAIN.train_gpu={list(gpus)}"
+    if len(gpus) > 1:
+        raise UserError(f"{title}: training and tests use one process and one GPU for now; set TRAIN.train_gpu=[0]")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if gpus and gpus[0] >= max(count, 1):
+        advice = f"set TRAIN.train_gpu=[{count - 1}] or a lower number" if count > 1 else "set TRAIN.train_gpu=[0]"
+        raise UserError(f"{title}: this machine has {count} GPUs that CUDA can use, counted from 0; {advice}")

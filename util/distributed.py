@@ -63,6 +63,13 @@ def process_group() -> Iterator[None]:
     distributed.destroy_process_group()
 
 
+def require_one_process(command: str) -> None:
+    """Raise ``UserError`` where torchrun started several processes: each would do and write everything."""
+    processes = os.environ.get("WORLD_SIZE", "1")
+    if processes != "1":
+        raise UserError(f"{command}: works in one process for now, not {processes}; start it without torchrun")
+
+
 def rank() -> int:
     """The number of this process, from 0."""
     return distributed.get_rank() if distributed.is_initialized() else 0
@@ -71,13 +78,6 @@ def rank() -> int:
 def world_size() -> int:
     """The number of processes."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
-
-
-def require_one_process(command: str) -> None:
-    """Raise ``UserError`` when torchrun started several processes for a ``command`` that does not share its work."""
-    processes = _torchrun_number("WORLD_SIZE", least=1, default=1)
-    if processes > 1:
-        raise UserError(f"{command}: {processes} processes are there, one expected; start it without torchrun")
 
 
 def local_world_size() -> int:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
+import reprlib
+import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import TextIOWrapper
 
 _ADVICE = {
     errno.ENOSPC: "free some space and run the same command again",
@@ -23,33 +28,79 @@ _ADVICE = {
 }
 
 
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = 100
+
+
 class UserError(Exception):
     """A mistake the user can fix; the message names the file or key, what was expected and what to do."""
+
+
+def shown(value: object) -> str:
+    """A value of the user's, for a message: its ``repr`` on one line, without its middle where it is long."""
+    return _BRIEF.repr(value)
+
+
+class Terminated(KeyboardInterrupt):
+    """The signal TERM. Whatever cleans up after Ctrl-C does so after this."""
 
 
 def run_command(main: Callable[[list[str]], None], arguments: list[str] | None = None) -> None:
     """Run a command's ``main`` and end the process as every command of this project does.
 
     Exit code 0 when ``main`` returns, 2 after a ``UserError``, a full disk or a place that cannot be written
-    to (one line on stderr, no traceback unless ``--debug`` is among the arguments), 130 after Ctrl-C. Any other
-    exception is a bug of this project and keeps its traceback.
+    to (one line on stderr, no traceback unless ``--debug`` is among the arguments), 130 after Ctrl-C, 143 after TERM.
+    Any other exception is a bug of this project and keeps its traceback.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text; as stderr does
     try:
-        main(arguments)
+        with _interruptible():
+            main(arguments)
     except (UserError, OSError) as error:
         message = _explain(error) if isinstance(error, OSError) else str(error)
         if message is None:
             raise
         if debug:
             traceback.print_exc()
-        print(f"error: {message}", file=sys.stderr)
+        print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted: the same command continues from here", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as interruption:
+        print("interrupted: the same command continues from what is on the disk", file=sys.stderr)
+        sys.exit(143 if isinstance(interruption, Terminated) else 130)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C and TERM raise in the block; a signal that the process was started to ignore stays ignored.
+
+    Processes under torchrun keep what TERM does by itself: torchrun ends them so, and says why.
+    """
+    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: _terminate}
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        del handlers[signal.SIGTERM]
+    for number, handler in handlers.items():
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        _forget_term()
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise Terminated
+
+
+def _forget_term() -> None:
+    if signal.getsignal(signal.SIGTERM) == _terminate:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+os.register_at_fork(after_in_child=_forget_term)  # TERM ends workers at once
 
 
 def _explain(error: OSError) -> str | None:

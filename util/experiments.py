@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from util.errors import UserError
+from util.errors import UserError, shown
 
 # What a name starts with, and the TRAIN.split that it stands for; 5 is all folds.
 _SPLITS = {"ssl": 5, "split0": 0, "split1": 1, "split2": 2, "split3": 3}
@@ -24,7 +24,7 @@ def experiment_names(folder: Path, dataset: str) -> list[str]:
     """
     datasets = sorted(path.name for path in folder.iterdir() if _has_base(path) or _own_files(path))
     if dataset not in datasets:
-        raise UserError(f"no dataset '{dataset}' in config/; there are: {', '.join(datasets)}")
+        raise UserError(f"no dataset {shown(dataset)} in config/; there are: {', '.join(datasets)}")
     families = _families(folder, dataset) if _has_base(folder / dataset) else set()
     composed = {f"{start}_{family}" for start in _SPLITS for family in families}
     return sorted(composed.union(own_experiments(folder, dataset)))
@@ -42,7 +42,7 @@ def experiment_files(folder: Path, dataset: str, experiment: str) -> list[Path]:
     """
     names = experiment_names(folder, dataset)
     if experiment not in names:
-        raise UserError(f"no experiment '{experiment}' in config/{dataset}/; there are: {', '.join(names)}")
+        raise UserError(f"no experiment {shown(experiment)} in config/{dataset}/; there are: {', '.join(names)}")
     own_folder = folder / dataset
     own_file = own_folder / f"{dataset}_{experiment}.yaml"
     if own_file.is_file():
@@ -76,7 +76,7 @@ def _has_base(dataset_folder: Path) -> bool:
 
 
 def _own_files(dataset_folder: Path) -> list[Path]:
-    return list(dataset_folder.glob(f"{dataset_folder.name}_*.yaml"))
+    return [path for path in dataset_folder.glob("*.yaml") if path.name.startswith(f"{dataset_folder.name}_")]
 
 
 def _families(folder: Path, dataset: str) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -12,13 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from util.errors import UserError
+from util.errors import UserError, shown
+from util.logging import logger
 
 PROJECT = Path(__file__).resolve().parent.parent
-
-
-# Half of a pair that JSON may write as an escape.
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def cache_folder() -> Path:
@@ -28,13 +26,21 @@ def cache_folder() -> Path:
     return folder
 
 
+def make_folder(folder: Path) -> None:
+    """Make ``folder`` and those above it. Raises ``UserError`` where nothing can be made, such as below ``/proc``."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError:
+        raise UserError(f"{folder}: no folder can be made here; choose another place") from None
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path next to ``path``; rename it to ``path`` when the block succeeds.
 
     A reader sees the old file or the whole new one. A block that raises leaves nothing behind. The temporary name is
-    ``.NAME.PROCESS``: writers that choose their format by the suffix need to be told it. Raises ``UserError`` for a
-    folder in which nothing can be made, such as one below ``/proc``.
+    ``.NAME.PROCESS``: writers that choose their format by the suffix need to be told it. Raises what ``make_folder``
+    raises.
     """
     make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -44,14 +50,6 @@ def atomic_write(path: Path) -> Iterator[Path]:
             os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder and those above it. Raises ``UserError`` where none can be made, such as below ``/proc``."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileNotFoundError:
-        raise UserError(f"{folder}: no folder can be made here; choose another place") from None
 
 
 def remove_left_overs(folder: Path, suffix: str) -> None:
@@ -92,9 +90,13 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` (UTF-8) atomically."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    """Write ``text`` (UTF-8) atomically; raises ``UserError`` for names of files in another encoding."""
+    try:
+        data = text.encode()
+    except UnicodeEncodeError as error:
+        name = shown(text[: error.end].rpartition("\n")[2])
+        raise UserError(f"{path}: a name is not UTF-8 and cannot be written here ({name}); rename it") from None
+    write_bytes(path, data)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -105,11 +107,22 @@ def write_json(path: Path, value: Any) -> None:
 def replace_json_line(path: Path, record: Mapping[str, Any], key: str = "epoch") -> None:
     """Append ``record`` to a file of JSON lines, atomically; of the other lines those with a smaller ``key`` stay.
 
-    So a run that is repeated from an earlier epoch replaces what it reported before.
+    So a run that is repeated from an earlier epoch replaces what it reported before. A line that is no such record is
+    left out, and named in the log.
     """
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    earlier = [line for line in lines if json.loads(line)[key] < record[key]]
+    earlier = _earlier_lines(path, key, record[key]) if path.is_file() else []
     write_text(path, "".join(f"{line}\n" for line in [*earlier, json.dumps(record)]))
+
+
+def _earlier_lines(path: Path, key: str, value: Any) -> Iterator[str]:
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        try:
+            is_earlier = json.loads(line)[key] < value
+        except (ValueError, KeyError, TypeError, RecursionError):
+            logger.warning("%s, line %d: left out, for it is not a record with a %s", path, number, key)
+            continue
+        if is_earlier:
+            yield line
 
 
 def read_lines(path: Path, expected: str, *, missing: str | None = None) -> list[str]:
@@ -119,32 +132,17 @@ def read_lines(path: Path, expected: str, *, missing: str | None = None) -> list
     with ``missing`` where that is given.
     """
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except (FileNotFoundError, IsADirectoryError):
+        return read_text(path).splitlines()
+    except FileNotFoundError:
         raise UserError(f"{path}: {missing or f'file not found; {expected}'}") from None
-    except UnicodeDecodeError:
+    except ValueError:  # UnicodeDecodeError is one, and so is that of a zero in the path
         raise UserError(f"{path}: not a text file in UTF-8; {expected}") from None
 
 
 def read_json(path: Path, advice: str = "delete it and make it again") -> Any:
-    """Read a JSON file, in UTF-8 with or without a byte order mark.
-
-    A missing or malformed one is a ``UserError`` that names it and ends with ``advice``; so are values nested too
-    deeply for Python, whole numbers with more digits than it reads (4,300), and text with half a surrogate pair, which
-    is no name of a file and cannot be printed.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        value = json.loads(text)
-        if _SURROGATE.search(text):  # few files have any
-            json.dumps(value, ensure_ascii=False).encode()
-        return value
-    except (FileNotFoundError, IsADirectoryError):
-        raise UserError(f"{path}: file not found") from None
-    except RecursionError:
-        raise UserError(f"{path}: not valid JSON (nested too deeply); {advice}") from None
-    except ValueError as error:  # JSONDecodeError and Unicode's errors are among them
-        raise UserError(f"{path}: not valid JSON ({error}); {advice}") from None
+    """Read a JSON file, in UTF-8 with or without a byte order mark; raises what ``json_errors`` does."""
+    with json_errors(path, advice):
+        return json.loads(read_text(path))
 
 
 def read_json_object(path: Path, advice: str = "delete it and make it again") -> dict[str, Any]:
@@ -155,11 +153,39 @@ def read_json_object(path: Path, advice: str = "delete it and make it again") ->
     return value
 
 
+@contextmanager
+def json_errors(path: Path, advice: str, *, missing: str = "file not found") -> Iterator[None]:
+    """Make a ``UserError`` of what goes wrong while the block reads the JSON file ``path``.
+
+    A missing file ends with ``missing``, a malformed one with ``advice``; malformed are also values nested too deeply
+    for Python, and whole numbers with more digits than it reads (4,300).
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise UserError(f"{path}: {missing}") from None
+    except RecursionError:
+        raise UserError(f"{path}: not valid JSON (nested too deeply); {advice}") from None
+    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are among them
+        raise UserError(f"{path}: not valid JSON ({error}); {advice}") from None
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file, with or without a byte order mark.
+
+    Raises ``FileNotFoundError`` for a folder, a pipe and a device as well, which may have no end, and
+    ``UnicodeDecodeError`` for what is not text.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    return path.read_text(encoding="utf-8-sig")
+
+
 def digest_lines(lines: Iterable[str]) -> str:
-    """SHA-256 (hex) of the lines, each followed by a newline."""
+    """SHA-256 (hex) of the lines, each followed by a newline; names of files need not be UTF-8."""
     digest = hashlib.sha256()
     for line in lines:
-        digest.update(line.encode() + b"\n")
+        digest.update(line.encode(errors="surrogatepass") + b"\n")
     return digest.hexdigest()
 
 

@@ -13,21 +13,20 @@ from util.errors import UserError
 from util.files import make_folder
 from util.logging import logger
 
-_LOCK_FILE = ".lock"
 _TAKEN = (errno.EACCES, errno.EAGAIN)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 
 
 @contextmanager
-def only_process_in(folder: Path) -> Iterator[None]:
-    """Keep other processes of this project out of ``folder``, which is made, while the block runs.
+def only_process_in(folder: Path, lock: str = ".lock") -> Iterator[None]:
+    """Keep other processes that take this lock out of ``folder``, which is made, while the block runs.
 
     Raises ``UserError`` that names the process that is in it. The system releases the lock of a process that dies,
-    however it dies; its workers do not hold it. ``.lock`` stays in the folder: removing it would let two processes
-    hold locks of two files of that name. Where the file system knows no locks, a line in the log says so.
+    however it dies; its workers do not hold it. The file of the lock stays in the folder: removing it would let two
+    processes hold locks of two files of that name. Where the file system knows no locks, a line in the log says so.
     """
     make_folder(folder)
-    with (folder / _LOCK_FILE).open("a+") as stream:
+    with (folder / lock).open("a+") as stream:
         _lock(stream.fileno(), folder)
         stream.truncate(0)
         stream.write(str(os.getpid()))

@@ -1,11 +1,15 @@
-"""Keys of the published code that are renamed or change nothing here, and what ``TRAIN.compat: published`` sets."""
+"""Keys of the published code that are renamed or change nothing here, and what ``TRAIN.compat: published`` sets.
+
+A file of the published code names no ``base``. Two of its values mean something else than in a file of ours, which
+``util.config`` corrects, with a line in the log: ``classes: 2`` counts background and object, and ``../data/NAME`` as
+``data_root`` may be inside the project.
+"""
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
-from util.logging import logger
+from util.logging import warn_once
 
 ALIASES = {
     "DATA.data_list": "DATA.train_list",
@@ -14,9 +18,17 @@ ALIASES = {
     "Cluster.weights": "Cluster.extractor_weights",
 }
 LAYERS = "TRAIN.layers"  # 50 or 101: a backbone and its weights
+DISTRIBUTED = tuple(
+    f"Distributed.{key}"
+    for key in (
+        *("dist_url", "dist_backend", "multiprocessing_distributed", "world_size", "rank", "use_apex", "opt_level"),
+        *("keep_batchnorm_fp32", "loss_scale"),
+    )
+)
 # Accepted, but they change nothing: what they chose is always so here, or follows from the experiment's name, the
 # command or the checkpoint, or was never read in the published code either.
 WITHOUT_EFFECT = (
+    "TRAIN.sync_bn",
     "TRAIN.with_transformer",
     "TRAIN.fix_random_seed_val",
     "TRAIN.use_coco",
@@ -61,10 +73,4 @@ def drop_keys_without_effect(values: dict[str, dict[str, Any]]) -> None:
         if holder.pop(key or section, None) is not None:
             dropped.append(name)
     if dropped:
-        _warn_of_no_effect(tuple(dropped))
-
-
-@cache
-def _warn_of_no_effect(names: tuple[str, ...]) -> None:
-    """Once in a process: commands load several configurations."""
-    logger.warning("config: keys without effect here: %s", ", ".join(names))
+        warn_once(f"config: keys without effect here: {', '.join(dropped)}")

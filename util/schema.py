@@ -1,6 +1,7 @@
-"""The schema of a configuration: every key with its type, default and meaning.
+"""The schema of a configuration: every key with its type, bounds, default and meaning.
 
-``util.config`` fills it from YAML files and the command line.
+``util.config`` fills it from YAML files and the command line. Upper bounds are far beyond any use; they keep a slip of
+the finger from asking for more memory or time than there is.
 """
 
 from __future__ import annotations
@@ -8,18 +9,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationInfo, field_validator, model_validator
 
 from util.files import PROJECT
 
 # The values of an image before a network sees it (model.frozen.timm_networks.normalization).
 Normalize = Literal["imagenet", "inception", "timm", "none"]
 # 1 more than a multiple of the backbone's stride; the backbone checks that.
-Side = Annotated[int, Field(ge=33)]
+Side = Annotated[int, Field(ge=33, le=4097)]
+LongerSide = Annotated[int, Field(ge=32, le=4096)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Stage = Annotated[int, Field(ge=-100, le=100)]
+Rate = Annotated[float, Field(gt=0, le=1000)]
+Decay = Annotated[float, Field(ge=0, le=1000)]
+Angle = Annotated[float, Field(ge=-360, le=360)]  # degrees
+Scale = Annotated[float, Field(ge=0.01, le=10)]
+Count = Annotated[int, Field(ge=0, le=10**9)]
+File = Annotated[Path, Strict(False)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -33,11 +43,11 @@ class _Section(BaseModel):
 class DataSection(_Section):
     """``DATA``: which images and labels. Relative paths in a YAML file start at the project's folder."""
 
-    data_root: Path
-    train_list: Path
-    val_list: Path
+    data_root: File
+    train_list: File
+    val_list: File
     classes: int = Field(20, ge=1, le=254, description="object classes, background not counted")
-    min_area: int = Field(2048, ge=1, description="pixels an object must cover to be an episode's object")
+    min_area: int = Field(2048, ge=1, le=10**9, description="pixels an object must cover to be an episode's object")
     drop_novel_images: bool = False
 
 
@@ -53,26 +63,28 @@ class ClusterSection(_Section):
     algorithm: Literal["minibatch", "spherical"] = Field(
         "minibatch", description="minibatch: as published; spherical: all images at once, centroids of unit length"
     )
-    memory_gb: float = Field(8.0, gt=0, description="memory for features, of all processes together")
+    memory_gb: float = Field(8.0, gt=0, le=10**6, description="memory for features, of all processes together")
     extractor: str = Field("moco", pattern=r"^(moco|simclr|dino|timm:.+)$")
-    extractor_weights: Path | None = Field(None, description="a file, or 'timm' for timm's download")
+    extractor_weights: File | None = Field(None, description="a file, or 'timm' for timm's download")
     extractor_normalize: Normalize | None = Field(None, description="empty: what the extractor's own weights expect")
-    stage: int | None = Field(
+    stage: Stage | None = Field(
         None, description="stage of the extractor whose features are used, -1 is the last; empty: as the recipe needs"
     )
-    stride: int | None = Field(None, ge=1, description="pixels between two features; empty: as the recipe needs")
-    flip: bool = Field(False, description="average features over the image and its mirror image")
-    scales: list[Annotated[float, Field(gt=0)]] = Field(
-        [1.0], min_length=1, description="average features over these scales of the image"
+    stride: int | None = Field(
+        None, ge=1, le=1024, description="pixels between two features; empty: as the recipe needs"
     )
-    pseudo_folder: Path | None = Field(None, description="default: <data_root>/<dataset>_<extractor>_pseudo")
-    cluster_size: int = Field(473, ge=32, description="longer side for the features that are clustered")
-    assign_size: int = Field(640, ge=32, description="longer side for the features that are assigned")
-    cluster_images: int = Field(0, ge=0, description="images to learn from; 0: all for clusters, 1,000 for objects")
-    seed: int = 1534
-    superpixel_scale: float = Field(100.0, gt=0)
+    flip: bool = Field(False, description="average features over the image and its mirror image")
+    scales: list[Scale] = Field(
+        [1.0], min_length=1, max_length=100, description="average features over these scales of the image"
+    )
+    pseudo_folder: File | None = Field(None, description="default: <data_root>/<dataset>_<extractor>_pseudo")
+    cluster_size: LongerSide = Field(473, description="longer side for the features that are clustered")
+    assign_size: LongerSide = Field(640, description="longer side for the features that are assigned")
+    cluster_images: Count = Field(0, description="images to learn from; 0: all for clusters, 1,000 for objects")
+    seed: Seed = 1534
+    superpixel_scale: float = Field(100.0, gt=0, le=10**9)
     superpixel_sigma: float = Field(0.8, ge=0, le=1000)
-    superpixel_min_size: int = Field(200, ge=1)
+    superpixel_min_size: int = Field(200, ge=1, le=10**9)
     region_rule: Literal["span", "border"] = Field(
         "span", description="span: drop regions that span the image; border: drop those that fill its border"
     )
@@ -82,16 +94,16 @@ class ClusterSection(_Section):
     border_share: float = Field(0.35, ge=0, le=1, description="border: share of the border that a region may cover")
     image_share: float = Field(0.7, ge=0, le=1, description="border: share of the image that a region may cover")
     neighbours: int = Field(
-        0, ge=0, description="nearest regions to draw supports from; 0: half of the group, 5,000 at most"
+        0, ge=0, le=100_000, description="nearest regions to draw supports from; 0: half of the group, 5,000 at most"
     )
-    threads: int = Field(0, ge=0, description="threads that make the masks; 0: one per core")
+    threads: int = Field(0, ge=0, le=1024, description="threads that make the masks; 0: one per core")
 
 
 class VisSection(_Section):
     """``VIS``: pictures of episodes."""
 
     visualize: bool = True
-    pictures: int = Field(8, ge=0, description="episodes on each sheet of a test")
+    pictures: int = Field(8, ge=0, le=1000, description="episodes on each sheet of a test")
 
 
 class TrainSection(_Section):
@@ -99,15 +111,15 @@ class TrainSection(_Section):
 
     # Network
     backbone: str = Field("resnet50_v2", description="resnet50_v2, resnet101_v2 (deep stem) or any timm model")
-    backbone_weights: Path | None = Field(None, description="a file, 'timm' for timm's download, empty: random")
+    backbone_weights: File | None = Field(None, description="a file, 'timm' for timm's download, empty: random")
     backbone_normalize: Normalize = Field(
         "timm", description="what its weights expect; timm: what timm states for the model"
     )
-    mid_stages: list[int] = Field([-3, -2], min_length=1, description="stages that are concatenated")
-    high_stage: int = Field(-1, description="stage for the prior")
-    hidden_dims: int = Field(256, ge=8, multiple_of=8)
-    object_prototypes: int = Field(20, ge=1, description="clusters of the support's object pixels")
-    background_prototypes: int = Field(50, ge=1, description="clusters of the support's background pixels")
+    mid_stages: list[Stage] = Field([-3, -2], min_length=1, max_length=100, description="stages that are concatenated")
+    high_stage: Stage = Field(-1, description="stage for the prior")
+    hidden_dims: int = Field(256, ge=8, le=8192, multiple_of=8)
+    object_prototypes: int = Field(20, ge=1, le=10_000, description="clusters of the support's object pixels")
+    background_prototypes: int = Field(50, ge=1, le=10_000, description="clusters of the support's background pixels")
     support_self_attention: bool = True
     contrast_residual: bool = Field(False, description="add the nearest contrast, with a learned scale, to the logits")
     compat: Literal["ours", "published"] = "ours"
@@ -115,40 +127,48 @@ class TrainSection(_Section):
     train_h: Side = 473
     train_w: Side = 473
     val_size: Side = 473
-    scale_min: float = Field(0.9, gt=0)
-    scale_max: float = Field(1.1, gt=0)
-    rotate_min: float = -10.0
-    rotate_max: float = 10.0
+    scale_min: Scale = 0.9
+    scale_max: Scale = 1.1
+    rotate_min: Angle = -10.0
+    rotate_max: Angle = 10.0
     ignore_label: int = Field(255, ge=255, le=255)
     split: Literal[0, 1, 2, 3, 5] = Field(5, description="fold; 5: all folds")
     shot: int = Field(1, ge=1, le=50)
     use_split_coco: bool = Field(True, description="COCO folds: true interleaved, false contiguous")
     # Optimisation
-    batch_size: int = Field(4, ge=1)
-    epochs: int = Field(100, ge=1)
-    epoch_episodes: int = Field(0, ge=0, description="training episodes an epoch; 0: one for each image")
-    base_lr: float = Field(0.002, gt=0)
-    lr_scale: float = Field(15.0, gt=0, description="the SGD rate applied is base_lr times this")
-    transformer_lr: float = Field(1e-4, gt=0, description="AdamW rate of the transformer, constant")
-    transformer_weight_decay: float = Field(1e-2, ge=0, description="AdamW decay of the transformer, biases excepted")
-    power: float = Field(0.9, gt=0)
+    batch_size: int = Field(4, ge=1, le=10_000)
+    epochs: int = Field(100, ge=1, le=10**6)
+    epoch_episodes: Count = Field(0, description="training episodes an epoch; 0: one for each image")
+    base_lr: Rate = 0.002
+    lr_scale: Rate = Field(15.0, description="the SGD rate applied is base_lr times this")
+    transformer_lr: Rate = Field(1e-4, description="AdamW rate of the transformer, constant")
+    transformer_weight_decay: Decay = Field(1e-2, description="AdamW decay of the transformer, biases excepted")
+    power: Rate = 0.9
     momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(1e-4, ge=0)
+    weight_decay: Decay = 1e-4
     warmup: bool = True
-    manual_seed: int = 123
+    manual_seed: Seed = 123
     # Running
-    train_gpu: list[int] = [0]
-    workers: int = Field(2, ge=0)
-    print_freq: int = Field(10, ge=1, description="steps between two lines of the log")
-    save_freq: int = Field(1, ge=1, description="epochs between two checkpoints")
-    save_path: Path | None = Field(None, description="run folder; default: exp/<dataset>/<experiment>")
-    weight: Path | None = Field(None, description="checkpoint to start training from, or to test")
-    resume: Path | None = Field(None, description="checkpoint to continue; default: latest.pth of the run folder")
+    train_gpu: list[Annotated[int, Field(ge=0, le=1000)]] = Field([0], max_length=1000, description="[]: the CPU")
+    workers: int = Field(2, ge=0, le=512)
+    print_freq: int = Field(10, ge=1, le=10**9, description="steps between two lines of the log")
+    save_freq: int = Field(1, ge=1, le=10**9, description="epochs between two checkpoints")
+    save_path: File | None = Field(None, description="run folder; default: exp/<dataset>/<experiment>")
+    weight: File | None = Field(None, description="checkpoint to start training from, or to test")
+    resume: File | None = Field(None, description="checkpoint to continue; default: latest.pth of the run folder")
     # Evaluation
     evaluate: bool = Field(False, description="validate after every epoch (uses labels)")
     best_on_validation: bool = Field(False, description="also keep the checkpoint with the best validation mIoU")
-    batch_size_val: int = Field(1, ge=1)
-    episodes: int = Field(0, ge=0, description="test episodes; 0: 1,000, for COCO 5,000")
+    batch_size_val: int = Field(1, ge=1, le=10_000)
+    episodes: Count = Field(0, description="test episodes; 0: 1,000, for COCO 5,000")
+
+    @field_validator("split", mode="before")
+    @classmethod
+    def _is_whole(cls, split: Any) -> Any:
+        """For Python, and so for ``Literal``, true is 1."""
+        if isinstance(split, bool | float):
+            raise ValueError(f"is {split}, 0, 1, 2, 3 or 5 expected")
+        return split
 
     @field_validator("scale_max", "rotate_max")
     @classmethod
@@ -190,3 +210,12 @@ class Config(_Section):
         """Where the pseudo masks of this experiment are."""
         extractor = self.Cluster.extractor.removeprefix("timm:")
         return self.Cluster.pseudo_folder or self.DATA.data_root / f"{self.dataset}_{extractor}_pseudo"
+
+
+SECTIONS: dict[str, type[BaseModel]] = {
+    "DATA": DataSection,
+    "Cluster": ClusterSection,
+    "VIS": VisSection,
+    "TRAIN": TrainSection,
+}
+FIELDS = {f"{section}.{key}": field for section, keys in SECTIONS.items() for key, field in keys.model_fields.items()}

@@ -1,4 +1,4 @@
-"""Comparing the settings that something was made with to those that are expected."""
+"""Settings that something was made with: what is wrong with them, and comparing them to those that are expected."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from util.errors import UserError
+
+_MOST_PROBLEMS = 5
 
 
 def differences(actual: Mapping[str, Any], expected: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -32,3 +36,10 @@ def require_same(source: Path, actual: Mapping[str, Any], expected: Mapping[str,
     different = differences(actual, expected)
     if different:
         raise UserError(f"{source}: made with other settings ({'; '.join(different)}); {advice}")
+
+
+def describe_problems(error: ValidationError) -> str:
+    """A phrase on one line for each value of a file that is not as pydantic's model demands, five at most."""
+    problems = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
+    shown = "; ".join(" ".join(problem.split()) for problem in problems[:_MOST_PROBLEMS])
+    return f"{shown}; and {len(problems) - _MOST_PROBLEMS} more" if len(problems) > _MOST_PROBLEMS else shown

@@ -22,12 +22,21 @@ from episodes.lists import read_list
 from masks.pretrain.probe import Probe
 from masks.pretrain.training import Precision, Settings, pretrain
 from masks.pretrain.unlabelled_images import find_images
-from util.arguments import Parser
+from util.arguments import Parser, number_between, whole_number
 from util.distributed import process_group
 from util.errors import UserError, run_command
 from util.logging import start_logging
 
 _PROBES = 10  # measurements in a run, unless --probe_every is given
+# Upper bounds are far beyond any use.
+_NUMBERS = {
+    "epochs": whole_number(1, 10**6),
+    "batch": whole_number(2, 10**5),
+    "size": whole_number(32, 2048),
+    "queue": whole_number(1, 10**6),
+    "lr": number_between(0, 1000, "0.06"),
+    "seed": whole_number(0, 2**63 - 1),
+}
 
 
 def main(arguments: list[str]) -> None:
@@ -46,13 +55,15 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("images", type=Path, help="folder of images (searched to any depth) or list file")
     parser.add_argument("out", type=Path, help="the weights, OUT.safetensors")
     parser.add_argument("--root", type=Path, help="where the paths of a list file start")
-    parser.add_argument("--workers", type=int, default=2, help="processes that draw views; default: %(default)s")
+    parser.add_argument(
+        "--workers", type=whole_number(0, 512), default=2, help="processes that draw views; default: %(default)s"
+    )
     parser.add_argument("--probe", type=Path, metavar="LIST", help="labels that measure how good the features become")
-    parser.add_argument("--probe_every", type=int, metavar="EPOCHS", help="default: a tenth of all")
+    parser.add_argument("--probe_every", type=whole_number(1, 10**6), metavar="EPOCHS", help="default: a tenth of all")
     for name, default in asdict(Settings()).items():
         choices = get_args(Precision) if name == "precision" else None
         parser.add_argument(
-            f"--{name}", type=type(default), default=default, choices=choices, help="default: %(default)s"
+            f"--{name}", type=_NUMBERS.get(name, str), default=default, choices=choices, help="default: %(default)s"
         )
     return parser.parse_args(arguments)
 
@@ -62,8 +73,6 @@ def _probe(parsed: argparse.Namespace, settings: Settings) -> Probe | None:
         return None
     if parsed.root is None:
         raise UserError(f"--probe {parsed.probe}: needs --root, the folder where the list's paths start")
-    if parsed.probe_every is not None and parsed.probe_every < 1:
-        raise UserError(f"--probe_every {parsed.probe_every}: must be at least 1")
     return Probe(
         read_list(parsed.probe, parsed.root, need_labels=True),
         shorter_side=2 * settings.size,

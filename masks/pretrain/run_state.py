@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
-import safetensors.torch
 import timm
 import torch
 from torch import nn
@@ -19,9 +18,9 @@ from torch import nn
 from masks.pretrain.moco import MoCo
 from util.distributed import from_first, rank
 from util.errors import UserError
-from util.files import atomic_write
 from util.logging import logger
 from util.settings import require_same
+from util.tensor_files import write_safetensors_file, write_torch_file
 
 # Values of records that were written before these keys existed.
 _ALWAYS_BEFORE = {"precision": "fp32", "processes": 1}
@@ -57,18 +56,16 @@ class PretrainFiles:
         if rank() > 0:
             return
         state = {"epochs": epochs, "moco": moco.state_dict(), "optimizer": optimizer.state_dict()}
-        with atomic_write(self.partial) as temporary:
-            torch.save({"record": self.record, **state}, temporary)
+        write_torch_file(self.partial, {"record": self.record, **state})
 
     def finish(self, backbone: nn.Module) -> None:
         """Write the result atomically, then remove the state."""
         if rank() > 0:
             return
-        weights = {name: tensor.cpu().contiguous() for name, tensor in backbone.state_dict().items()}
+        weights = {name: tensor.cpu() for name, tensor in backbone.state_dict().items()}
         software = f"torch {torch.__version__}, timm {timm.__version__}"
         metadata = {"format": "pt", "normalize": "imagenet", "record": json.dumps(self.record), "software": software}
-        with atomic_write(self.out) as temporary:
-            safetensors.torch.save_file(weights, temporary, metadata=metadata)
+        write_safetensors_file(self.out, weights, metadata)
         self.partial.unlink(missing_ok=True)
         logger.info("wrote %s", self.out)
 

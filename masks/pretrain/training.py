@@ -58,14 +58,9 @@ class Settings:
     precision: Precision = "auto"
 
     def check(self) -> None:
-        """Raise ``UserError`` for a value that cannot work."""
+        """Raise ``UserError`` for a model that timm lacks and a batch that the processes cannot share."""
         if not timm.is_model(self.model):
             raise UserError(f"--model {self.model}: timm has no such model; timm.list_models() gives the names")
-        for name, least in (("epochs", 1), ("batch", 2), ("size", 32), ("queue", 1)):
-            if getattr(self, name) < least:
-                raise UserError(f"--{name} {getattr(self, name)}: must be at least {least}")
-        if not self.lr > 0:
-            raise UserError(f"--lr {self.lr}: must be above 0")
         processes = world_size()
         if self.batch % processes or self.batch < 2 * processes:
             raise UserError(

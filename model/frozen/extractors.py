@@ -12,20 +12,43 @@ from torch import Tensor, nn
 
 from model.frozen.frozen_network import build_frozen, freeze, resized
 from util.errors import UserError
+from util.files import PROJECT
 
 
 class Family(NamedTuple):
-    """Published self-supervised weights: the timm model they belong to, and how its images are normalised."""
+    """Published self-supervised weights: the timm model they belong to, and how its images are normalised.
+
+    ``files`` are the names that their file may have, ``address`` is where it is fetched from.
+    """
 
     model: str
     normalize: str
+    files: tuple[str, ...] = ()
+    address: str = ""
 
 
 FAMILIES = {
-    "moco": Family("resnet50", "imagenet"),
-    "simclr": Family("resnet50", "none"),
-    "dino": Family("vit_base_patch8_224", "imagenet"),
+    "moco": Family(
+        "resnet50",
+        "imagenet",
+        ("moco_v2_800ep_pretrain.pth.tar",),
+        "https://dl.fbaipublicfiles.com/moco/moco_checkpoints/moco_v2_800ep/moco_v2_800ep_pretrain.pth.tar",
+    ),
+    "simclr": Family(
+        "resnet50",
+        "none",
+        ("simclr_resnet50-1x.pth", "resnet50-1x.pth", "r50_1x_sk0.pth"),
+        "https://huggingface.co/lightly-ai/simclrv1-imagenet1k-resnet50-1x/resolve/main/resnet50-1x.pth",
+    ),
+    "dino": Family(
+        "vit_base_patch8_224",
+        "imagenet",
+        ("dino_vit_B_8.pth", "dino_vitbase8_pretrain.pth", "dino_vitbase8_pretrain_full_checkpoint.pth"),
+        "https://dl.fbaipublicfiles.com/dino/dino_vitbase8_pretrain/dino_vitbase8_pretrain.pth",
+    ),
 }
+# Where the files are looked for, in this order.
+EXTRACTOR_FOLDERS = (PROJECT / "weights", PROJECT / "initmodel")
 
 
 class Extractor(nn.Module):
@@ -112,7 +135,7 @@ def build_extractor(
     flip: bool = False,
     scales: Sequence[float] = (1.0,),
 ) -> Extractor:
-    """Build the extractor ``name`` and load its weights.
+    """Build the extractor ``name`` and load its weights, those of ``extractor_file`` where none are given.
 
     ``moco`` and ``simclr``: ResNet-50; ``dino``: ViT-B/8; ``timm:NAME``: a timm model. Features are those after
     ``stage``, of a vision transformer its normalised block; negative ones count from the last. Weight files may name
@@ -126,8 +149,9 @@ def build_extractor(
     weights and weights of another architecture.
     """
     title = f"extractor {name}"
+    weights = weights or extractor_file(name)
     if weights is None:
-        raise UserError(f"{title}: weights are missing; give weights=FILE (see initmodel/README.md)")
+        raise UserError(_missing(name))
     family = FAMILIES.get(name, Family(name.removeprefix("timm:"), "timm"))
     frozen = build_frozen(
         family.model,
@@ -149,4 +173,22 @@ def build_extractor(
         std=frozen.std,
         flip=flip,
         scales=scales,
+    )
+
+
+def extractor_file(name: str) -> Path | None:
+    """The file of the extractor's own published weights in ``EXTRACTOR_FOLDERS``; None where there is none."""
+    files = FAMILIES[name].files if name in FAMILIES else ()
+    paths = [folder / file for folder in EXTRACTOR_FOLDERS for file in files]
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _missing(name: str) -> str:
+    if name not in FAMILIES or not FAMILIES[name].files:
+        return f"extractor {name}: weights are missing; give weights=FILE, or weights=timm for timm's download"
+    _, _, files, address = FAMILIES[name]
+    first, second = (folder / files[0] for folder in EXTRACTOR_FOLDERS)
+    return (
+        f"extractor {name}: weights not found as {first} or {second}; fetch {address}, put it into {first.parent} and "
+        "give the same command again, or name another file with weights=FILE"
     )

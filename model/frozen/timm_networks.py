@@ -90,7 +90,8 @@ def find_network(name: str, *, title: str, output_stride: int) -> TimmNetwork:
     if "features_only" not in options and not is_transformer:
         raise UserError(
             f"{title}: it runs neither at output stride {output_stride} nor on patches at any size; choose a "
-            "convolutional network like resnet50 or a vision transformer like vit_small_patch14_dinov2"
+            "convolutional network like resnet50 or a vision transformer that takes images of any size, like "
+            "vit_small_patch14_dinov2"
         )
     channels, strides = zip(*((stage["num_chs"], stage["reduction"]) for stage in stages), strict=True)
     return TimmNetwork(name, title, list(channels), list(strides), options)

@@ -36,8 +36,9 @@ def deform_attn(value: Tensor, spatial_shapes: Tensor, sampling_locations: Tenso
     else in its type. Returns (N, Q, M * D) in the type of ``value``, summed in float32 or float64.
 
     On a GPU the gradient of ``value`` is summed by atomics, in an order that changes; under
-    ``torch.use_deterministic_algorithms`` it is gathered instead. Raises ``TypeError`` for a wrong dtype,
-    ``ValueError`` for a wrong shape or device, naming the argument.
+    ``torch.use_deterministic_algorithms`` it is gathered instead. ``torch.compile``, ``torch.export`` and
+    ``torch.jit.trace`` take it; ``torch.jit.script``, which torch has given up, does not. Raises ``TypeError`` for a
+    wrong dtype, ``ValueError`` for a wrong shape or device, naming the argument.
     """
     _check(value, spatial_shapes, sampling_locations, attention_weights)
     coordinates = torch.promote_types(value.dtype, torch.float32)

@@ -1,20 +1,17 @@
-"""Reading weight files, torch or safetensors, and checking them against the network they are meant for."""
+"""Weight files of backbones and extractors, and loading tensors into the network that they are meant for."""
 
 from __future__ import annotations
 
-import argparse
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from model.weights.tensor_names import describe_tensors, named_tensors, to_timm
 from util.errors import UserError
+from util.tensor_files import read_tensor_file
 
 
 class Weights(NamedTuple):
@@ -25,27 +22,15 @@ class Weights(NamedTuple):
 
 
 def read_weights(path: Path) -> dict[str, Any]:
-    """The content of a ``.safetensors`` or torch file, on the CPU, without running code from it.
+    """The content of a ``.safetensors`` or torch file from elsewhere, on the CPU, without running code from it.
 
-    Raises ``UserError`` for a missing file, one that is neither, or one that holds more than tensors and plain values.
+    Raises ``UserError`` for a missing file, one that is neither, is damaged, or holds more than tensors and plain
+    values.
     """
-    if not path.is_file():
-        raise UserError(
-            f"{path}: weights not found; see initmodel/README.md for the address, put the file there and give the "
-            "same command again"
-        )
-    try:
-        if path.suffix == ".safetensors":
-            return dict(load_file(path))
-        with torch.serialization.safe_globals([argparse.Namespace]):  # DINO's checkpoints hold their arguments
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise UserError(
-            f"{path}: not a readable weight file; expected tensors in a torch or safetensors file, fetch it again"
-        ) from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: expected a dictionary of tensors, found {type(content).__name__}")
-    return content
+    missing = (
+        "weights not found; see initmodel/README.md for the address, put the file there and give the same command again"
+    )
+    return read_tensor_file(path, missing=missing, damaged="fetch it again").content
 
 
 def read_tensors(path: Path) -> Weights:
@@ -66,23 +51,72 @@ def load_tensors(network: nn.Module, weights: Weights, *, name: str) -> None:
 
     Other tensors of the file (classifiers, heads) are ignored; ``num_batches_tracked`` may be missing. Names may differ
     in dots and underscores, because timm renames stages when it returns features only.
-    Raises ``UserError`` when a tensor is missing or has another shape.
+    Raises ``UserError`` when a tensor is missing, has another shape or is not finite.
     """
-    stored = {_plain(key): tensor for key, tensor in weights.tensors.items()}
     expected = {key: tensor for key, tensor in network.state_dict().items() if not key.endswith("num_batches_tracked")}
-    fitting = {
-        key: stored[_plain(key)]
-        for key, tensor in expected.items()
-        if _plain(key) in stored and stored[_plain(key)].shape == tensor.shape
-    }
-    if len(fitting) < len(expected):
-        left_over = len(stored.keys() - {_plain(key) for key in expected})
+    names = {_plain(key): key for key in network.state_dict()}
+    stored = {names.get(_plain(key), key): tensor for key, tensor in weights.tensors.items()}
+    misfit = describe_misfit(stored, expected)
+    if misfit is not None:
         raise UserError(
-            f"{weights.path}: weights of another architecture than {name}: {len(expected) - len(fitting)} of "
-            f"{len(expected)} tensors are missing or of another shape, {left_over} are unexpected; it looks like "
+            f"{weights.path}: weights of another architecture than {name}: {misfit}; it looks like "
             f"{describe_tensors(weights.tensors)}"
         )
-    network.load_state_dict(fitting, strict=False)
+    load_finite(network, {key: stored[key] for key in expected}, weights.path)
+
+
+def load_all(network: nn.Module, tensors: Mapping[str, Tensor], source: Path | str) -> None:
+    """Load tensors that are all those of ``network`` and no others, by its names.
+
+    Raises ``UserError``, which names ``source``, where they do not fit or are not finite.
+    """
+    misfit = describe_misfit(tensors, network.state_dict(), exact=True)
+    if misfit is not None:
+        raise UserError(f"{source}: holds tensors of another network: {misfit}")
+    load_finite(network, tensors, source)
+
+
+def describe_misfit(stored: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, exact: bool = False) -> str | None:
+    """A phrase for the tensors of ``expected`` that ``stored`` lacks or has in another shape or kind; None for none.
+
+    With ``exact`` it may not hold others either.
+    """
+    wrong = [key for key, tensor in expected.items() if key not in stored or not _fits(stored[key], tensor)]
+    unexpected = sorted(stored.keys() - expected.keys())
+    if not wrong and not (exact and unexpected):
+        return None
+    first = [f"{key} is {_describe(stored.get(key))} there, {_describe(expected[key])} expected" for key in wrong[:1]]
+    examples = "; ".join([*first, *(f"{key!r} is unexpected" for key in unexpected[:1] if exact)])
+    return (
+        f"{len(wrong)} of {len(expected)} tensors are missing or of another shape, {len(unexpected)} are unexpected "
+        f"({examples})"
+    )
+
+
+def load_finite(network: nn.Module, tensors: Mapping[str, Tensor], source: Path | str) -> None:
+    """Load tensors that fit; raises ``UserError``, which names ``source``, where one holds NaN or infinity."""
+    network.load_state_dict(tensors, strict=False)
+    loaded = network.state_dict()
+    wrong = [name for name in tensors if not _is_finite(loaded[name])]
+    if wrong:
+        raise UserError(
+            f"{source}: weights are not finite: {len(wrong)} of {len(tensors)} tensors hold NaN or infinity, the first "
+            f"is {wrong[0]}; use another file"
+        )
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    # Both extremes are NaN where any value is; ten times as fast as looking at each.
+    return tensor.numel() == 0 or bool(torch.isfinite(torch.stack(torch.aminmax(tensor.detach()))).all())
+
+
+def _fits(stored: Tensor, expected: Tensor) -> bool:
+    is_plain = stored.layout == torch.strided and stored.device.type == "cpu" and not stored.is_quantized
+    return is_plain and stored.shape == expected.shape and stored.is_floating_point() == expected.is_floating_point()
+
+
+def _describe(tensor: Tensor | None) -> str:
+    return "absent" if tensor is None else f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
 def _plain(key: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -12,9 +12,15 @@ from torch import Tensor
 # A tensor that only the few-shot network of the published code has.
 PUBLISHED_MARK = "adjust_feature_supp.0.weight"
 
-# Where published checkpoints keep their tensors, and prefixes of the names; the first that fits is used.
-_CONTAINERS = ("state_dict", "teacher", "model", "resnet")
-_PREFIXES = ("module.encoder_q.", "module.backbone.", "backbone.", "module.")
+# Where checkpoints keep their tensors; the first that fits is used, and what is in it may be a checkpoint in turn.
+_CONTAINERS = (
+    *("state_dict", "model_state_dict", "model_state", "teacher", "model", "net", "ema", "resnet"),
+    *("state_dict_ema", "model_ema"),
+)
+_DEEPEST_CONTAINER = 3
+# Prefixes of names, removed as long as one fits: of the wanted part in MoCo, MoCo v3 and DINO, and of wrappers.
+_PARTS = ("encoder_q.", "base_encoder.", "backbone.")
+_WRAPPERS = ("module.", "_orig_mod.", "model.")
 
 # The first of these in a file identifies it; ResNets and vision transformers are identified more closely.
 _MARKS = {
@@ -60,24 +66,32 @@ def named_tensors(content: Mapping[str, Any]) -> dict[str, Tensor]:
     From a checkpoint of MoCo these are the tensors of the query encoder, from one of DINO those of the teacher's
     backbone; prefixes like ``module.`` are removed.
     """
-    for container in _CONTAINERS:
-        if isinstance(content.get(container), Mapping):
-            content = content[container]
+    for _ in range(_DEEPEST_CONTAINER):
+        inner = next((content[name] for name in _CONTAINERS if isinstance(content.get(name), Mapping)), None)
+        if inner is None:
             break
-    tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
-    if any(key.endswith(PUBLISHED_MARK) for key in tensors):
-        return {key.removeprefix("module."): value for key, value in tensors.items()}
-    for prefix in _PREFIXES:
+        content = inner
+    tensors = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    is_published = any(key.endswith(PUBLISHED_MARK) for key in tensors)
+    prefixes = _WRAPPERS if is_published else (*_PARTS, *_WRAPPERS)
+    while chosen := _without_prefix(tensors, prefixes):
+        tensors = chosen
+    return tensors
+
+
+def _without_prefix(tensors: Mapping[str, Tensor], prefixes: Sequence[str]) -> dict[str, Tensor]:
+    """Those of the tensors whose names have the first prefix that any has, without it; none where none has one."""
+    for prefix in prefixes:
         chosen = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         if chosen:
             return chosen
-    return tensors
+    return {}
 
 
 def describe_tensors(tensors: Mapping[str, Tensor]) -> str:
     """A phrase for what the tensors, as returned by ``named_tensors``, belong to."""
     if PUBLISHED_MARK in tensors:
-        return "a few-shot checkpoint of the published code"
+        return "a few-shot checkpoint of the published code, which python -m model.import_published converts"
     model = timm_name(tensors)
     if model is not None:
         kinds = {"plain": "a torchvision ResNet, ", None: "the vision transformer "}
@@ -87,7 +101,7 @@ def describe_tensors(tensors: Mapping[str, Tensor]) -> str:
     if "patch_embed.proj.weight" in tensors:
         return "a vision transformer"
     known = [phrase for mark, phrase in _MARKS.items() if mark in tensors]
-    return known[0] if known else f"something with names like '{next(iter(tensors), '')}'"
+    return known[0] if known else f"something with names like {next(iter(tensors), '')!r}"
 
 
 def timm_name(tensors: Mapping[str, Tensor]) -> str | None:
@@ -117,26 +131,27 @@ def _resnet_name(tensors: Mapping[str, Tensor]) -> str | None:
 
 
 def _transformer_name(tensors: Mapping[str, Tensor]) -> str | None:
-    channels, _, patch, _ = tensors["patch_embed.proj.weight"].shape
-    if channels not in _VIT_SIZES:
+    projection, positions = tensors["patch_embed.proj.weight"], tensors["pos_embed"]
+    if projection.dim() != 4 or positions.dim() != 3 or len(projection) not in _VIT_SIZES:
         return None
+    channels, patch = len(projection), projection.shape[2]
     name = f"vit_{_VIT_SIZES[channels]}_patch{patch}"
     if "blocks.0.ls1.gamma" in tensors:
         return f"{name}_reg4_dinov2" if "reg_token" in tensors else f"{name}_dinov2"
-    patches = tensors["pos_embed"].shape[1] - int("cls_token" in tensors)
+    patches = max(positions.shape[1] - int("cls_token" in tensors), 0)
     return f"{name}_{patch * math.isqrt(patches)}"
 
 
 def _stem(tensors: Mapping[str, Tensor]) -> str | None:
     """The first layers of a ResNet: ``plain`` for one 7x7 convolution, else the project that names them differently."""
-    if "net.0.0.weight" in tensors and tensors["net.0.0.weight"].shape[-1] == 7:
+    if "net.0.0.weight" in tensors and tensors["net.0.0.weight"].shape[-1:] == (7,):
         return "simclr"
     if "conv3.weight" in tensors and "bn3.weight" in tensors:
         return "semseg"
-    if "conv1.6.weight" in tensors and tensors["conv1.6.weight"].shape[0] == 128:
+    if "conv1.6.weight" in tensors and tensors["conv1.6.weight"].shape[:1] == (128,):
         return "timm"
     first = tensors.get("conv1.weight")
-    return "plain" if first is not None and first.shape[-1] == 7 else None
+    return "plain" if first is not None and first.shape[-1:] == (7,) else None
 
 
 def _count(tensors: Mapping[str, Tensor], pattern: str) -> int:

@@ -38,14 +38,14 @@ def read_parts(
     ``supervised``: whether training may read labels; ``labels_required``: whether a training list without labels is a
     mistake. A training list without labels needs no test list.
     """
-    train_lines, problems = _read(data.train_list)
+    train_lines, problems = _read(data.train_list, data.data_root)
     train_labelled = _is_labelled(train_lines)
     train = Part("train", data.train_list, train_lines, supervised and (train_labelled or labels_required))
     problems += _lacking_labels(train)
     unlabelled = bool(train_lines) and not train_labelled
     if unlabelled and not data.val_list.exists():
         return (train, Part("val", data.val_list, (), False)), problems
-    val_lines, val_problems = _read(data.val_list)
+    val_lines, val_problems = _read(data.val_list, data.data_root)
     val = Part("val", data.val_list, val_lines, _is_labelled(val_lines) or not unlabelled)
     return (train, val), [*problems, *val_problems, *_lacking_labels(val), *_shared_images(train, val)]
 
@@ -61,11 +61,11 @@ def describe_part(part: Part, dataset: str) -> str:
     return size if part.reads_labels else f"{size}; labels not read"
 
 
-def _read(list_file: Path) -> tuple[tuple[ListLine, ...], list[Problem]]:
+def _read(list_file: Path, data_root: Path) -> tuple[tuple[ListLine, ...], list[Problem]]:
     lines: list[ListLine] = []
     problems: list[Problem] = []
     try:
-        for line in scan_list(list_file):
+        for line in scan_list(list_file, data_root):
             if isinstance(line, UserError):
                 problems.append(Problem("mistakes in lists", str(line)))
             elif line.repeats is not None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from unicodedata import normalize
 
 from episodes.lists import read_list, write_list
 from episodes.protocols import data_folder, protocol
@@ -29,11 +30,13 @@ from util.device import available_cores
 from util.errors import UserError
 from util.files import PROJECT, digest_file, read_json, remove_left_overs, write_json
 from util.images import image_size, write_label
+from util.locks import only_process_in
 from util.logging import logger
 from util.settings import require_same
 
 # Part of the manifest; increase it when the same annotations come to give different labels.
 _VERSION = 1
+_SPLITS = tuple(protocol("coco").benchmarks)
 _FOLDERS = ("train2014", "train2017", "val2014", "val2017")
 
 
@@ -58,8 +61,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--images", type=Path, required=True, help="folder of the images, or of train2014/ and val2014/"
     )
     parser.add_argument(
-        "--annotations", type=Path, nargs="+", required=True, metavar="JSON", help="instances_{train,val}2014.json"
+        "--annotations", type=Path, nargs="+", default=[], metavar="JSON", help="instances_{train,val}2014.json"
     )
+    for split in _SPLITS:
+        parser.add_argument(f"--{split}", type=Path, metavar="JSON", help=f"the same for {split}, under any name")
     parser.add_argument("--root", type=Path, default=PROJECT / "data", help="where COCO2014/ is made (data)")
     parser.add_argument("--lists", type=Path, default=PROJECT / "lists", help="where coco/ is made (lists)")
     parser.add_argument(
@@ -78,29 +83,35 @@ def run(arguments: argparse.Namespace) -> None:
     and for labels made from other annotations; while drawing, for an image whose size is not that of its annotations.
     """
     root: Path = arguments.root / data_folder("coco")
-    files = {split: read_instances(path) for split, path in _splits(arguments.annotations).items()}
+    files = {split: read_instances(path) for split, path in _splits(arguments).items()}
     classes = number_classes(list(files.values()))
     links = [link for split in files for link in _links(arguments.images, root, split, files[split])]
     settings = {split: _settings(instances, arguments.crowd) for split, instances in files.items()}
-    for split in files:
-        _check_labels(root, split, settings[split])
 
-    link_all(links)
-    draw = partial(_draw, root, classes, arguments.crowd)
-    for split, instances in files.items():
-        write_json(_manifest(root, split), settings[split])
-        _draw_all(draw, root, [_SplitImage(split, image) for image in instances.images], arguments.workers)
-    for split, instances in files.items():
-        _write_lists(arguments.lists / "coco", root, split, instances)
+    with only_process_in(root):
+        for split in files:
+            _check_labels(root, split, settings[split])
+        link_all(links)
+        draw = partial(_draw, root, classes, arguments.crowd)
+        for split, instances in files.items():
+            write_json(_manifest(root, split), settings[split])
+            _draw_all(draw, root, [_SplitImage(split, image) for image in instances.images], arguments.workers)
+        for split, instances in files.items():
+            _write_lists(arguments.lists / "coco", root, split, instances)
 
 
-def _splits(paths: Sequence[Path]) -> dict[str, Path]:
-    """The annotation files by split, "train" or "val", which their names contain."""
-    splits: dict[str, Path] = {}
-    for path in paths:
-        matches = [split for split in protocol("coco").benchmarks if split in path.name.lower()]
+def _splits(arguments: argparse.Namespace) -> dict[str, Path]:
+    """The annotation files by split: those of --train and --val, and those whose names contain either word."""
+    splits = {split: getattr(arguments, split) for split in _SPLITS if getattr(arguments, split) is not None}
+    if not splits and not arguments.annotations:
+        raise UserError("no annotations: give --annotations, or --train and --val, COCO's instances_*.json")
+    for path in arguments.annotations:
+        matches = [split for split in _SPLITS if split in path.name.lower()]
         if len(matches) != 1:
-            raise UserError(f"--annotations {path}: expected a name with either train or val, like that of COCO's file")
+            raise UserError(
+                f"--annotations {path}: expected a name with either train or val, like that of COCO's file; or give "
+                "it with --train or --val"
+            )
         (split,) = matches
         if split in splits:
             raise UserError(f"--annotations {path}: {splits[split]} is for {split} as well; give one of them")
@@ -116,8 +127,9 @@ def _links(folder: Path, root: Path, split: str, instances: Instances) -> list[t
     others = [name for name in _FOLDERS if name not in own]
     sources: dict[str, Path] = {}
     for place in (*(folder / name for name in own), folder, *(folder / name for name in others)):
-        for name in os.listdir(place) if place.is_dir() else ():
-            sources.setdefault(name, place / name)
+        for entry in os.scandir(place) if place.is_dir() else ():
+            if entry.is_file():
+                sources.setdefault(normalize("NFC", entry.name), place / entry.name)
     missing = [image.name for image in instances.images if image.name not in sources]
     if missing:
         names = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")

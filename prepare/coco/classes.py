@@ -33,7 +33,8 @@ def number_classes(files: Sequence[Instances]) -> dict[int, int]:
     if len(ids) > MAX_CLASSES:
         raise UserError(f"{first.path}: {len(ids)} categories; labels have room for {MAX_CLASSES}")
     logger.warning(
-        "%s: its categories are not COCO's and become classes 1 to %d by id; train and test with DATA.classes=%d",
-        *(first.path, len(ids), len(ids)),
+        "%s: its categories are not COCO's and become classes 1 to %d by id, but the folds of coco are of 80 classes; "
+        "`python -m prepare folder IMAGES --masks JSON --name NAME` makes a dataset with folds of its own",
+        *(first.path, len(ids)),
     )
     return {number: row for row, number in enumerate(ids, start=1)}

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
+from unicodedata import normalize
 
 import numpy as np
 
@@ -67,7 +68,8 @@ def _match(
     matches: dict[Path, AnnotatedImage] = {}
     owners: dict[int, Path] = {}
     for path, name in relative.items():
-        candidates = [by_path[name]] if name in by_path else by_name[path.name]
+        name = normalize("NFC", name)  # as in the file; macOS takes letters and accents apart
+        candidates = [by_path[name]] if name in by_path else by_name[name.rpartition("/")[2]]
         if not candidates:
             continue
         if len(candidates) > 1:

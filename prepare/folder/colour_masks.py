@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from episodes.class_names import checked_names
-from util.errors import UserError
+from util.errors import UserError, shown
 from util.files import read_lines
 from util.images import IGNORE, image_size
 from util.logging import logger
@@ -21,8 +22,9 @@ _Colour = tuple[int, int, int]
 _BACKGROUND_NAMES = {"background", "_background_"}
 _VOID_NAMES = {"void", "ignore", "ignored", "unlabelled", "unlabeled"}
 _NUMBERS = r"(?P<red>\d{1,3})[\s,]+(?P<green>\d{1,3})[\s,]+(?P<blue>\d{1,3})"
-# CVAT ends a line with the names of parts and actions.
-_NAME_FIRST = re.compile(rf"(?P<name>.*?)[\s:]+{_NUMBERS}(?::.*)?")
+# CVAT ends a line with the names of parts and actions. Colons after a name are matched as its part: if two repetitions
+# could match them, a line of 20,000 would take minutes.
+_NAME_FIRST = re.compile(rf"(?P<name>.*?)(?<=[\s:]){_NUMBERS}(?::.*)?")
 _NAME_LAST = re.compile(rf"{_NUMBERS}[\s:]+(?P<name>.*)")
 _EXPECTED = "NAME R G B, R G B NAME or NAME:R,G,B"
 _COLOUR_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}
@@ -80,9 +82,9 @@ def read_colours(path: Path) -> ColourTable:
     # The names, each once
     entries = list(_entries(path))
     names = [name for name, _ in entries]
-    if len(set(names)) < len(names):
-        name = next(name for row, name in enumerate(names) if name in names[:row])
-        raise UserError(f"{path}: two lines are called '{name}'; one colour for each name")
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise UserError(f"{path}: two lines are called {shown(name)}; one colour for each name")
 
     # Their labels
     background = next((name for name in names if name.lower() in _BACKGROUND_NAMES), names[0] if names else "")
@@ -94,7 +96,7 @@ def read_colours(path: Path) -> ColourTable:
     table: dict[_Colour, int] = {}
     for name, colour in entries:
         if colour in table:
-            raise UserError(f"{path}: '{name}' has the colour of another line ({' '.join(map(str, colour))})")
+            raise UserError(f"{path}: {shown(name)} has the colour of another line ({' '.join(map(str, colour))})")
         table[colour] = labels[name]
     logger.info("%s: background is '%s', ignored are %s", path, background, voids or "no pixels")
     return ColourTable(path, classes, table)
@@ -107,15 +109,18 @@ def _entries(path: Path) -> Iterator[tuple[str, _Colour]]:
             continue
         entry = _parse(line)
         if entry is None:
-            raise UserError(f"{path}, line {number}: '{line}'; expected {_EXPECTED}, numbers from 0 to 255")
+            raise UserError(f"{path}, line {number}: {shown(line)}; expected {_EXPECTED}, numbers from 0 to 255")
         yield entry
 
 
 def _parse(line: str) -> tuple[str, _Colour] | None:
-    match = _NAME_FIRST.fullmatch(line) or _NAME_LAST.fullmatch(line)
-    if match is None:
+    line = " ".join(line.split())
+    if match := _NAME_FIRST.fullmatch(line):
+        name = match["name"].rstrip(" :")
+    elif match := _NAME_LAST.fullmatch(line):
+        name = match["name"]
+    else:
         return None
-    name = " ".join(match["name"].split())
     colour = (int(match["red"]), int(match["green"]), int(match["blue"]))
     return (name, colour) if name and max(colour) <= 255 else None
 

@@ -14,8 +14,9 @@ from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from episodes.class_names import checked_names, read_class_names
+from prepare.json_values import check_outline, checked_name, checked_size
 from prepare.workers import process_map
-from util.errors import UserError
+from util.errors import UserError, shown
 from util.files import read_json
 from util.images import IGNORE, decode_label
 from util.logging import logger
@@ -26,10 +27,14 @@ _ADVICE = "correct it in labelme"
 # The first lines of labelme's own labels.txt.
 _SPECIAL_LABELS = {"_background_": 0, "__ignore__": IGNORE}
 # The fewest points of a shape that enclose something, and the most it may have.
-_POINTS = {"polygon": (3, None), "rectangle": (2, 2), "circle": (2, 2), "mask": (2, 2)}
+_POINTS = {
+    "polygon": (3, None),
+    "rectangle": (2, 2),
+    "rotation": (4, 4),  # X-AnyLabeling's rectangle that is turned
+    "circle": (2, 2),
+    "mask": (2, 2),
+}
 _LINES = {"line", "linestrip", "point", "points"}
-# The largest coordinate: Pillow follows an outline in 32-bit numbers.
-_PILLOW_LIMIT = 1e6
 
 
 class _Shape(NamedTuple):
@@ -96,7 +101,7 @@ def read_labelme(
         names = tuple(name for name in read_class_names(names_file) if name not in _SPECIAL_LABELS)
     for label, path in sources.items():
         if label not in names:
-            raise UserError(f"{path}: label '{label}' is not in {names_file}; add it there or correct the label")
+            raise UserError(f"{path}: label {shown(label)} is not in {names_file}; add it there or correct the label")
     labels = {**_SPECIAL_LABELS, **{name: row for row, name in enumerate(names, start=1)}}
     return names, [LabelmeMask(file.path, file, labels) for file in files]
 
@@ -105,9 +110,7 @@ def _read(path: Path) -> _Annotated:
     content = read_json(path, advice="save it in labelme again")
     if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
         raise UserError(f"{path}: not a labelme file: it has no list 'shapes'")
-    height, width = (content.get(key) for key in ("imageHeight", "imageWidth"))
-    if not isinstance(height, int) or not isinstance(width, int):
-        raise UserError(f"{path}: 'imageHeight' or 'imageWidth' is missing; open and save it in labelme")
+    height, width = checked_size(content, "imageHeight", "imageWidth", str(path), "open and save it in labelme")
     shapes = [_shape(entry, f"{path}: shape {row}") for row, entry in enumerate(content["shapes"], start=1)]
     kept = tuple(shape for shape in shapes if shape is not None)
     return _Annotated(path, height, width, kept, skipped=len(shapes) - len(kept))
@@ -115,21 +118,26 @@ def _read(path: Path) -> _Annotated:
 
 def _shape(entry: Any, place: str) -> _Shape | None:
     """The shape, or None where it encloses nothing."""
-    if not isinstance(entry, dict) or not isinstance(entry.get("label"), str) or not entry["label"].strip():
-        raise UserError(f"{place}: has no 'label'; {_ADVICE}")
+    if not isinstance(entry, dict):
+        raise UserError(f"{place}: not an object with 'label' and 'points'; {_ADVICE}")
+    label = " ".join(checked_name(entry, "label", place, _ADVICE).split())
+    if not label:
+        raise UserError(f"{place}: 'label' is empty; {_ADVICE}")
     kind = entry.get("shape_type") or "polygon"
     if not isinstance(kind, str) or kind not in (*_POINTS, *_LINES):
-        raise UserError(f"{place}: has type '{kind}'; expected one of {', '.join(_POINTS)}; {_ADVICE}")
+        raise UserError(f"{place}: has type {shown(kind)}; expected one of {', '.join(_POINTS)}; {_ADVICE}")
     if kind in _LINES:
         return None
     points = _points(entry.get("points"), place)
+    if kind == "rectangle" and len(points) == 4:
+        kind = "rotation"  # X-AnyLabeling's have all corners
     fewest, most = _POINTS[kind]
     if most is not None and len(points) != most:
         raise UserError(f"{place}: a {kind} has {most} points, this one {len(points)}; {_ADVICE}")
     if len(points) < fewest:
         return None
     bitmap = _bitmap(entry.get("mask"), place) if kind == "mask" else None
-    return _Shape(kind, " ".join(entry["label"].split()), points, bitmap)
+    return _Shape(kind, label, points, bitmap)
 
 
 def _points(value: Any, place: str) -> _Points:
@@ -137,8 +145,7 @@ def _points(value: Any, place: str) -> _Points:
         points = tuple((float(x), float(y)) for x, y in value)
     except (TypeError, ValueError, OverflowError):
         raise UserError(f"{place}: 'points' is not a list of x, y; {_ADVICE}") from None
-    if not all(abs(number) <= _PILLOW_LIMIT for point in points for number in point):
-        raise UserError(f"{place}: a point is too far outside the image; {_ADVICE}")
+    check_outline(np.array(points, dtype=np.float64).ravel(), place, _ADVICE)
     return points
 
 
@@ -156,7 +163,7 @@ def _draw(draw: ImageDraw.ImageDraw, shape: _Shape, value: int) -> None:
     first, second = shape.points[:2]
     if shape.bitmap is not None:
         draw.bitmap((int(first[0]), int(first[1])), Image.fromarray((shape.bitmap > 0).astype(np.uint8) * 255), value)
-    elif shape.kind == "polygon":
+    elif shape.kind in ("polygon", "rotation"):
         draw.polygon(shape.points, fill=value, outline=value)
     elif shape.kind == "rectangle":
         draw.rectangle([*map(min, first, second), *map(max, first, second)], fill=value)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from engine.compare import PairedTest, compare, main, paired_test
+from engine.gallery import Gallery
 from engine.metrics import Areas, EpisodeMetrics, EpisodeScore
-from engine.report import build_results, save_results
-from engine.scores import write_scores
+from engine.results import build_results, save_test
 from util.errors import UserError
 
 PROTOCOL = {
@@ -28,8 +28,8 @@ def scores(shift: int, *, seed: int = 0, episodes: int = 40) -> list[EpisodeScor
 
 
 def run_folder(folder: Path, rows: list[EpisodeScore], **protocol: Any) -> Path:
-    save_results(build_results(EpisodeMetrics(rows), {**PROTOCOL, **protocol}, [1, 2]), folder)
-    write_scores(folder, rows)
+    results = build_results(EpisodeMetrics(rows), {**PROTOCOL, **protocol}, [1, 2])
+    save_test(folder, results, rows, Gallery(0, 1, lambda row: np.zeros((1, 1, 3), np.uint8)))
     return folder
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from unittest.mock import patch
 
 import pytest
@@ -28,7 +29,10 @@ class Bias(nn.Module):
 
 
 def batch(object_rows: int) -> dict[str, Tensor]:
-    """One query of 10 x 10 pixels, of which the last row is ignored and the first ``object_rows`` are the object."""
+    """One query of 10 x 10 pixels, of which the last row is ignored and the first ``object_rows`` are the object.
+
+    Its class is 1 for less than four rows, else 2.
+    """
     mask = torch.zeros(1, 10, 10, dtype=torch.int64)
     mask[:, :object_rows] = 1
     mask[:, -1] = 255
@@ -39,6 +43,7 @@ def batch(object_rows: int) -> dict[str, Tensor]:
         "support_masks": mask[None],
         "query_padding": torch.zeros(1, 10, 10, dtype=torch.bool),
         "support_padding": torch.zeros(1, 1, 10, 10, dtype=torch.bool),
+        "class_id": torch.tensor([1 if object_rows < 4 else 2]),
     }
 
 
@@ -77,11 +82,30 @@ def test_lines_are_means_since_the_previous_line_and_the_epoch_is_the_mean_of_al
     assert epoch["margin"] == pytest.approx(2, abs=0.1)
     assert (epoch["sgd_lr"], epoch["transformer_lr"]) == (0.15, 0.2)
     assert [line["sgd_lr"] for line in lines.values()] == [0.12, 0.14, 0.15]
+    # Everything is predicted as object, of 9 rows that count: 1, 2 and 3 rows of class 1, 4 and 8 of class 2.
+    assert [line["miou"] for line in lines.values()] == [
+        pytest.approx(3 / 18), pytest.approx((3 / 9 + 4 / 9) / 2), pytest.approx(8 / 9)
+    ]  # fmt: skip
+    assert [line["accuracy"] for line in lines.values()] == [pytest.approx(share) for share in (3 / 18, 7 / 18, 8 / 9)]
+    assert epoch["miou"] == pytest.approx((6 / 27 + 12 / 18) / 2)
+    assert epoch["fb_iou"] == pytest.approx(18 / 45 / 2)
+    assert epoch["accuracy"] == pytest.approx(18 / 45)
+    # A clock is in the lines, but not in what an epoch returns: that is the same in every run.
+    assert all(line["step_seconds"] >= line["data_seconds"] >= 0 for line in lines.values())
+    assert not {"step_seconds", "data_seconds"} & set(epoch)
     assert [message.split("  ")[:2] for message in messages] == [
         ["iteration 12/20", "loss 1.5000"],
         ["iteration 14/20", "loss 3.5000"],
         ["iteration 15/20", "loss 8.0000"],
     ]
+    assert "  mIoU 16.7%  accuracy 16.7%  predicted object 100.0% (true 16.7%)  margin 1." in messages[0]
+
+
+def test_a_line_tells_waiting_for_data_from_the_rest_of_a_step() -> None:
+    """By a clock that goes on a second with every reading."""
+    with patch("engine.epoch.time.perf_counter", itertools.count().__next__):
+        _, lines = train(Bias(-1.0, 1.0), [1, 2, 3, 4], print_freq=2)
+    assert [(line["step_seconds"], line["data_seconds"]) for line in lines.values()] == [(2.5, 1)] * 2
 
 
 def test_the_device_is_read_once_per_printed_line() -> None:
@@ -102,7 +126,7 @@ def test_the_device_is_read_once_per_printed_line() -> None:
 
 @pytest.mark.parametrize("print_freq", [1, 2, 100])
 def test_a_loss_that_is_not_finite_stops_before_the_end_of_the_epoch(print_freq: int) -> None:
-    with pytest.raises(UserError, match=r"the loss is nan by iteration \d+; the last checkpoint is intact"):
+    with pytest.raises(UserError, match=r"the loss is nan by iteration \d+; use a smaller TRAIN.base_lr"):
         train(Bias(float("nan"), 1.0), [1, 2, 3], print_freq)
 
 

@@ -1,4 +1,4 @@
-"""Results as numbers with their protocol, and tables of them."""
+"""Tables of results."""
 
 from pathlib import Path
 
@@ -6,10 +6,15 @@ import pytest
 import torch
 
 from engine.metrics import EpisodeMetrics
-from engine.report import build_results, comparison_table, results_table, save_results
+from engine.report import comparison_table, results_table
+from engine.results import RESULTS, build_results
 from util.errors import UserError
+from util.files import write_json
 
-PROTOCOL = {"method": "nearest", "split": 0, "shots": 1, "episodes": 1, "label_use": "none"}
+PROTOCOL = {
+    "method": "nearest", "dataset": "pascal", "val_list": "val.txt", "split": 0, "shots": 1, "episodes": 1, "seed": 1,
+    "min_area": 9, "compat": "ours", "label_use": "none",
+}  # fmt: skip
 
 
 def results() -> dict[str, object]:
@@ -18,25 +23,22 @@ def results() -> dict[str, object]:
     return build_results(metrics, PROTOCOL, [1, 2])
 
 
-def test_results_are_in_percent_and_name_classes_never_drawn() -> None:
-    summary = results()
-    assert summary["miou"] == pytest.approx(50)
-    assert summary["per_class"] == {"2": pytest.approx(50)}
-    assert summary["classes_never_drawn"] == [1]
-    assert summary["predicted_object"] == pytest.approx(200 / 3)
-    assert summary["true_object"] == pytest.approx(100 / 3)
-    assert summary["fb_iou"] == pytest.approx(50)
-    table = results_table(summary)
-    assert "class 2   50.00" in table
-    assert results_table(summary, {1: "cow", 2: "traffic light"}) == table.replace("50.00", "50.00  traffic light", 1)
+def test_a_test_as_a_table() -> None:
+    table = results_table(results(), 0.25)
+    assert "         class 2   50.00    100.00\n" in table
+    assert "        accuracy   66.67  of all pixels" in table
+    assert "mean_over  the 1 of 2 classes that were drawn; 25.00 where the others count as 0" in table
     assert "never drawn  [1]" in table
     assert "method  nearest" in table
+    assert "inference   0.250 s for an episode" in table
+    named = table.replace("50.00    100.00", "50.00    100.00  traffic light", 1)
+    assert results_table(results(), 0.25, {1: "cow", 2: "traffic light"}) == named
 
 
 def test_comparison_leaves_out_folders_without_results(tmp_path: Path) -> None:
-    save_results(results(), tmp_path / "tested")
+    write_json(tmp_path / "tested" / RESULTS, results())
     table = comparison_table([tmp_path / "tested", tmp_path / "only_trained"])
     assert len(table.splitlines()) == 3
-    assert "50.00" in table.splitlines()[2]
+    assert table.splitlines()[2].split()[:6] == ["nearest", "0", "1", "1", "50.00", "50.00"]
     with pytest.raises(UserError, match=r"only_trained: no results\.json"):
         comparison_table([tmp_path / "only_trained"])

@@ -8,49 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
+import pytest
 import torch
 from tensorboardX.proto.event_pb2 import Event
-from torch import Tensor
 
-from engine.optimizers import build_optimizers
-from engine.run_folder import LATEST
-from engine.trainer import Trainer
+from engine.run_folder import BEST, LATEST, save_checkpoint
 from model.checkpoints import read_checkpoint
-from tests.model.networks import random_episode, tiny_model
-from util.config import load_config
-
-STEPS = 3
-
-
-def training_batch() -> dict[str, Tensor]:
-    query, supports, masks = random_episode()
-    return {
-        "query_image": query,
-        "query_mask": masks[:, 0],
-        "query_padding": torch.zeros(masks[:, 0].shape, dtype=torch.bool),
-        "support_images": supports,
-        "support_masks": masks,
-        "support_padding": torch.zeros(masks.shape, dtype=torch.bool),
-    }
-
-
-def trainer(folder: Path, *overrides: str, pictures: bool = True, validate: bool = False) -> Trainer:
-    """Epochs of three steps, a line after the second and the third; an untrained network."""
-    overrides = (f"TRAIN.save_path={folder}", "TRAIN.print_freq=2", "TRAIN.save_freq=1", *overrides)
-    model = tiny_model()
-    return Trainer(
-        config=load_config("shapes", "ssl_demo", list(overrides)),
-        model=model,
-        optimizers=build_optimizers(
-            model, base_lr=0.002, momentum=0.9, weight_decay=1e-4, transformer_lr=1e-4, transformer_weight_decay=0.01
-        ),
-        device=torch.device("cpu"),
-        batches=lambda epoch: [training_batch()] * STEPS,
-        steps=STEPS,
-        validate=(lambda: 0.5) if validate else None,
-        picture_batch=training_batch if pictures else None,
-        label_use="none",
-    )
+from tests.engine.small_training import small_trainer
+from util.errors import UserError
 
 
 def events(folder: Path) -> Iterator[Event]:
@@ -73,29 +39,30 @@ def points(folder: Path) -> dict[str, list[int]]:
 
 
 def test_scalars_at_printed_lines_validation_per_epoch_and_a_picture_per_checkpoint(tmp_path: Path) -> None:
-    trainer(tmp_path, "TRAIN.epochs=2", validate=True).run()
-    scalars = ("loss", "predicted_share", "object_share", "margin", "sgd_lr", "transformer_lr")
+    small_trainer(tmp_path, "TRAIN.epochs=2", validate=True).run()
+    means = ("miou", "fb_iou", "accuracy")
+    scalars = ("loss", "predicted_share", "object_share", "margin", "sgd_lr", "transformer_lr", *means)
     assert points(tmp_path) == {
-        **{f"train/{name}": [2, 3, 5, 6] for name in scalars},
-        "validation/miou": [3, 6],
+        **{f"train/{name}": [2, 3, 5, 6] for name in (*scalars, "step_seconds", "data_seconds")},
+        **{f"validation/{name}": [3, 6] for name in means},
         "episode": [3, 6],
     }
     records = [json.loads(line) for line in (tmp_path / "epochs.jsonl").read_text().splitlines()]
-    assert [set(record) for record in records] == [{"epoch", "validation_miou", *scalars}] * 2
+    assert [set(record) for record in records] == [{"epoch", *scalars, *(f"validation_{name}" for name in means)}] * 2
     pictures = [value.image for event in events(tmp_path) for value in event.summary.value if value.tag == "episode"]
     assert [(picture.height, picture.width, picture.colorspace) for picture in pictures] == [(182, 640, 3)] * 2
     assert pictures[0].encoded_image_string.startswith(b"\x89PNG")
 
 
 def test_a_checkpoint_that_is_not_due_has_no_picture(tmp_path: Path) -> None:
-    trainer(tmp_path, "TRAIN.epochs=3", "TRAIN.save_freq=2").run()
+    small_trainer(tmp_path, "TRAIN.epochs=3", "TRAIN.save_freq=2").run()
     assert points(tmp_path)["episode"] == [6, 9]
 
 
 def test_pictures_do_not_change_the_weights(tmp_path: Path) -> None:
     drawn, plain = (
-        trainer(tmp_path / "drawn", "TRAIN.epochs=2"),
-        trainer(tmp_path / "plain", "TRAIN.epochs=2", pictures=False),
+        small_trainer(tmp_path / "drawn", "TRAIN.epochs=2"),
+        small_trainer(tmp_path / "plain", "TRAIN.epochs=2", pictures=False),
     )
     for run in (drawn, plain):
         run.run()
@@ -107,8 +74,8 @@ def test_pictures_do_not_change_the_weights(tmp_path: Path) -> None:
 
 
 def test_a_resumed_run_drops_the_points_that_it_repeats(tmp_path: Path) -> None:
-    trainer(tmp_path, "TRAIN.epochs=1").run()
-    resumed = trainer(tmp_path, "TRAIN.epochs=2")
+    small_trainer(tmp_path, "TRAIN.epochs=1").run()
+    resumed = small_trainer(tmp_path, "TRAIN.epochs=2")
     resumed.resume(read_checkpoint(tmp_path / LATEST))
     resumed.run()
     starts = [event.step for event in events(tmp_path) if event.HasField("session_log")]
@@ -119,5 +86,57 @@ def test_a_resumed_run_drops_the_points_that_it_repeats(tmp_path: Path) -> None:
 def test_points_and_pictures_are_on_the_disk_before_the_checkpoint(tmp_path: Path) -> None:
     on_disk: list[dict[str, list[int]]] = []
     with patch("engine.trainer.save_checkpoint", lambda *_: on_disk.append(points(tmp_path))):
-        trainer(tmp_path, "TRAIN.epochs=2").run()
+        small_trainer(tmp_path, "TRAIN.epochs=2").run()
     assert [(steps["train/loss"], steps["episode"]) for steps in on_disk] == [([2, 3], [3]), ([2, 3, 5, 6], [3, 6])]
+
+
+def test_the_best_checkpoint_is_written_before_the_latest(tmp_path: Path) -> None:
+    """A run that is killed in between repeats the epoch, and has both."""
+
+    def die_at_latest(path: Path, checkpoint: dict[str, object]) -> None:
+        if path.name == LATEST:
+            raise KeyboardInterrupt
+        save_checkpoint(path, checkpoint)
+
+    words = ("TRAIN.epochs=1", "TRAIN.best_on_validation=true")
+    with patch("engine.trainer.save_checkpoint", die_at_latest), pytest.raises(KeyboardInterrupt):
+        small_trainer(tmp_path, *words, validate=True, pictures=False).run()
+    assert (tmp_path / BEST).is_file() and not (tmp_path / LATEST).exists()
+
+
+def test_a_best_checkpoint_that_is_missing_is_made_of_the_epochs_that_are_left(
+    tmp_path: Path, messages: list[str]
+) -> None:
+    words = ("TRAIN.epochs=2", "TRAIN.best_on_validation=true")
+    resumed = small_trainer(tmp_path, *words, validate=True, pictures=False)
+    state = {"model": resumed.model.state_dict(), "optimizers": resumed.optimizers.state_dict()}
+    resumed.resume({**state, "epoch": 1, "best_miou": 0.9})  # and validation gives 0.5
+    assert messages == [f"{tmp_path / BEST} is missing: only epochs that are still trained can become it"]
+    resumed.run()
+    assert read_checkpoint(tmp_path / BEST)["epoch"] == 2
+    resumed.resume(read_checkpoint(tmp_path / LATEST))
+    assert (resumed.best_miou, len(messages)) == (0.5, 1)
+
+
+def test_a_finished_run_leaves_no_file(tmp_path: Path) -> None:
+    finished = small_trainer(tmp_path, "TRAIN.epochs=1")
+    finished.finished_epochs = 1
+    finished.run()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_batch_that_does_not_fit_into_memory_names_its_size(tmp_path: Path) -> None:
+    hungry = small_trainer(tmp_path, "TRAIN.epochs=1")
+    for error in ("cpu", "gpu", "numpy"):
+        with patch("engine.epoch.batch_logits", lambda *_, error=error: _run_out_of_memory(error)):
+            with pytest.raises(UserError, match=r"memory ran out; decrease TRAIN\.batch_size, or TRAIN\.train_h"):
+                hungry.run()
+    with patch("engine.epoch.batch_logits", lambda *_: torch.zeros(2) @ torch.zeros(3)):
+        with pytest.raises(RuntimeError, match="inconsistent"):
+            hungry.run()
+
+
+def _run_out_of_memory(kind: str) -> object:
+    if kind == "gpu":
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+    return torch.empty(2**50) if kind == "cpu" else np.empty(2**50)

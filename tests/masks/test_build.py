@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+import util.config
 from episodes.lists import ImageList
 from episodes.pseudo_files import PseudoFiles
-from masks.build import check_pseudo_masks, manifest_settings
+from masks.build import check_pseudo_masks, choose_config, manifest_settings
 from util.config import load_config
 from util.errors import UserError
-from util.files import write_json
+from util.files import PROJECT, write_json
 
 # Any file has a size.
 IMAGES = ImageList(Path(__file__).parent, (Path(__file__).name,), (None,), "digest", Path("list.txt"))
@@ -124,3 +126,41 @@ def test_other_images_and_another_version_are_refused(weights: Path, tmp_path: P
 def test_an_unknown_recipe_is_one_line(weights: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^Cluster\.recipe=fancy: unknown recipe; expected one of global, objects$"):
         check(settings("fancy", weights, tmp_path))
+
+
+@pytest.fixture
+def broken_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with data and an unsupervised experiment of pascal whose file has a mistake."""
+    shutil.copytree(PROJECT / "config", tmp_path / "config")
+    (tmp_path / "pascal").mkdir()
+    monkeypatch.setattr(util.config, "PROJECT", tmp_path)
+    file = tmp_path / "config" / "pascal" / "pascal_ssl_mine.yaml"
+    file.write_text("base: [base.yaml]\nTRAIN: {epoch: 3}\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("setting", "experiment"),
+    [(None, "ssl_resnet50"), ("extractor=moco", "ssl_resnet50"), ("extractor=timm:mobilenetv2_100", "ssl_mobilenetv2")],
+)
+def test_a_broken_experiment_breaks_no_other(
+    broken_experiment: Path, messages: list[str], setting: str | None, experiment: str
+) -> None:
+    config = choose_config(broken_experiment, "pascal", [setting] if setting else [])
+    assert config.experiment == experiment
+    problem = "configuration pascal ssl_mine: unknown key 'TRAIN.epoch' (did you mean TRAIN.epochs?)"
+    assert messages == ([f"left out: {problem}"] if setting else [])
+    with pytest.raises(UserError, match=r"unknown key 'TRAIN\.epoch'"):
+        choose_config(broken_experiment, "pascal", ["experiment=ssl_mine"])
+
+
+def test_a_dataset_without_an_unsupervised_experiment(broken_experiment: Path) -> None:
+    folder = broken_experiment / "config" / "birds"
+    folder.mkdir()
+    (folder / "birds_mine.yaml").write_text("base: [../pascal/base.yaml]\n")
+    (broken_experiment / "birds").mkdir()
+    with pytest.raises(
+        UserError, match="config/birds/: no unsupervised experiment here; choose one with experiment=NAME"
+    ):
+        choose_config(broken_experiment, "birds", [])
+    assert choose_config(broken_experiment, "birds", ["experiment=mine"]).experiment == "mine"

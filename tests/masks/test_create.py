@@ -194,7 +194,7 @@ def test_a_run_killed_at_any_stage_is_continued(
     process.join(timeout=300)
     if number == signal.SIGINT:
         assert process.exitcode == 130, log.read_text()
-        assert "interrupted: the same command continues from here" in log.read_text()
+        assert "interrupted: the same command continues from what is on the disk" in log.read_text()
         assert "Traceback" not in log.read_text()
     else:
         assert process.exitcode == -signal.SIGKILL, log.read_text()

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from model import FSSModel, load_model
-from model.checkpoints import CHECKPOINT_VERSION, load_weights, read_checkpoint
+from model.checkpoints import CHECKPOINT_VERSION, load_weights, read_network
 from model.fss_network import NetworkSettings
 from tests.model.networks import random_episode
 from util.config import load_config
@@ -29,7 +29,8 @@ def save(model: FSSModel, path: Path) -> Path:
     assert model.settings is not None
     settings = model.settings.model_dump(mode="json")
     content: dict[str, Any] = {"version": CHECKPOINT_VERSION, "network": settings, "model": model.state_dict()}
-    torch.save({**content, "config": {"TRAIN": settings}}, path)
+    config = {"dataset": "pascal", "experiment": "ssl_mobilenetv2", "TRAIN": settings}
+    torch.save({**content, "config": config, "epoch": 3, "label_use": "none"}, path)
     return path
 
 
@@ -67,12 +68,12 @@ def test_weights_of_another_network_are_refused_by_the_names_of_its_settings(
 ) -> None:
     path = save(build(), tmp_path / "other.pth")
     with pytest.raises(UserError, match=rf"^[^\n]*other\.pth: made with other settings \([^\n]*{difference}[^\n]*$"):
-        load_weights(build(override), read_checkpoint(path), path)
+        load_weights(build(override), read_network(path))
 
 
 def test_images_of_another_size_are_no_other_network(tmp_path: Path) -> None:
     path = save(build(), tmp_path / "small.pth")
-    load_weights(build("TRAIN.val_size=97"), read_checkpoint(path), path)
+    load_weights(build("TRAIN.val_size=97"), read_network(path))
 
 
 def test_tensors_that_do_not_fit_are_one_line(tmp_path: Path) -> None:

@@ -2,11 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from model import FSSModel, load_model
+from model.checkpoints import provenance
 from model.fss_network import NetworkSettings
 from tests.model.networks import random_episode, tiny_model
 from util.errors import UserError
@@ -49,13 +52,25 @@ def test_a_shared_network_gives_the_same_logits(model: FSSModel, folder: Path) -
 def test_the_folder_holds_weights_and_what_network_they_are_of(folder: Path) -> None:
     assert {"config.json", "model.safetensors"} <= {path.name for path in folder.iterdir()}
     config = json.loads((folder / "config.json").read_text())
-    assert config == {"format_version": 1, "network": {**dict(SETTINGS), "mid_stages": [-2]}}
+    network = {**dict(SETTINGS), "mid_stages": [-2]}
+    assert config == {"format_version": 1, "network": network, "trained": "unknown", "label_use": "unknown"}
+
+
+def without_digest(folder: Path) -> dict[str, Any]:
+    """Leaves the weights as they were before they held a digest and a copy of the settings; returns the settings."""
+    save_file(load_file(folder / "model.safetensors"), folder / "model.safetensors")
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    return config
 
 
 def test_a_folder_from_before_the_numbers_of_prototypes_were_settings_has_20_and_50(folder: Path) -> None:
-    config = json.loads((folder / "config.json").read_text())
-    del config["network"]["object_prototypes"], config["network"]["background_prototypes"]
+    config = without_digest(folder)
+    for key in ("object_prototypes", "background_prototypes"):
+        del config["network"][key]
+    for key in ("trained", "label_use"):
+        del config[key]
     (folder / "config.json").write_text(json.dumps(config))
+    assert provenance(folder)["label_use"] == "unknown"
     loaded = load_model(folder)
     assert loaded.support_prototypes.slots == (20, 50)
     assert loaded.settings == SETTINGS.model_copy(update={"object_prototypes": 20, "background_prototypes": 50})
@@ -63,7 +78,7 @@ def test_a_folder_from_before_the_numbers_of_prototypes_were_settings_has_20_and
 
 @pytest.mark.parametrize(("key", "value"), [("colour", "red"), ("hidden_dims", "many"), ("val_size", None)])
 def test_settings_that_this_software_does_not_know_are_named(folder: Path, key: str, value: str | None) -> None:
-    config = json.loads((folder / "config.json").read_text())
+    config = without_digest(folder)
     config["network"][key] = value
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match=rf"^\S*shared: holds no network that this software can build \({key}: [^\n]*$"):
@@ -78,7 +93,7 @@ def test_saving_again_replaces_the_network(model: FSSModel, folder: Path) -> Non
 
 def test_a_folder_without_config_or_of_another_format_is_named(folder: Path) -> None:
     (folder / "config.json").write_text('{"format_version": 99, "network": {}}')
-    with pytest.raises(UserError, match=r"shared: config\.json is missing or not of this software's format 1"):
+    with pytest.raises(UserError, match=r"config\.json: not of this software's format 1; copy the folder again"):
         load_model(folder)
     (folder / "config.json").unlink()
     with pytest.raises(UserError, match=r"shared: config\.json is missing"):

@@ -11,7 +11,7 @@ import yaml
 from util import config as config_module
 from util.config import experiments, load_config, save_config
 from util.files import PROJECT
-from util.schema import Config
+from util.schema import FIELDS, Config
 
 EXPERIMENTS = [(dataset, name) for dataset in ("pascal", "coco", "shapes") for name in experiments(dataset)]
 
@@ -143,7 +143,7 @@ def test_empty_section_keeps_the_base(write_config: Callable[[str], None]) -> No
 
 
 def test_short_names_are_unambiguous() -> None:
-    keys = [name.split(".")[1] for name in config_module._FIELDS]
+    keys = [name.split(".")[1] for name in FIELDS]
     assert len(keys) == len(set(keys))
 
 

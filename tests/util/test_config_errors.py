@@ -7,6 +7,7 @@ import pytest
 
 from util.config import load_config
 from util.errors import UserError
+from util.files import PROJECT
 
 WriteConfig = Callable[[str], None]
 
@@ -105,11 +106,67 @@ def test_malformed_file_is_named(write_config: WriteConfig, text: str, message: 
         load_config("pascal", "ssl_resnet50")
 
 
+def test_a_key_that_occurs_twice_is_named(write_config: WriteConfig) -> None:
+    for text in ("TRAIN: {epochs: 3, epochs: 4}", "TRAIN: {epochs: 3}\nTRAIN: {batch_size: 3}"):
+        write_config(text)
+        with pytest.raises(UserError, match=r"pascal_ssl_resnet50\.yaml: .*the key '(epochs|TRAIN)' occurs twice"):
+            load_config("pascal", "ssl_resnet50")
+
+
+@pytest.mark.parametrize("text", ["0", "false", "''", "[]", "2001-01-01"])
+def test_a_file_without_sections_is_named(write_config: WriteConfig, tmp_path: Path, text: str) -> None:
+    write_config("")
+    (tmp_path / "config" / "pascal" / "pascal_ssl_resnet50.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"pascal_ssl_resnet50\.yaml: expected the sections"):
+        load_config("pascal", "ssl_resnet50")
+
+
+@pytest.mark.parametrize("value", ["010", "0x10", "yes", "1:30", "2001-01-01", "1_000", "'8'", "true"])
+def test_values_of_a_file_mean_what_they_mean_on_the_command_line(write_config: WriteConfig, value: str) -> None:
+    write_config(f"TRAIN: {{epochs: {value}}}")
+    if value == "010":
+        assert load_config("pascal", "ssl_resnet50").TRAIN.epochs == 10
+    else:
+        assert "a whole number expected" in problems()
+
+
+def test_words_of_earlier_yaml_are_names_of_files(write_config: WriteConfig, tmp_path: Path) -> None:
+    write_config("TRAIN: {weight: 2001-01-01, save_path: on}")
+    train = load_config("pascal", "ssl_resnet50").TRAIN
+    assert (train.weight, train.save_path) == (tmp_path / "2001-01-01", tmp_path / "on")
+
+
 def test_missing_or_malformed_base_is_named(tmp_path: Path, write_config: WriteConfig) -> None:
     file = tmp_path / "config" / "pascal" / "pascal_ssl_resnet50.yaml"
     file.write_text("base: [absent.yaml]")
     with pytest.raises(UserError, match=r"absent\.yaml: configuration file not found"):
         load_config("pascal", "ssl_resnet50")
-    file.write_text("base: absent.yaml")
-    with pytest.raises(UserError, match="base must be a list"):
-        load_config("pascal", "ssl_resnet50")
+    for base in ("absent.yaml", "[3]", "[null]", "[[a.yaml]]", "{a: b}"):
+        file.write_text(f"base: {base}")
+        with pytest.raises(UserError, match="base must be a list"):
+            load_config("pascal", "ssl_resnet50")
+    for base in (".", "..", "/dev/zero"):
+        file.write_text(f"base: [{base}]")
+        with pytest.raises(UserError, match="not a file; a YAML file is expected here"):
+            load_config("pascal", "ssl_resnet50")
+
+
+def test_a_file_that_is_its_own_base_is_named(tmp_path: Path, write_config: WriteConfig) -> None:
+    folder = tmp_path / "config" / "pascal"
+    (folder / "a.yaml").write_text("base: [b.yaml]")
+    (folder / "b.yaml").write_text("base: [../pascal/a.yaml]")
+    (folder / "link.yaml").symlink_to(folder / "pascal_ssl_resnet50.yaml")
+    for base in ("pascal_ssl_resnet50.yaml", "link.yaml", "a.yaml"):
+        (folder / "pascal_ssl_resnet50.yaml").write_text(f"base: [{base}]")
+        with pytest.raises(UserError, match=r"\.yaml: is its own base, over .*\.yaml; remove one of these"):
+            load_config("pascal", "ssl_resnet50")
+
+
+def test_two_files_may_share_a_base(tmp_path: Path, write_config: WriteConfig) -> None:
+    write_config("")
+    folder = tmp_path / "config" / "pascal"
+    base = PROJECT / "config" / "pascal" / "base.yaml"
+    for name in ("a", "b"):
+        (folder / f"{name}.yaml").write_text(f"base: [{base}]")
+    (folder / "pascal_ssl_resnet50.yaml").write_text("base: [a.yaml, b.yaml]")
+    assert load_config("pascal", "ssl_resnet50").DATA.classes == 20

@@ -1,12 +1,17 @@
 """util.config: files and overrides of the published code keep their meaning."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
-from util import published_keys
+from util import config as config_module
 from util.config import load_config
+from util.errors import UserError
+from util.files import PROJECT
+from util.logging import warn_once
 from util.schema import Config
 
 WriteConfig = Callable[[str], None]
@@ -45,72 +50,206 @@ def test_layers_name_a_backbone_and_its_weights(write_config: WriteConfig, tmp_p
     assert load("layers=50").TRAIN.backbone == "resnet50_v2"
 
 
+# The keys of the published code's files, in their order; split0 has no Cluster.
 PUBLISHED = """
-DATA: {data_root: ../data/pascal, train_list: lists/train.txt, val_list: lists/val.txt, classes: 20}
-Cluster: {cluster_num: 30}
-VIS: {debug_vis: False, visualize: False}
+DATA:
+  data_root: "{root}"
+  train_list: lists/{dataset}/train.txt
+  val_list: lists/{dataset}/val.txt
+  classes: 2
+{cluster}
+VIS:
+  debug_vis: False
+  visualize: False
 TRAIN:
   layers: 50
+  sync_bn: True
   train_h: 473
   train_w: 473
   val_size: 473
   hidden_dims: 256
-  scale_min: 0.9
-  scale_max: 1.1
+  scale_min: {scales[0]}
+  scale_max: {scales[1]}
   rotate_min: -10
   rotate_max: 10
   ignore_label: 255
   padding_label: 255
-  train_gpu: [0]
-  workers: 8
-  batch_size: 4
+  consist_init_epoch: 20
+  reg_weight: 0.1
+  train_gpu: {gpus}
+  workers: 16
+  batch_size: {batch}
   batch_size_val: 1
-  base_lr: 0.002
-  epochs: 200
+  base_lr: {rate}
+  epochs: {epochs}
   start_epoch: 0
   power: 0.9
   momentum: 0.9
   weight_decay: 0.0001
-  manual_seed: 123
+  manual_seed: {seed}
   print_freq: 10
   save_freq: 1
-  save_path: exp/pascal/ssl
+  save_path: exp/{dataset}/published
   weight:
   resume:
   evaluate: True
-  split: 5
+  split: {split}
   shot: 1
   with_transformer: True
   fix_random_seed_val: True
   warmup: True
-  use_coco: False
-  use_split_coco: False
+  use_coco: {coco}
+  use_split_coco: {coco}
   resized_val: True
   ori_resize: True
-Distributed: {dist_url: "tcp://127.0.0.1:6789", world_size: 1, rank: 0, use_apex: True}
+Distributed:
+  dist_url: tcp://127.0.0.1:6789
+  dist_backend: 'nccl'
+  multiprocessing_distributed: False
+  world_size: 1
+  rank: 0
+  use_apex: False
+  opt_level: 'O0'
+  keep_batchnorm_fp32:
+  loss_scale:
 """
 
 
+class PublishedFile(NamedTuple):
+    """What differs between the four files."""
+
+    dataset: str
+    split: int
+    batch: int
+    rate: float
+    epochs: int
+    seed: int
+    scales: tuple[float, float]
+    gpus: list[int]
+    clusters: int | None
+
+    @property
+    def experiment(self) -> str:
+        return "ssl_resnet50" if self.split == 5 else f"split{self.split}_resnet50"
+
+    @property
+    def text(self) -> str:
+        cluster = "" if self.clusters is None else f"Cluster:\n  cluster_num: {self.clusters}"
+        root = {"pascal": "../data/pascal", "coco": "../data/COCO2014"}[self.dataset]
+        return PUBLISHED.format(
+            **{**self._asdict(), "cluster": cluster, "root": root, "coco": str(self.dataset == "coco")}
+        )
+
+
+FILES = {
+    "pascal_ssl": PublishedFile("pascal", 5, 4, 0.002, 200, 123, (0.9, 1.1), [0], 30),
+    "pascal_split0": PublishedFile("pascal", 0, 4, 0.0001, 100, 123, (0.9, 1.1), [0], None),
+    "coco_ssl": PublishedFile("coco", 5, 32, 0.01, 50, 321, (0.8, 1.25), [0, 1, 2, 3], 50),
+    "coco_split0": PublishedFile("coco", 0, 16, 0.0025, 50, 321, (0.8, 1.25), [0], None),
+}
 WITHOUT_EFFECT = (
-    "TRAIN.with_transformer, TRAIN.fix_random_seed_val, TRAIN.use_coco, TRAIN.start_epoch, TRAIN.resized_val, "
-    "TRAIN.ori_resize, TRAIN.padding_label, VIS.debug_vis, Distributed"
+    "TRAIN.sync_bn, TRAIN.with_transformer, TRAIN.fix_random_seed_val, TRAIN.use_coco, TRAIN.start_epoch, "
+    "TRAIN.resized_val, TRAIN.ori_resize, TRAIN.padding_label, TRAIN.reg_weight, TRAIN.consist_init_epoch, "
+    "VIS.debug_vis, Distributed"
 )
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with the real configurations and nothing beside it."""
+    monkeypatch.setattr(config_module, "PROJECT", tmp_path / "project")
+    shutil.copytree(PROJECT / "config", tmp_path / "project" / "config")
+    return tmp_path / "project"
+
+
+def load_published(project: Path, file: PublishedFile, *overrides: str) -> Config:
+    name = f"{file.dataset}_{file.experiment}.yaml"
+    (project / "config" / file.dataset / name).write_text(file.text)
+    return load_config(file.dataset, file.experiment, overrides)
 
 
 @pytest.fixture(autouse=True)
 def _first_in_the_process() -> None:
-    """As if no test before had reported the same keys."""
-    published_keys._warn_of_no_effect.cache_clear()
+    """As if no test before had logged the same lines."""
+    warn_once.cache_clear()
 
 
+@pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("overrides", [(), ("TRAIN.compat=published",)])
-def test_published_file_loads_and_reports_keys_without_effect(
-    write_config: WriteConfig, messages: list[str], overrides: tuple[str, ...]
+def test_published_files_load_as_they_are(
+    project: Path, messages: list[str], name: str, overrides: tuple[str, ...]
 ) -> None:
-    write_config(PUBLISHED)
-    config = load(*overrides)
-    assert config.TRAIN.hidden_dims == 256
-    assert messages == [f"config: keys without effect here: {WITHOUT_EFFECT}"]
+    file = FILES[name]
+    config = load_published(project, file, *overrides)
+    classes = {"pascal": 20, "coco": 80}[file.dataset]
+    folder = {"pascal": "pascal", "coco": "COCO2014"}[file.dataset]
+    assert messages == [
+        f"config: DATA.classes=2 in {file.dataset}_{file.experiment}.yaml counts background and object; "
+        f"taken: {classes} classes",
+        f"config: keys without effect here: {WITHOUT_EFFECT}",
+        f"config: DATA.data_root=../data/{folder} is not there, seen from the project's folder; "
+        f"{project}/data/{folder} is taken",
+    ]
+    train, data = config.TRAIN, config.DATA
+    assert (data.classes, data.data_root) == (classes, project / "data" / folder)
+    assert data.train_list == project / "lists" / file.dataset / "train.txt"
+    assert (train.batch_size, train.base_lr, train.epochs) == (file.batch, file.rate, file.epochs)
+    assert (train.scale_min, train.scale_max) == file.scales
+    assert (train.manual_seed, train.split, train.train_gpu) == (file.seed, file.split, file.gpus)
+    assert (train.backbone, train.backbone_weights) == ("resnet50_v2", project / "initmodel" / "resnet50_v2.pth")
+    assert (train.evaluate, train.use_split_coco, train.workers) == (True, file.dataset == "coco", 16)
+    assert (train.weight, train.resume, config.run_folder) == (None, None, project / "exp" / file.dataset / "published")
+    assert (config.Cluster.recipe, config.Cluster.cluster_num) == ("global", file.clusters or 50)
+    assert not config.VIS.visualize
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_our_files_have_the_published_values(project: Path, name: str) -> None:
+    """Apart from what their headers name."""
+    file = FILES[name]
+    ours = load_config(file.dataset, file.experiment)
+    theirs = load_published(project, file)
+    different = [key for key, value in theirs.TRAIN if getattr(ours.TRAIN, key) != value]
+    ssl, not_theirs = file.split == 5, ["contrast_residual", "workers", "save_path"]
+    if file.dataset == "pascal":
+        not_theirs.append("use_split_coco")  # read for COCO only
+    if ssl:
+        not_theirs.append("evaluate")
+    if len(file.gpus) > 1:
+        not_theirs.append("train_gpu")
+    assert sorted(different) == sorted(not_theirs)
+    assert ours.Cluster.cluster_num == theirs.Cluster.cluster_num or not ssl
+    assert ours.DATA == theirs.DATA
+
+
+def test_data_beside_the_project_are_found(project: Path, messages: list[str]) -> None:
+    (project.parent / "data" / "pascal").mkdir(parents=True)
+    config = load_published(project, FILES["pascal_ssl"])
+    assert config.DATA.data_root.resolve() == project.parent / "data" / "pascal"
+    assert not [message for message in messages if "data_root" in message]
+
+
+def test_two_classes_are_two_classes(project: Path) -> None:
+    """In a file that names its base, on the command line, and where the dataset has two."""
+    file, folder = FILES["pascal_ssl"], project / "config" / "pascal"
+    assert load_published(project, file, "DATA.classes=2").DATA.classes == 2
+    (folder / "pascal_ssl_resnet50.yaml").write_text("base: [base.yaml]\nDATA: {classes: 2}\n")
+    assert load("TRAIN.split=5").DATA.classes == 2
+    (folder / "base.yaml").write_text("DATA: {classes: 2}\n")
+    assert load_published(project, file).DATA.classes == 2
+    (folder / "base.yaml").unlink()
+    assert load_published(project, file).DATA.classes == 2
+
+
+def test_layers_are_50_or_101() -> None:
+    for value in ("152", "deep", "true", "[50]"):
+        with pytest.raises(UserError, match=r"^TRAIN\.layers=.*: 50 or 101 expected"):
+            load(f"layers={value}")
+
+
+def test_every_key_of_the_published_code_is_a_word_too() -> None:
+    words = [f"{key}=1" for key in ("sync_bn", "dist_url", "world_size", "opt_level", "loss_scale", "reg_weight")]
+    assert load(*words) == load()
 
 
 def test_keys_without_effect_are_reported_once(messages: list[str]) -> None:

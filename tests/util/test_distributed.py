@@ -6,6 +6,7 @@ import copy
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,15 @@ def test_failure_ends_all_and_is_reported_once(tmp_path: Path, case: str) -> Non
     assert done.stderr.count("error: what went wrong") == 1
     assert "Connection closed" not in done.stderr
     assert not (tmp_path / "0").exists() and not (tmp_path / "1").exists()
+
+
+@pytest.mark.parametrize(("processes", "refused"), [(None, False), ("1", False), ("2", True), ("many", True)])
+def test_commands_of_one_process(monkeypatch: pytest.MonkeyPatch, processes: str | None, refused: bool) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    if processes is not None:
+        monkeypatch.setenv("WORLD_SIZE", processes)
+    with pytest.raises(UserError, match="one process for now") if refused else nullcontext():
+        distributed.require_one_process("train.py")
 
 
 def test_a_process_of_its_own_is_a_group_of_one() -> None:
@@ -94,13 +104,6 @@ def test_numbers_of_a_machine_are_checked_where_they_are_needed(monkeypatch: pyt
         distributed.own_workers(3)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     assert distributed.own_workers(3) == 2
-
-
-def test_a_command_for_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    distributed.require_one_process("masks.report")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match=r"masks\.report: 2 processes are there, one expected; start it without torch"):
-        distributed.require_one_process("masks.report")
 
 
 def main(arguments: list[str]) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from util.errors import UserError, run_command
+from util.errors import UserError, run_command, shown
 from util.files import atomic_write, write_text
+
+INTERRUPTED = "interrupted: the same command continues from what is on the disk\n"
 
 
 def end(main: Callable[[], object], *arguments: str) -> int | str | None:
@@ -36,9 +40,71 @@ def test_a_mistake_of_the_user(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Traceback" in capsys.readouterr().err
 
 
+def test_one_line_whatever_the_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert end(raising(UserError("a\nb\u2028.txt: not found"))) == 2
+    assert capsys.readouterr().err == "error: a b .txt: not found\n"
+
+
+def test_what_a_user_wrote_is_shown_in_short() -> None:
+    assert [shown(value) for value in ("a", 1, 0.5, None, ["a", 1], Path("a"))] == [
+        *("'a'", "1", "0.5", "None", "['a', 1]", "PosixPath('a')")
+    ]
+    for value in ("a" * 5000, 10**4000, ["a" * 5000] * 5000, Path("a" * 5000), "\0\udcff\n"):
+        assert len(shown(value)) < 600
+        assert shown(value).isprintable()
+
+
 def test_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:
     assert end(raising(KeyboardInterrupt())) == 130
-    assert capsys.readouterr().err == "interrupted: the same command continues from here\n"
+    assert capsys.readouterr().err == INTERRUPTED
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals(capsys: pytest.CaptureFixture[str], number: signal.Signals, code: int) -> None:
+    cleaned_up = []
+
+    def main() -> None:
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(30)
+        except KeyboardInterrupt:
+            cleaned_up.append(number)
+            raise
+
+    assert end(main) == code
+    assert (capsys.readouterr().err, cleaned_up) == (INTERRUPTED, [number])
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_term_ends_a_worker_and_a_process_under_torchrun_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    statuses: list[int] = []
+
+    def main() -> None:
+        worker = os.fork()
+        if worker == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+            os._exit(0)
+        statuses.append(os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]))
+
+    run_command(lambda _: main(), [])
+    assert statuses == [-signal.SIGTERM]
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    run_command(lambda _: statuses.append(signal.getsignal(signal.SIGTERM) == signal.SIG_DFL), [])
+    assert statuses[1:] == [True]
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    """A shell makes its background jobs deaf to Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        run_command(lambda _: os.kill(os.getpid(), signal.SIGINT), [])
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_name_that_is_not_text_is_printed(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    run_command(lambda _: print(os.fsdecode(b"exp/\xff")), [])
+    assert capfdbinary.readouterr().out == b"exp/\\udcff\n"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
@@ -75,3 +141,9 @@ def test_a_defect_keeps_its_traceback() -> None:
     for error in (ValueError("ours"), FileNotFoundError(errno.ENOENT, "No such file", "a.txt"), OSError("no number")):
         with pytest.raises(type(error)):
             end(raising(error))
+
+
+def test_texts_of_others_are_short_and_on_one_line() -> None:
+    assert shown("a name") == "'a name'"
+    assert shown("two\nlines\ud800") == r"'two\nlines\ud800'"
+    assert len(shown("x" * 10**6)) == 100

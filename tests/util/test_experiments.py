@@ -74,6 +74,26 @@ def test_unknown_names_list_the_known_ones(folder: Path) -> None:
             experiment_files(folder, "birds", experiment)
 
 
+NO_NAMES = ("", ".", "..", "/", "../birds", "birds/", "birds/../birds", "a" * 5000, "birds\0", "\udcff", "*", "[b]irds")
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_what_is_no_name_is_one_short_line(folder: Path, name: str) -> None:
+    (folder / "birds" / "birds_ssl_own.yaml").touch()
+    for names in (("birds", name), ("birds", f"ssl_{name}"), (name, "ssl_small")):
+        with pytest.raises(UserError, match=r"^no (dataset|experiment) '.*'.* in config/") as caught:
+            experiment_files(folder, *names)
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 400
+
+
+def test_names_are_no_patterns(folder: Path) -> None:
+    for dataset, experiment in [("[b]irds", "ssl_own"), ("a*", "ssl_other")]:
+        (folder / dataset).mkdir()
+        (folder / dataset / f"{dataset}_{experiment}.yaml").touch()
+        assert experiment_names(folder, dataset) == [experiment]
+
+
 def test_the_split_of_a_name() -> None:
     assert [split_of(name) for name in starts("large")] == [0, 1, 2, 3, 5]
     assert [split_of(name) for name in ("ssl", "ssl_", "split4_large", "mine", "mine_split0")] == [None] * 5

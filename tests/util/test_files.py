@@ -17,6 +17,7 @@ from util.files import (
     link_or_copy,
     name_errors,
     read_json,
+    read_lines,
     remove_left_overs,
     replace_json_line,
     write_bytes,
@@ -111,6 +112,22 @@ def test_json_of_windows_begins_with_a_byte_order_mark(tmp_path: Path) -> None:
     assert read_json(tmp_path / "a.json") == {"a": 1}
 
 
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match=r"pipe: file not found"):
+        read_json(tmp_path / "pipe")
+    with pytest.raises(UserError, match=r"pipe: file not found; expected names"):
+        read_lines(tmp_path / "pipe", "expected names")
+
+
+@pytest.mark.parametrize("name", ["caf\udce9.jpg", "caf\ud800.jpg"])
+def test_names_that_are_not_utf8(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match=r"list\.txt: a name is not UTF-8 .* \('caf\\ud...'\); rename it"):
+        write_text(tmp_path / "list.txt", f"a.jpg\n{name}\n")
+    assert not (tmp_path / "list.txt").exists()
+    assert digest_lines([name]) != digest_lines(["caf.jpg"])
+
+
 def test_where_no_folder_can_be_made(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^/proc/none: no folder can be made here; choose another place"):
         write_text(Path("/proc/none/file"), "")
@@ -123,6 +140,17 @@ def test_a_json_line_replaces_that_of_its_epoch_and_later_ones(tmp_path: Path) -
     assert [json.loads(line) for line in path.read_text().splitlines()] == [
         {"epoch": 0, "loss": 0.9},
         {"epoch": 2, "loss": 0.6},
+    ]
+
+
+def test_a_line_that_is_no_record_is_left_out_and_named(tmp_path: Path, messages: list[str]) -> None:
+    path = tmp_path / "epochs.jsonl"
+    broken = [b"", b'{"epoch": 1', b"3", b"[1]", b'{"loss": 1}', b'{"epoch": "1"}', b"\xff", b"[" * 100_000]
+    path.write_bytes(b"\n".join([b'{"epoch": 1}', *broken, b'{"epoch": 2}', b'{"epoch": 3}', b""]))
+    replace_json_line(path, {"epoch": 3})
+    assert path.read_text() == '{"epoch": 1}\n{"epoch": 2}\n{"epoch": 3}\n'
+    assert messages == [
+        f"{path}, line {number}: left out, for it is not a record with a epoch" for number in range(2, 2 + len(broken))
     ]
 
 

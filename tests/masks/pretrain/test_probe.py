@@ -184,7 +184,7 @@ def test_probe_changes_no_weight_and_a_resumed_run_repeats_no_line(
     ("command_line", "message"),
     [
         (["--probe", "list.txt"], r"--probe list\.txt: needs --root, the folder where the list's paths start"),
-        (["--probe", "list.txt", "--root", ".", "--probe_every", "0"], "--probe_every 0: must be at least 1"),
+        (["--probe", "list.txt", "--root", ".", "--probe_every", "0"], "--probe_every: 0 is not a number from 1"),
         (["--probe", "list.txt", "--root", "."], "list.txt, line 1: no label after 0.png"),
     ],
 )

@@ -205,7 +205,7 @@ def test_missing_weights() -> None:
 
 
 def test_weights_of_another_architecture(tiny_weights: Path) -> None:
-    message = r"tiny\.pth: weights of another architecture than resnet50: \d+ of \d+ .*, \d+ are unexpected; "
+    message = r"tiny\.pth: weights of another architecture than resnet50: \d+ of \d+ .*, \d+ are unexpected .*; "
     with pytest.raises(UserError, match=message + r"it looks like an EfficientNet or MobileNet of timm"):
         _build(tiny_weights, "moco")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,70 @@ def test_polygons_without_area_are_left_out_with_one_line(tmp_path: Path, messag
     assert [len(annotated.annotations) for annotated in instances.images] == [2, 2, 1, 2, 1]
 
 
+def test_annotations_without_outline_and_those_of_deleted_images_are_left_out_with_a_count(
+    tmp_path: Path, messages: list[str]
+) -> None:
+    value = content()
+    value["annotations"] += [
+        annotation(20, 1, 1, None),
+        annotation(21, 1, 1, {}),
+        annotation(22, 1, 1, []),
+        annotation(24, 99, 1, [rectangle(1, 1, 9, 9)]),
+        annotation(25, 98, 1, None),
+    ]
+    value["annotations"].append({"id": 23, "image_id": 1, "category_id": 1, "bbox": [0, 0, 5, 5]})
+    instances = read_instances(write_annotations(tmp_path / "instances.json", value))
+    assert [len(annotated.annotations) for annotated in instances.images] == [2, 1, 1, 2, 1]
+    assert messages == [
+        f"{instances.path}: 4 annotations have no outline and are left out",
+        f"{instances.path}: 2 annotations are of images that are not in 'images' and are left out",
+    ]
+
+
+def test_the_section_decides_what_an_object_is_and_not_its_keys(tmp_path: Path) -> None:
+    """As exported with the attributes and sources that tools and scripts add."""
+    value = content()
+    plain = read_instances(write_annotations(tmp_path / "plain.json", value))
+    noise = {"segmentation": "by hand", "file_name": 5, "id": "x"}
+    value["info"] = value["meta"] = noise
+    for name in ("images", "annotations", "categories"):
+        value[name] = [{**entry, "attributes": noise, "meta": [noise], "segmentations": 1} for entry in value[name]]
+    for entry in (*value["images"], *value["categories"]):
+        entry["segmentation"] = {"size": 5}
+    for entry in value["annotations"]:
+        entry["file_name"] = None
+    instances = read_instances(write_annotations(tmp_path / "noisy.json", value))
+    assert repr(instances.images) == repr(plain.images) and instances.categories == plain.categories
+
+
+def test_a_heading_that_no_annotation_has_is_no_category(tmp_path: Path, messages: list[str]) -> None:
+    """Roboflow's exports begin with one for the project, which may have the name of a class."""
+    value = content()
+    value["categories"] = [
+        {"id": 0, "name": "car", "supercategory": "none"},
+        {"id": 1, "name": "person", "supercategory": "car"},  # used: stays, though another names it
+        {"id": 3, "name": "car", "supercategory": "car"},
+        {"id": 90, "name": "toothbrush", "supercategory": "person"},
+        {"id": 91, "name": "alone", "supercategory": "alone"},  # unused, but its own heading only
+        {"id": 92, "name": 7},
+    ]
+    instances = read_instances(write_annotations(tmp_path / "instances.json", value))
+    assert instances.categories == {1: "person", 3: "car", 90: "toothbrush", 91: "alone", 92: "7"}
+    assert messages == [f"{instances.path}: category 0, 'car', only groups others and is left out"]
+
+
+def test_a_byte_order_mark_and_numbers_as_pandas_writes_them(tmp_path: Path) -> None:
+    value = content()
+    plain = read_instances(write_annotations(tmp_path / "plain.json", value))
+    for entry in value["images"]:
+        entry.update(id=float(entry["id"]), height=40.0, width=60.0)
+    for entry in value["annotations"]:
+        entry.update(id=float(entry["id"]), image_id=float(entry["image_id"]), category_id=float(entry["category_id"]))
+    path = tmp_path / "pandas.json"
+    path.write_text(json.dumps(value), encoding="utf-8-sig")
+    assert repr(read_instances(path).images) == repr(plain.images)
+
+
 def change(name: str, row: int, **values: object) -> Callable[[Content], None]:
     def spoil(value: Content) -> None:
         value[name][row] = {**value[name][row], **values}
@@ -105,27 +170,46 @@ def rle(**values: object) -> Callable[[Content], None]:
         (remove("annotations"), "has no 'annotations'"),
         (remove("categories"), "has no 'categories'"),
         (lambda value: value.update(images={}), "'images' is missing or not a list"),
-        (remove("images", 0, "file_name"), "an image has no 'file_name'; expected COCO's instances_"),
+        (remove("images", 0, "file_name"), "image 4: 'file_name' is missing or not a string"),
         (change("images", 0, height="40"), "image 4: 'height' is missing or not a whole number"),
+        (change("images", 0, height=10**9), "image 4: no image has 'height' 1000000000 and 'width' 60"),
+        (change("images", 0, width=0), "image 4: no image has 'height' 40 and 'width' 0"),
+        (change("images", 0, id=True), "an image: 'id' is missing or not a whole number"),
+        (
+            lambda value: value.update(images=[1]),
+            "an image is not an object with 'id' and 'file_name'; expected COCO's",
+        ),
         (change("images", 0, id=2), "image 2: this id occurs twice"),
         (change("images", 0, file_name="x/COCO_train2014_000000000002.png"), "image 2: .* is not a unique file name"),
+        (
+            change("images", 0, file_name="a\nb.jpg"),
+            r"image 4: 'a\\nb\.jpg' holds a character that no list",
+        ),
+        (change("images", 0, file_name="\ud800.jpg"), r"image 4: '\\ud800\.jpg' holds a character that no list"),
         (change("images", 0, file_name=""), "image 4: '' is not a unique file name"),
-        (remove("annotations", 0, "segmentation"), "an annotation has no 'segmentation'; expected COCO's instances_"),
+        (lambda value: value.update(annotations=[1]), "an annotation is not an object with 'image_id' and"),
+        (remove("annotations", 0, "id"), "an annotation: 'id' is missing or not a whole number"),
         (remove("annotations", 0, "category_id"), "annotation 10: 'category_id' is missing or not a whole number"),
         (change("annotations", 0, id=11), "annotation 11: this id occurs twice"),
         (change("annotations", 0, category_id=2), "annotation 10: category 2 is not in 'categories'"),
-        (change("annotations", 0, image_id=99), "annotation 10: image 99 is not in 'images'"),
         (segment("x"), "annotation 10: 'segmentation' is neither a list of polygons nor run lengths"),
         (segment([1, 2, 3, 4, 5, 6]), "annotation 10: a polygon is not a list x, y, x, y"),
         (segment([[1, 2, 3, 4, 5, 6, 7]]), "annotation 10: a polygon is not a list"),
         (segment([["a", 2, 3, 4, 5, 6]]), "annotation 10: a polygon is not a list"),
         (segment([[[1, 2], [3, 4], [5, 6]]]), "annotation 10: a polygon is not a list"),
-        (segment([[1, 2, 3, 4, 5, float("nan")]]), "annotation 10: a polygon is not a list"),
-        (segment([[1, 2, 3, 4, 5, 1e9]]), "annotation 10: a polygon is not a list"),
+        (segment([[1, 2, 3, 4, 5, float("nan")]]), "annotation 10: a point is too far outside"),
+        (segment([[1, 2, 3, 4, 5, 1e9]]), "annotation 10: a point is too far outside the image"),
         (segment([[1, 2, 3, 4, 5, 10**400]]), "annotation 10: a polygon is not a list"),
         (rle(counts=[5, 5]), r"annotation 10: the run lengths \(RLE\) are not those of \[40, 60\] pixels"),
         (rle(counts=[-5, 2405]), "annotation 10: the run lengths"),
         (rle(counts=[0.5, 2399.5]), "annotation 10: the run lengths"),
+        (segment([[0, 0, 1e6, 1e6] * 6]), "annotation 10: an outline is longer than 10,000,000 pixels"),
+        # 64-bit numbers whose sum is 2400 but for what overflows
+        (rle(counts=[2**62] * 4 + [2400]), "annotation 10: the run lengths"),
+        (rle(counts=[2**64, 2400]), "annotation 10: the run lengths"),
+        (rle(counts=[[5], 5]), "annotation 10: the run lengths"),
+        (rle(counts="o" * 1_000_000), "annotation 10: the run lengths"),
+        (rle(size=[10**9, 10**9], counts=[10**18]), "annotation 10: the run lengths"),
         (rle(counts="04L4"), "annotation 10: the run lengths"),
         (rle(counts="\u00e9"), "annotation 10: the run lengths"),
         (rle(counts=[[5], [2395]]), "annotation 10: the run lengths"),
@@ -155,6 +239,8 @@ def test_mistakes_are_one_line(tmp_path: Path, spoil: Callable[[Content], None],
         (b"\x89PNG", "not valid JSON"),
         (b"<html>", r"not valid JSON \(Expecting value"),
         (json.dumps(content()).encode()[:-100], "not valid JSON"),
+        (b"[" * 100_000, r"not valid JSON \(nested too deeply\); correct the file"),
+        (b'{"images": [' + b"9" * 5000 + b"]}", r"not valid JSON \(Exceeds the limit"),
         (b"[]", "not a JSON object with 'images', 'annotations' and 'categories'"),
     ],
 )
@@ -166,6 +252,7 @@ def test_files_of_another_kind(tmp_path: Path, data: bytes, message: str) -> Non
 
 
 def test_no_file(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "gone.json"):
+    os.mkfifo(tmp_path / "pipe.json")
+    for path in (tmp_path, tmp_path / "gone.json", tmp_path / "pipe.json"):
         with pytest.raises(UserError, match="file not found; expected COCO's"):
             read_instances(path)

@@ -43,7 +43,9 @@ def test_a_part_of_the_categories_keeps_their_numbers(messages: list[str]) -> No
 def test_other_categories_are_numbered_by_id_with_one_line(messages: list[str]) -> None:
     assert number_classes([listing(200, 0, 12)]) == {0: 1, 12: 2, 200: 3}
     assert messages == [
-        "a.json: its categories are not COCO's and become classes 1 to 3 by id; train and test with DATA.classes=3"
+        "a.json: its categories are not COCO's and become classes 1 to 3 by id, but the folds of coco are "
+        "of 80 classes; `python -m prepare folder IMAGES --masks JSON --name NAME` makes a dataset with folds of "
+        "its own"
     ]
 
 

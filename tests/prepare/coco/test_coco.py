@@ -39,6 +39,7 @@ from tests.prepare.coco.small_coco import (
 from util.errors import UserError, run_command
 from util.files import PROJECT
 from util.images import read_label, write_image, write_label
+from util.locks import only_process_in
 
 
 @pytest.fixture
@@ -61,9 +62,9 @@ def prepare(coco: Path, *options: object, files: list[Path] | None = None) -> Pa
 
 
 def written(coco: Path) -> dict[str, bytes]:
-    """Every file that the command made."""
+    """Every file that the command made, without its lock."""
     folders = (coco.parent / "data", coco.parent / "lists")
-    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
     return {path.relative_to(coco.parent).as_posix(): path.read_bytes() for path in files}
 
 
@@ -147,6 +148,35 @@ def test_one_file_alone(coco: Path) -> None:
     assert (coco.parent / "lists" / "coco" / "train.txt").exists()
 
 
+def test_annotations_under_any_name(coco: Path) -> None:
+    prepare(coco)
+    expected = written(coco)
+    shutil.rmtree(coco.parent / "data")
+    shutil.rmtree(coco.parent / "lists")
+    files = [coco / "annotations" / f"instances_{split}2014.json" for split in ("train", "val")]
+    train = files[0].rename(coco / "mine.json")
+    prepare(coco, "--train", train, files=files[1:])
+    assert written(coco) == expected
+    validation = files[1].rename(coco / "trained.json")
+    command = ["--train", train, "--val", validation, "--root", coco.parent / "data", "--lists", coco.parent / "lists"]
+    main(["coco", "--images", str(coco), "--workers", "1", *map(str, command)])
+    assert written(coco) == expected
+    with pytest.raises(UserError, match=r"trained\.json: .*mine\.json is for train as well; give one of them"):
+        prepare(coco, "--train", train, files=[validation])
+
+
+def test_a_second_command_in_one_place_is_refused(coco: Path) -> None:
+    root = coco.parent / "data" / "COCO2014"
+    command = [sys.executable, "-m", "prepare", *arguments(coco)]
+    with only_process_in(root):
+        second = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+    assert second.returncode == 2
+    assert second.stderr.splitlines()[-1] == (
+        f"error: {root}: process {os.getpid()} is working here; wait for it or choose another folder"
+    )
+    assert not written(coco)
+
+
 def test_images_in_one_folder_and_names_of_2017(coco: Path) -> None:
     images = coco.parent / "images"
     images.mkdir()
@@ -217,7 +247,7 @@ def test_a_second_run_draws_only_what_is_not_whole(coco: Path, capsys: pytest.Ca
     times = [path.stat().st_mtime_ns for path in others]
     gone.unlink()
     cut.write_bytes(cut.read_bytes()[:-1])
-    (folder / f".{cut.stem}.1.png").write_bytes(b"half")
+    (folder / f".{cut.name}.1").write_bytes(b"half")
     prepare(coco)
     assert f"{folder}: complete" in capsys.readouterr().err
     assert written(coco) == before
@@ -372,6 +402,11 @@ def _lose_images(coco: Path) -> None:
         path.unlink()
 
 
+def _folder_for_image(coco: Path) -> None:
+    _lose_image(coco)
+    (coco / "val2014" / "COCO_val2014_000000000002.jpg").mkdir()
+
+
 def _lose_image(coco: Path) -> None:
     (coco / "val2014" / "COCO_val2014_000000000002.jpg").unlink()
 
@@ -397,6 +432,7 @@ def _change_categories(coco: Path) -> None:
             _lose_image,
             r"lacks 1 of 5 images that .*val2014\.json names \(COCO_val2014_000000000002\.jpg\), also below it in ",
         ),
+        (_folder_for_image, r"lacks 1 of 5 images that .*val2014\.json names \(COCO_val2014_000000000002\.jpg\), "),
         (_damage_annotations, r"instances_train2014\.json: annotation 10: category 77 is not in 'categories'"),
         (_change_categories, r"instances_val2014\.json: category 4 is not as in .*instances_train2014\.json"),
     ],
@@ -463,5 +499,7 @@ def test_command_line_mistakes_are_one_line(coco: Path) -> None:
         prepare(coco, "--images", coco / "nowhere")
     with pytest.raises(UserError, match=re.escape("--crowd: invalid choice: 'both'")):
         prepare(coco, "--crowd", "both")
-    with pytest.raises(UserError, match="required: --images, --annotations"):
+    with pytest.raises(UserError, match="required: --images"):
         main(["coco"])
+    with pytest.raises(UserError, match=re.escape("no annotations: give --annotations, or --train and --val, COCO's")):
+        main(["coco", "--images", str(coco)])

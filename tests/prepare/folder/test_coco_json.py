@@ -92,6 +92,25 @@ def test_outlines_that_are_only_boxes_are_reported(tmp_path: Path, messages: lis
     ]
 
 
+def test_a_heading_of_the_name_of_a_class_is_dropped(tmp_path: Path) -> None:
+    value = content("a.jpg")
+    value["categories"] = [
+        {"id": 0, "name": "zebra finch", "supercategory": "none"},
+        {"id": 300, "name": "zebra finch", "supercategory": "zebra finch"},
+    ]
+    names, masks = read(tmp_path, value, "a.jpg")
+    assert names == ("zebra finch",)
+    assert masks["a.jpg"].read().max() == 1
+
+
+def test_names_with_accents_however_they_are_written(tmp_path: Path) -> None:
+    """macOS takes letters and accents apart in the names of files."""
+    _, masks = read(
+        tmp_path, content("caf\u00e9.jpg", "e\u0301t\u00e9.jpg"), "cafe\u0301.jpg", "sub/\u00e9te\u0301.jpg"
+    )
+    assert [mask.annotated.id for mask in masks.values()] == [1, 2]
+
+
 def _same_names(value: dict[str, Any]) -> None:
     value["categories"][1]["name"] = "zebra finch"
 

@@ -93,6 +93,10 @@ def test_an_unknown_colour_is_named_with_its_pixels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        *(
+            (f"a 0 0 0\na{blanks * 100_000}b", ", line 2: 'a.*; expected NAME R G B")
+            for blanks in (" ", ":", " :", "1 ")
+        ),
         ("a 0 0 0\nb 1 1\n", ", line 2: 'b 1 1'; expected NAME R G B, R G B NAME or NAME:R,G,B, numbers from 0 to 255"),
         ("a 0 0 0\n1 2 3\n", ", line 2: '1 2 3'; expected"),
         ("a 0 0 0\n\nb 1 256 3\n", ", line 3: 'b 1 256 3'; expected"),

@@ -20,7 +20,7 @@ HEIGHT, WIDTH = 40, 60
 Y, X = np.mgrid[:HEIGHT, :WIDTH]
 
 
-def shape(label: str, points: object, kind: object = "polygon", **more: object) -> dict[str, Any]:
+def shape(label: object, points: object, kind: object = "polygon", **more: object) -> dict[str, Any]:
     return {"label": label, "points": points, "group_id": None, "shape_type": kind, "flags": {}, **more}
 
 
@@ -81,6 +81,33 @@ def test_a_triangle_is_right_but_for_the_pixels_on_its_edges(tmp_path: Path, see
     label = draw(tmp_path, shape("a", points.tolist()))
     assert np.all(label[depth > 1] == 1)
     assert np.all(label[depth < -2] == 0)  # Pillow rounds corners and adds the outline
+
+
+@pytest.mark.parametrize("kind", ["rectangle", "rotation"])
+def test_a_rectangle_of_x_anylabeling_has_four_corners(tmp_path: Path, kind: str) -> None:
+    square = [[10.0, 5.0], [30.0, 5.0], [30.0, 20.0], [10.0, 20.0]]
+    label = draw(tmp_path, shape("a", square, kind, direction=0.0, attributes={}))
+    np.testing.assert_array_equal(label, (X >= 10) & (X <= 30) & (Y >= 5) & (Y <= 20))
+
+
+def test_a_turned_rectangle_is_not_the_box_around_it(tmp_path: Path) -> None:
+    label = draw(tmp_path, shape("a", [[30, 5], [45, 20], [30, 35], [15, 20]], "rotation", direction=0.785))
+    distance = np.abs(X - 30) + np.abs(Y - 20)
+    np.testing.assert_array_equal(label, distance <= 15)
+
+
+def test_sizes_and_labels_as_scripts_write_them(tmp_path: Path) -> None:
+    box = [[1, 1], [5, 5]]
+    path = write(
+        tmp_path / "x.json",
+        *(shape(label, box, "rectangle") for label in (7, 7.0, "7", 10)),
+        imageHeight=float(HEIGHT),
+        imageWidth=float(WIDTH),
+    )
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    names, (mask,) = read_labelme([path], None, workers=1)
+    assert names == ("10", "7")
+    assert mask.size() == mask.read().shape == (HEIGHT, WIDTH)
 
 
 def test_a_circle_goes_through_its_second_point(tmp_path: Path) -> None:
@@ -155,11 +182,17 @@ def test_shapes_that_enclose_nothing_are_left_out_with_one_line(tmp_path: Path, 
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"points": []}, "has no 'label'"),
-        (shape(" ", [[1, 1], [5, 5], [5, 1]]), "has no 'label'"),
-        (5, "has no 'label'"),
-        (shape("a", [[1, 1], [5, 5]], "star"), "has type 'star'; expected one of polygon, rectangle, circle, mask"),
-        (shape("a", [[1, 1], [5, 5]], ["star"]), r"has type '\['star'\]'"),
+        ({"points": []}, "'label' is missing or not a string"),
+        (shape(" ", [[1, 1], [5, 5], [5, 1]]), "'label' is empty"),
+        (shape(True, [[1, 1], [5, 5], [5, 1]]), "'label' is missing or not a string"),
+        (5, "not an object with 'label' and 'points'"),
+        (shape("a", [[1, 1], [5, 5], [5, 1]], "rotation"), "a rotation has 4 points, this one 3"),
+        (shape("a", [[0, 0], [1e6, 0]] * 6), "an outline is longer than 10,000,000 pixels"),
+        (
+            shape("a", [[1, 1], [5, 5]], "star"),
+            "has type 'star'; expected one of polygon, rectangle, rotation, circle,",
+        ),
+        (shape("a", [[1, 1], [5, 5]], ["star"]), r"has type \['star'\]"),
         (shape("a", [[1, 1]], "rectangle"), "a rectangle has 2 points, this one 1"),
         (shape("a", [[1, 1], [2, 2], [3, 3]], "circle"), "a circle has 2 points, this one 3"),
         (shape("a", [1, 1, 5, 5, 5, 1]), "'points' is not a list of x, y"),
@@ -196,6 +229,14 @@ def _old(path: Path) -> None:
     write(path, imageHeight=None)
 
 
+def _huge(path: Path) -> None:
+    write(path, imageHeight=10**9)
+
+
+def _half_a_character(path: Path) -> None:
+    write(path, shape("cat\ud800", [[1, 1], [5, 5]], "rectangle"))
+
+
 def _many(path: Path) -> None:
     write(path, *(shape(f"class{number}", [[1, 1], [5, 5]], "rectangle") for number in range(255)))
 
@@ -210,7 +251,9 @@ def _none(path: Path) -> None:
         (_truncate, r"x\.json: not valid JSON \(.*\); save it in labelme again"),
         (_coco, r"x\.json: not a labelme file: it has no list 'shapes'"),
         (_list, r"x\.json: not a labelme file"),
-        (_old, r"x\.json: 'imageHeight' or 'imageWidth' is missing; open and save it in labelme"),
+        (_old, r"x\.json: 'imageHeight' is missing or not a whole number; open and save it in labelme"),
+        (_huge, r"x\.json: no image has 'imageHeight' 1000000000 and 'imageWidth' 60; open and save it in labelme"),
+        (_half_a_character, r"class 1, 'cat\\ud800', is not text that can be written"),
         (_many, "255 classes; masks have room for 254"),
         (_none, "no class in it; expected 1 to 254"),
     ],

@@ -1,0 +1,40 @@
+"""util.device: the GPU that is named, the CPU where there is none to be named, and no other."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from util.device import choose_device
+from util.errors import UserError
+
+
+def machine(monkeypatch: pytest.MonkeyPatch, gpus: int) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "chosen", "device"),
+    [(0, [0], "cpu"), (0, [], "cpu"), (1, [0], "cuda:0"), (1, [], "cpu"), (4, [3], "cuda:3"), (4, [], "cpu")],
+)
+def test_device(monkeypatch: pytest.MonkeyPatch, gpus: int, chosen: list[int], device: str) -> None:
+    machine(monkeypatch, gpus)
+    assert choose_device(chosen) == torch.device(device)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "chosen", "message"),
+    [
+        (0, [3], r"^TRAIN\.train_gpu=\[3\]: this machine has 0 GPUs .*; set TRAIN\.train_gpu=\[0\]$"),
+        (1, [1], r"^TRAIN\.train_gpu=\[1\]: this machine has 1 GPUs .*; set TRAIN\.train_gpu=\[0\]$"),
+        (4, [4], r"this machine has 4 GPUs .*; set TRAIN\.train_gpu=\[3\] or a lower number$"),
+        (0, [0, 1], r"^TRAIN\.train_gpu=\[0, 1\]: .* one process and one GPU for now; set TRAIN\.train_gpu=\[0\]$"),
+        (4, [0, 1, 2, 3], "one process"),
+        (1, [0, 0], "one process"),
+    ],
+)
+def test_gpus_that_are_refused(monkeypatch: pytest.MonkeyPatch, gpus: int, chosen: list[int], message: str) -> None:
+    machine(monkeypatch, gpus)
+    with pytest.raises(UserError, match=message):
+        choose_device(chosen)
