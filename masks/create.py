@@ -14,7 +14,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
-from contextlib import nullcontext
 from pathlib import Path
 
 import cv2
@@ -32,10 +31,18 @@ from masks.report import report, report_table
 from model.frozen.extractors import Extractor
 from util.arguments import Parser
 from util.device import available_cores
-from util.distributed import from_first, local_world_size, own_device, process_group, rank, wait_for_all, world_size
+from util.distributed import (
+    from_first,
+    local_world_size,
+    only_group_in,
+    own_device,
+    process_group,
+    rank,
+    wait_for_all,
+    world_size,
+)
 from util.errors import run_command
 from util.files import write_json
-from util.locks import only_process_in
 from util.logging import logger, start_logging
 from util.schema import Config
 
@@ -66,7 +73,7 @@ def create(config: Config) -> None:
     if from_first(rank() == 0 and folder.is_complete()):
         logger.info("%s is complete: %d masks", config.pseudo_folder, len(images))
     else:
-        with only_process_in(config.pseudo_folder) if rank() == 0 else nullcontext():
+        with only_group_in(config.pseudo_folder):
             _make(config, images, extractor, folder)
     if rank() == 0 and not folder.files.report.is_file():
         metrics = report(PseudoMasks.load(config.pseudo_folder))  # opens no label

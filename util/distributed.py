@@ -13,8 +13,9 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -22,6 +23,7 @@ from torch import Tensor, distributed, nn
 from torch.distributed.rendezvous import rendezvous
 
 from util.errors import UserError
+from util.locks import only_process_in
 from util.logging import logger
 
 T = TypeVar("T")
@@ -83,6 +85,11 @@ def world_size() -> int:
 def local_world_size() -> int:
     """The number of processes on this machine."""
     return _torchrun_number("LOCAL_WORLD_SIZE", least=1, default=1)
+
+
+def only_group_in(folder: Path, lock: str = ".lock") -> AbstractContextManager[None]:
+    """Keep other commands out of ``folder`` (``util.locks``): the first process takes the lock for all."""
+    return only_process_in(folder, lock) if rank() == 0 else nullcontext()
 
 
 def own_device() -> torch.device:

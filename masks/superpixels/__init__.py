@@ -51,7 +51,6 @@ def felzenszwalb(image: np.ndarray, scale: float = 100.0, sigma: float = 0.8, mi
         raise ValueError(f"sigma: expected 0 to {MOST_SIGMA}, got {sigma}")
     if min_size < 1:
         raise ValueError(f"min_size: expected 1 or more, got {min_size}")
-    min_size = min(min_size, image.shape[0] * image.shape[1])  # a larger one may not fit into a machine's integer
     if not _DEVICES:
         return reference.felzenszwalb(image, scale, sigma, min_size)
     # A tensor shares the memory of an array that is dense and writable; others are copied.
