@@ -12,6 +12,7 @@ import pytest
 
 from episodes.lists import read_list
 from tests.prepare.own_images import SHAPE, prepare, written
+from tests.prepare.taken_folder import taken
 from util.config import experiments, load_config
 from util.errors import UserError
 from util.images import read_label, write_image, write_label
@@ -252,3 +253,10 @@ def test_a_configuration_about_other_data_is_not_used(project: Path, images: Pat
     prepare(images)
     with pytest.raises(UserError, match=r"config/mine: DATA\.data_root is .* there and .* here; delete the folder"):
         prepare(images, "--root", images.parent / "elsewhere" / "mine")
+
+
+def test_two_commands_in_one_place(project: Path, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prepare.folder.only_process_in", taken)
+    with pytest.raises(UserError, match=r"data/mine: taken$"):
+        prepare(images)
+    assert not (project / "data").exists() and not (project / "lists").exists()
