@@ -118,7 +118,7 @@ def _make_subset(arguments: argparse.Namespace) -> None:
     folder: Path = arguments.subset.absolute()
     if folder.name == "pascal":
         raise UserError(f"--subset {folder}: {arguments.root / 'pascal'} is for the whole set; rename the folder")
-    list_files = sorted(folder.glob("*.txt"))
+    list_files = sorted(path for path in folder.glob("*.txt") if path.is_file())
     if not list_files:
         raise UserError(f"{folder}: no lists in this folder; expected files that end in .txt, like lists/voc_mini")
     root = arguments.root / folder.name

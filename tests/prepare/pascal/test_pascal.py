@@ -439,6 +439,9 @@ def test_a_subset_is_shrunk_from_the_same_labels(
 def test_a_subset_without_lists(tmp_path: Path, downloads: Downloads) -> None:
     with pytest.raises(UserError, match=r"nowhere: no lists in this folder; expected files that end in \.txt"):
         prepare(tmp_path, downloads, "--subset", tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe.txt")
+    with pytest.raises(UserError, match=r"no lists in this folder"):
+        prepare(tmp_path, downloads, "--subset", tmp_path)
     with pytest.raises(UserError, match=r"data/pascal is for the whole set; rename the folder"):
         prepare(tmp_path, downloads, "--subset", tmp_path / "lists" / "pascal")
 
