@@ -31,12 +31,12 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
 
     Labels and pseudo masks are found by this name, so names must differ by more than case, which some disks ignore.
     """
-    stems = [_without_spaces(path.stem) for path in paths]
+    stems = [_writable(path.stem) for path in paths]
     counts = Counter(stem.lower() for stem in stems)
     names: list[str] = []
     taken: set[str] = set()
     for path, stem in zip(paths, stems, strict=True):
-        name = stem if counts[stem.lower()] == 1 else _without_spaces("-".join(path.with_suffix("").parts))
+        name = stem if counts[stem.lower()] == 1 else _writable("-".join(path.with_suffix("").parts))
         numbered, number = name, 1
         while numbered.lower() in taken:
             number += 1
@@ -46,5 +46,6 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def _without_spaces(name: str) -> str:
-    return re.sub(r"\s+", "_", name)
+def _writable(name: str) -> str:
+    """The name without blanks and without what is not UTF-8, which no list can hold."""
+    return re.sub(r"[\s\ud800-\udfff]+", "_", name)
