@@ -299,7 +299,7 @@ def one_annotated(images: Path) -> list[object]:
         (names_with_coco, r"--class-names names\.txt: not with COCO's JSON"),
         (names_with_a_table, r"--class-names names\.txt: not with --colours, which names the classes"),
         (a_table_without_masks, r"--colours table\.txt: needs masks; give their folder with --masks"),
-        (colours_without_a_table, r"a label must be an 8-bit palette .*prepare folder --colours.*\(and 9 more files\)"),
+        (colours_without_a_table, r"a label must be an 8-bit palette .*prepare folder --colours.*\(and 7 more files\)"),
         (an_unknown_colour, r"photo4\.png: 15 pixels of colour 1 2 3 that .*label_colors\.txt lacks"),
         (another_number_of_classes, r"--classes 7: 6 classes have names; leave it out"),
         (a_damaged_json, r"instances\.json: not valid JSON"),
