@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image, ImageFilter
 
 from episodes.class_names import dataset_names
 from episodes.lists import read_list
@@ -235,6 +237,52 @@ def test_an_edited_json_is_drawn_again(project: Path, images: Path) -> None:
     after = stamps(folder)
     assert [name for name in after if after[name] != before[name]] == ["photo2.png"]
     np.testing.assert_array_equal(read_label(folder / "photo2.png"), expected["a/photo4"])
+
+
+def spoil_as(images: Path, change: Callable[[np.ndarray], Image.Image], *, stem: str = "a/photo4") -> np.ndarray:
+    """Write one mask of the folder in another way; returns what it means."""
+    path = images.parent / "masks" / f"{stem}.png"
+    label = read_label(path)
+    change(label).save(path)
+    return label
+
+
+UNUSUAL: dict[str, tuple[Callable[[np.ndarray], Image.Image], str]] = {
+    "16 bits": (lambda label: Image.fromarray(label.astype(np.uint16)), "values of type uint16"),
+    "grey in RGB": (lambda label: Image.fromarray(np.dstack([label] * 3)), "grey in three channels"),
+    "soft edges": (
+        lambda label: Image.fromarray(np.where(label == 5, 200, 0).astype(np.uint8)).filter(
+            ImageFilter.GaussianBlur(1)
+        ),
+        "soft edges between 0 and 200",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UNUSUAL)
+def test_unusual_masks_become_labels(
+    project: Path, images: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change, understood = UNUSUAL[kind]
+    label = spoil_as(images, change)
+    for _ in range(2):
+        prepare(images, "--masks", images.parent / "masks")
+        assert f"photo4.png (1 files): {understood}" in capsys.readouterr().err
+    made = project / "data" / "mine" / "SegmentationClassAug"
+    expected = np.where(label == 5, 200, 0) if kind == "soft edges" else label
+    assert (read_label(made / "photo4.png") != expected).mean() < 0.02
+    assert (read_label(made / "photo3.png") == read_label(images.parent / "masks" / "b" / "photo3.png")).all()
+    assert not (made / "photo3.png").is_symlink()
+
+
+def test_masks_are_found_under_the_names_that_macos_writes(project: Path, images: Path) -> None:
+    (images / "a" / "photo4.jpg").rename(images / "a" / unicodedata.normalize("NFC", "caf\u00e9.jpg"))
+    masks = images.parent / "masks"
+    (masks / "a" / "photo4.png").rename(masks / "a" / unicodedata.normalize("NFD", "caf\u00e9.png"))
+    (masks / "b" / "photo3.png").rename(masks / "b" / "Photo3.PNG")
+    prepare(images, "--masks", masks)
+    lists = [(project / "lists" / "mine" / f"{split}.txt").read_text() for split in ("train", "val")]
+    assert len("".join(lists).splitlines()) == 10
 
 
 def mixed(images: Path) -> list[object]:
