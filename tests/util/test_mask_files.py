@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -31,12 +32,12 @@ def channels(*values: np.ndarray | int) -> np.ndarray:
     return np.dstack([np.broadcast_to(value, OBJECT.shape) for value in values]).astype(np.uint8)
 
 
-def save(path: Path, pixels: np.ndarray | Image.Image, **options: object) -> Path:
+def save(path: Path, pixels: np.ndarray | Image.Image, **options: Any) -> Path:
     (pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)).save(path, **options)
     return path
 
 
-def palette(transparent: bytes | None = None) -> tuple[Image.Image, dict[str, object]]:
+def palette(transparent: bytes | None = None) -> tuple[Image.Image, dict[str, Any]]:
     """Index 0 is the object, 1 the background, as programs that shrink PNGs write it."""
     image = Image.fromarray((~OBJECT).astype(np.uint8), mode="P")
     image.putpalette([255, 0, 0, 0, 0, 0])
