@@ -116,17 +116,17 @@ def view_of_support(support: Support, size: int) -> View:
 def _predict_all(
     model: FSSModel, names: Mapping[Path, str], supports: list[View], size: int, output: PredictionFolder
 ) -> None:
-    """Predict every query that can be read; raises ``UserError`` afterwards if one cannot."""
+    """Predict every query that can be read and its prediction written; raises ``UserError`` afterwards for others."""
     problems = []
     for path, name in names.items():
         try:
             image = read_image(path)
+            prediction = predict(model, image, supports, size)
+            output.write(name, image, prediction.mask, prediction.probability)
         except UserError as error:
             problems.append(str(error))
-            continue
-        prediction = predict(model, image, supports, size)
-        output.write(name, image, prediction.mask, prediction.probability)
-        logger.info("%s: %.1f %% object", path, 100 * prediction.mask.mean())
+        else:
+            logger.info("%s: %.1f %% object", path, 100 * prediction.mask.mean())
     if problems:
         more = f" (and {len(problems) - 1} more files)" if len(problems) > 1 else ""
         raise UserError(problems[0] + more)

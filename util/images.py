@@ -133,9 +133,15 @@ def write_label(path: Path, label: np.ndarray) -> None:
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
-    """Write an RGB uint8 (H, W, 3) image in the format of its suffix, atomically."""
+    """Write an RGB uint8 (H, W, 3) image in the format of its suffix, atomically.
+
+    Raises ``UserError`` for a side that the format cannot have; a JPEG's have at most 65,500 pixels.
+    """
     # cv2.imwrite would not report a full disk.
-    _, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    encoded, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    if not encoded:
+        height, width = image.shape[:2]
+        raise UserError(f"{path}: {width} x {height} pixels are too many for this format; make the image smaller")
     write_bytes(path, data.tobytes())
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from util.errors import UserError
 from util.images import IGNORE
 from util.mask_pixels import MaskPixels, decode_colours, decode_mask, split_channels
-from util.soft_edges import TwoValues, find_two_values, is_picture
+from util.soft_edges import TwoValues, find_two_values, is_picture, level_counts
 
 _LABEL_ADVICE = "save labels as 8-bit PNG without smoothing, or an object in white on black"
 # What is opaque in more colours than this is a picture that was cut out.
@@ -126,7 +126,7 @@ def _ids_of_visible(
 
 def _visible(alpha: np.ndarray, name: Path | str) -> np.ndarray:
     """Where a mask is opaque, bool (H, W); partly transparent pixels are either, as at the edges of a mask."""
-    levels = np.unique(alpha)
+    levels = _present(alpha)
     if len(levels) == 1:
         return np.full(alpha.shape, bool(levels[0]))
     two = TwoValues(*levels.tolist()) if len(levels) == 2 else find_two_values(alpha)
@@ -182,7 +182,7 @@ def _ids_of_levels(levels: np.ndarray, name: Path | str, notes: list[str], *, is
         notes.append(f"soft edges between {two.low} and {two.high}, cut at {two.middle}")
         high = IGNORE if two.high >= _NEARLY_WHITE else two.high
         return np.where(levels >= two.middle, high, 0).astype(np.uint8)
-    found = np.unique(levels)
+    found = _present(levels)
     if (is_lossy and len(found) > 2) or is_picture(levels):
         raise UserError(f"{name}: {len(found)} grey levels, not labels; {_LABEL_ADVICE}")
     return levels
@@ -191,7 +191,7 @@ def _ids_of_levels(levels: np.ndarray, name: Path | str, notes: list[str], *, is
 def _choose(reading: MaskReading, name: Path | str, value: int | None) -> MaskReading:
     """The one object in a label map."""
     ids = reading.ids
-    values = [number for number in np.unique(ids).tolist() if number]
+    values = [number for number in _present(ids).tolist() if number]
     if not values:
         raise UserError(f"{name}: marks no object; its pixels must be other than 0")
     classes = [number for number in values if number != IGNORE] or [IGNORE]
@@ -206,6 +206,10 @@ def _choose(reading: MaskReading, name: Path | str, value: int | None) -> MaskRe
         mask[ids == IGNORE] = IGNORE
     what = f"value {chosen} is the object, {int((mask == 1).sum()):,} pixels" + (", 255 is not counted" if void else "")
     return MaskReading(mask, f"{what} ({reading.understood})" if reading.understood else what)
+
+
+def _present(levels: np.ndarray) -> np.ndarray:
+    return np.flatnonzero(level_counts(levels))
 
 
 def _numbers(values: list[int]) -> str:

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 _LEVELS = 256
+_BLOCK = 1 << 22  # pixels that are counted at a time: np.bincount takes eight bytes for each
 # Shares of the pixels: at the two values; at each of them, of its half of the levels; of the others, on edges.
 _AT_BOTH, _AT_EACH, _ON_EDGES = 0.75, 0.25, 0.9
 # A few levels on the edges between two values that are close to each other may be classes of outlines.
@@ -40,7 +41,7 @@ def find_two_values(levels: np.ndarray, *, is_lossy: bool = False) -> TwoValues 
 
     ``levels`` (H, W) uint8; ``is_lossy``: they were a JPEG's, so that other values are ripples anywhere.
     """
-    counts = np.bincount(levels.ravel(), minlength=_LEVELS)
+    counts = level_counts(levels)
     values = _two_commonest(counts)
     others = np.setdiff1d(np.flatnonzero(counts), values)
     if not others.size or not _are_main(counts, values):
@@ -61,12 +62,20 @@ def find_two_values(levels: np.ndarray, *, is_lossy: bool = False) -> TwoValues 
 
 def is_picture(levels: np.ndarray) -> bool:
     """Whether most of many ``levels`` (H, W) uint8 are nowhere flat: no pixel is like all its neighbours."""
-    present = np.unique(levels)
-    if len(present) < _MANY:
+    present = np.count_nonzero(level_counts(levels))
+    if present < _MANY:
         return False
     lowest, highest = _neighbours(levels, 1)
-    flat = np.unique(levels[lowest == highest])
-    return len(present) - len(flat) >= max(_MANY, len(present) / 2)
+    flat = np.count_nonzero(level_counts(levels[lowest == highest]))
+    return present - flat >= max(_MANY, present / 2)
+
+
+def level_counts(levels: np.ndarray) -> np.ndarray:
+    """Pixels of each level of ``levels`` (...) uint8: int64 (256,)."""
+    counts = np.zeros(_LEVELS, dtype=np.int64)
+    for start in range(0, levels.size, _BLOCK):
+        counts += np.bincount(levels.reshape(-1)[start : start + _BLOCK], minlength=_LEVELS)
+    return counts
 
 
 def _two_commonest(counts: np.ndarray) -> TwoValues:

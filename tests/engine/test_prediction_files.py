@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +72,7 @@ def test_what_is_no_output_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"--output .*file: not a folder"):
         PredictionFolder(tmp_path / "file")
-    for content in ([], {"queries": []}, {"other": 1}):
-        (tmp_path / "predictions.json").write_text(json.dumps(content))
+    for content in ("[]", '{"queries": []}', '{"other": 1}'):
+        (tmp_path / "predictions.json").write_text(content)
         with pytest.raises(UserError, match=r"predictions\.json: not the file that predict\.py writes"):
             PredictionFolder(tmp_path)

@@ -222,6 +222,12 @@ def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path, image: np.n
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_side_that_a_format_cannot_have_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"wide\.jpg: 70000 x 1 pixels are too many for this format"):
+        write_image(tmp_path / "wide.jpg", np.zeros((1, 70_000, 3), dtype=np.uint8))
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("read", [read_image, read_label, image_size])
 def test_missing_file_and_text_file_are_named(tmp_path: Path, read: object) -> None:
     assert callable(read)
