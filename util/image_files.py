@@ -108,6 +108,8 @@ def _orientation(exif: Image.Exif) -> int:
         value = exif.get(ExifTags.Base.Orientation, 1)
     except DECODER_ERRORS:
         return 1
+    if isinstance(value, bytes):  # of the tag's type BYTE
+        value = int.from_bytes(value[:1], "little")
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 

@@ -61,8 +61,11 @@ def object_of(mask: np.ndarray, name: str, value: int | None = None) -> MaskRead
 
     (H, W) of bool, of whole numbers from 0 or of shares from 0 to 1; (H, W, 2 to 4) uint8: grey and alpha, RGB, RGBA.
     """
-    if mask.ndim not in (2, 3) or (mask.ndim == 3 and mask.shape[2] > 4):
-        raise UserError(f"{name}: a mask of shape {mask.shape}; expected (H, W) or (H, W, channels)")
+    is_plane = mask.ndim == 2 and mask.dtype.kind in "buif"
+    if not mask.size or not (is_plane or (mask.ndim == 3 and mask.shape[2] <= 4 and mask.dtype == np.uint8)):
+        raise UserError(
+            f"{name}: an array of {mask.dtype} {mask.shape}; expected (H, W) of numbers or (H, W, 1 to 4) of uint8"
+        )
     return _choose(_understand(split_channels(mask), name, one_object=True), name, value)
 
 

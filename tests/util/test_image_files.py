@@ -61,6 +61,16 @@ def test_turning_is_exifs(orientation: int) -> None:
     assert (turn(pixels, orientation) == TURNED[orientation](pixels)).all()
 
 
+def test_an_orientation_may_be_a_byte(tmp_path: Path) -> None:
+    """The type of a number in EXIF differs between programs; decoders look at its value only."""
+    Image.fromarray(QUARTERS).save(tmp_path / "a.tif", tiffinfo={274: 6})
+    data = (tmp_path / "a.tif").read_bytes()
+    short, byte = (struct.pack("<HHI", 274, kind, 1) for kind in (3, 1))
+    assert data.count(short) == 1
+    (tmp_path / "a.tif").write_bytes(data.replace(short, byte))
+    assert image_size(tmp_path / "a.tif") == read_image(tmp_path / "a.tif").shape[:2] == (60, 40)
+
+
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf tiff:Orientation="6"/></x:xmpmeta>'
 
 
