@@ -76,6 +76,16 @@ def read_mask_colours(path: Path) -> MaskColours:
     return MaskColours(pixels.values, visible)
 
 
+def colour_codes(colours: np.ndarray) -> np.ndarray:
+    """A number for each colour: (..., 3) red, green, blue to (...) int32."""
+    return colours.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.int32)
+
+
+def colour_name(code: int) -> str:
+    """Red, green and blue of a colour's number."""
+    return " ".join(str(code >> shift & 255) for shift in (16, 8, 0))
+
+
 def doubt_about(mask: np.ndarray) -> str | None:
     """What is odd about an object's mask (H, W) of 0, 1 and 255, as the end of a warning; None if nothing is."""
     share = float((mask == 1).sum()) / max(1, int((mask != IGNORE).sum()))
@@ -116,8 +126,8 @@ def _ids_of_visible(
     visible = _visible(alpha, name)
     notes.append("transparent is background")
     solid = values[visible & (alpha == alpha.max())]
-    found = np.unique(solid, axis=0)
-    if len(found) == 1 and found.ndim == 2 and not one_object:
+    found = np.unique(colour_codes(solid) if values.ndim == 3 else solid)
+    if len(found) == 1 and values.ndim == 3 and not one_object:
         raise UserError(f"{name}: in colour ({_listing(found)}); `prepare folder --colours` says what colours mean")
     if len(found) == 1 or len(found) > _MOST_COLOURS:
         notes.append("what is opaque is the object")
@@ -140,10 +150,10 @@ def _visible(alpha: np.ndarray, name: Path | str) -> np.ndarray:
 
 def _ids_of_colours(colours: np.ndarray, name: Path | str, notes: list[str], one_object: bool) -> np.ndarray:
     """One colour on black is the object, where one object is expected."""
-    codes = colours.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.int32)
+    codes = colour_codes(colours)
     found = np.unique(codes)
     found = found[found > 0]
-    listing = _listing(np.stack([found >> 16, found >> 8 & 255, found & 255], axis=1))
+    listing = _listing(found)
     if not one_object:
         raise UserError(
             f"{name}: a label must be an 8-bit palette or grey PNG, this one is in colour ({listing}); "
@@ -219,6 +229,5 @@ def _numbers(values: list[int]) -> str:
     return ", ".join(map(str, values[:_LISTED])) + (", ..." if len(values) > _LISTED else "")
 
 
-def _listing(colours: np.ndarray) -> str:
-    shown = ", ".join(" ".join(map(str, colour)) for colour in colours[:_LISTED].tolist())
-    return shown + (", ..." if len(colours) > _LISTED else "")
+def _listing(codes: np.ndarray) -> str:
+    return ", ".join(map(colour_name, codes[:_LISTED])) + (", ..." if len(codes) > _LISTED else "")

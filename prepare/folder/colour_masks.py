@@ -14,7 +14,7 @@ from util.errors import UserError
 from util.files import read_lines
 from util.images import IGNORE, image_size
 from util.logging import logger
-from util.mask_files import read_mask_colours
+from util.mask_files import colour_codes, colour_name, read_mask_colours
 
 _Colour = tuple[int, int, int]
 
@@ -54,8 +54,8 @@ class ColourMask(NamedTuple):
         Raises ``UserError`` for a colour that the table lacks.
         """
         mask = read_mask_colours(self.path)
-        codes = _codes(mask.colours)
-        known = _codes(np.array(list(self.table.labels)))
+        codes = colour_codes(mask.colours)
+        known = colour_codes(np.array(list(self.table.labels)))
         order = np.argsort(known)
         rows = order[np.searchsorted(known, codes, sorter=order).clip(max=len(known) - 1)]
         unknown = codes[mask.visible & (known[rows] != codes)]
@@ -66,10 +66,9 @@ class ColourMask(NamedTuple):
     def _refuse(self, unknown: np.ndarray) -> None:
         codes, counts = np.unique(unknown, return_counts=True)
         most = counts.argmax()
-        colour = " ".join(str(codes[most] >> shift & 255) for shift in (16, 8, 0))
         more = f" (and {len(codes) - 1} more colours)" if len(codes) > 1 else ""
         raise UserError(
-            f"{self.path}: {counts[most]} pixels of colour {colour}{more} that {self.table.path} lacks; "
+            f"{self.path}: {counts[most]} pixels of colour {colour_name(codes[most])}{more} that {self.table.path} lacks; "
             "add a line there or correct the mask"
         )
 
@@ -121,8 +120,3 @@ def _parse(line: str) -> tuple[str, _Colour] | None:
     name = " ".join(match["name"].split())
     colour = (int(match["red"]), int(match["green"]), int(match["blue"]))
     return (name, colour) if name and max(colour) <= 255 else None
-
-
-def _codes(colours: np.ndarray) -> np.ndarray:
-    """A number for each colour: (..., 3) red, green, blue to (...) int32."""
-    return colours.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.int32)

@@ -129,8 +129,8 @@ def test_masks_are_turned_like_images(tmp_path: Path, orientation: int, suffix: 
 def test_arrays_are_understood_alike(dtype: type) -> None:
     assert ((object_of(OBJECT.astype(dtype), "mask").ids == 1) == OBJECT).all()
     assert ((object_of(channels(9, 9, 9, WHITE), "mask").ids == 1) == OBJECT).all()
-    empty, text = np.zeros((0, 4), dtype=dtype), np.full((4, 5), "a")
-    colours = np.ones((4, 5, 3))
+    empty: np.ndarray = np.zeros((0, 4), dtype=dtype)
+    text, colours = np.full((4, 5), "a"), np.ones((4, 5, 3))
     for wrong in (empty, text, colours, np.zeros((2, 3, 4, 5)), -OBJECT.astype(int), np.full((4, 5), np.nan)):
         with pytest.raises(UserError, match=r"^mask: "):
             object_of(wrong, "mask")
