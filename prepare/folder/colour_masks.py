@@ -68,8 +68,8 @@ class ColourMask(NamedTuple):
         most = counts.argmax()
         more = f" (and {len(codes) - 1} more colours)" if len(codes) > 1 else ""
         raise UserError(
-            f"{self.path}: {counts[most]} pixels of colour {colour_name(codes[most])}{more} that {self.table.path} lacks; "
-            "add a line there or correct the mask"
+            f"{self.path}: {counts[most]} pixels of colour {colour_name(codes[most])}{more} that {self.table.path} "
+            "lacks; add a line there or correct the mask"
         )
 
 
