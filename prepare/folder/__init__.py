@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--masks",
         type=Path,
-        help="folder of PNGs or of labelme's JSONs named like the images, or one JSON in COCO's format; in an 8-bit "
+        help="folder of PNGs or of labelme's JSONs named like the images, or one JSON in COCO's format; in a "
         "palette or grey PNG, 0 is background and 255 not labelled",
     )
     parser.add_argument(
@@ -88,6 +88,9 @@ def run(arguments: argparse.Namespace) -> None:
     _check_source_file(root / _SOURCE_FILE, _source(arguments))
     images, masks = _find(arguments, root)
     contents = inspect_files([(image.path, image.mask) for image in images])
+    if contents.understood:
+        masks = masks._replace(settings={"kind": "masks"})  # labels are made of them
+        logger.info("%s", "\n".join(contents.understood))
     classes = count_classes(contents.labels, arguments.masks, arguments.classes, masks.names)
     dataset = DatasetFacts(name=arguments.name, root=root, lists=lists, min_area=contents.min_area, classes=classes)
     check_config(dataset)
@@ -139,7 +142,10 @@ def _find(arguments: argparse.Namespace, root: Path) -> tuple[list[_OwnImage], M
         sources = find_masks(images, masks, paths, **options)
         paths = [path for path in paths if path in sources.by_image]
         if len(paths) == 1:
-            raise UserError(f"{images}: one image is too few with --masks; one part trains, the other tests")
+            raise UserError(
+                f"{images}: one image is too few with --masks; one part trains, the other tests; without --masks it "
+                "trains without labels, and predict.py takes the mask as --support"
+            )
     dataset_names = unique_names([path.relative_to(images) for path in paths])
     pairs = zip(paths, dataset_names, strict=True)
     return [_OwnImage(path, sources.by_image.get(path), name) for path, name in pairs], sources

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from util.errors import UserError
-from util.images import IMAGE_SUFFIXES, find_files
+from util.image_folders import list_images
+from util.images import IMAGE_SUFFIXES
 
 
 def find_own_images(images: Path, masks: Path | None) -> list[Path]:
@@ -16,7 +17,7 @@ def find_own_images(images: Path, masks: Path | None) -> list[Path]:
 
     Raises ``UserError`` if there is none, and if the folder of images lies in that of the masks.
     """
-    paths = find_files(images, IMAGE_SUFFIXES)
+    paths = list_images(images)
     if masks is not None and masks.resolve() != images.resolve():
         if images.resolve().is_relative_to(masks.resolve()):
             raise UserError(f"--masks {masks}: contains the folder of images {images}; name the folder of masks alone")

@@ -152,7 +152,7 @@ def _remove_mask(images: Path, masks: Path) -> None:
 
 
 def _colour_mask(images: Path, masks: Path) -> None:
-    cv2.imwrite(str(masks / "a" / "photo2.png"), np.zeros((*SHAPE, 3), dtype=np.uint8))
+    cv2.imwrite(str(masks / "a" / "photo2.png"), np.full((*SHAPE, 3), (0, 0, 9), dtype=np.uint8))
 
 
 def _binary_masks(images: Path, masks: Path) -> None:
