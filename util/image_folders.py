@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from util.errors import UserError
 from util.images import IMAGE_SUFFIXES
 from util.logging import logger
 
@@ -38,7 +37,6 @@ def find_files(folder: Path, suffixes: Collection[str], *, recursive: bool = Tru
     ``suffixes`` are in lower case, like ``IMAGE_SUFFIXES``; those of the files may be in any case. Left out are hidden
     files and folders (some systems keep previews under names like ``._photo.jpg``) and those of the system, like
     ``@eaDir``. Links to folders are followed; each folder is searched once, by its own path rather than by a link.
-    Raises ``UserError`` for a name that is not UTF-8.
     """
     return _with_suffix(_files(folder, recursive), suffixes)
 
@@ -66,11 +64,7 @@ def _is_system_name(name: str) -> bool:
 
 
 def _with_suffix(paths: Iterable[Path], suffixes: Collection[str]) -> list[Path]:
-    files = sorted(path for path in paths if path.suffix.lower() in suffixes and path.is_file())
-    for path in files:
-        if any("\ud800" <= letter <= "\udfff" for letter in str(path)):
-            raise UserError(f"{str(path)!a}: the name is not UTF-8; rename it")
-    return files
+    return sorted(path for path in paths if path.suffix.lower() in suffixes and path.is_file())
 
 
 def _kind(path: Path) -> str:
