@@ -180,6 +180,8 @@ _CLUSTERING = ("reading", "extracting", "clustering", "segmenting", "finishing")
     [
         *(("global", stage, signal.SIGKILL) for stage in _CLUSTERING),
         *(("global", stage, signal.SIGINT) for stage in ("extracting", "segmenting")),
+        *(("global", stage, signal.SIGTERM) for stage in ("reading", "clustering")),
+        *(("objects", stage, signal.SIGTERM) for stage in ("learning", "segmenting")),
         *(("objects", stage, signal.SIGKILL) for stage in ("learning", "segmenting")),
     ],
     indirect=["made"],
@@ -192,12 +194,10 @@ def test_a_run_killed_at_any_stage_is_continued(
     process = multiprocessing.get_context("fork").Process(target=_run_and_stop, args=(stage, number, command_line, log))
     process.start()
     process.join(timeout=300)
-    if number == signal.SIGINT:
-        assert process.exitcode == 130, log.read_text()
-        assert "interrupted: the same command continues from what is on the disk" in log.read_text()
+    assert process.exitcode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[number], log.read_text()
+    if number != signal.SIGKILL:
+        assert log.read_text().endswith("interrupted: the same command continues from what is on the disk\n")
         assert "Traceback" not in log.read_text()
-    else:
-        assert process.exitcode == -signal.SIGKILL, log.read_text()
     assert not (tmp_path / "killed" / "manifest.json").exists()
     main(command_line)
     assert _content(tmp_path / "killed") == _content(made[1])
