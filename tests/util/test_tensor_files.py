@@ -169,8 +169,10 @@ def test_changed_bytes_are_read_or_refused(tmp_path: Path, kind: str) -> None:
     if kind == "safetensors":
         save_file(TENSORS, path)
     whole = path.read_bytes()
-    with zipfile.ZipFile(path) if kind == "pickle" else open(os.devnull) as archive:
-        records = {name: archive.read(name) for name in archive.namelist()} if kind == "pickle" else {}
+    records = {}
+    if kind == "pickle":
+        with zipfile.ZipFile(path) as archive:
+            records = {name: archive.read(name) for name in archive.namelist()}
     for _ in range(300):
         if kind == "pickle":
             with zipfile.ZipFile(path, "w") as changed:
