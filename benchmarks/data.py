@@ -64,7 +64,8 @@ from prepare.coco.annotations import AnnotatedImage, Annotation
 from prepare.coco.drawing import draw_label
 from prepare.pascal.sbd import decode_sbd_label
 from tests.prepare.pascal.voc_downloads import write_sbd_label
-from util.files import write_array, write_json
+from util.array_files import write_array
+from util.files import digest_lines, write_json
 from util.images import write_image, write_label
 
 REGIONS, CHANNELS, NEIGHBOURS, GROUPS = 4, 2048, 20, 50
@@ -267,7 +268,7 @@ def write_pseudo_folder(folder: Path, list_file: Path) -> None:
     for row, image in enumerate(images):
         os.link(folder / f".{row % COPIES}.png", folder / f"{Path(image).stem}.png")
     (folder / "images.txt").write_text("".join(f"{image}\n" for image in images))
-    write_json(folder / "manifest.json", {})
+    write_json(folder / "manifest.json", {"list_digest": digest_lines(sorted(Path(image).stem for image in images))})
 
 
 def write_regions(folder: Path, images: int, neighbours: int) -> None:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from tqdm import tqdm
 
 from episodes.lists import ImageList
+from util.array_files import read_arrays, write_tensors
 from util.device import available_cores
 from util.errors import UserError
-from util.files import cache_folder, digest_lines, read_arrays, write_tensors
+from util.files import cache_folder, digest_lines
 from util.images import check_same_size, image_size, read_image, read_label
 
 # Images that a thread counts at a time: one task per image would take a gigabyte for a million images.
 _BLOCK = 64
+_KINDS = {"image": ("int32", 1), "label": ("uint8", 1), "area": ("int32", 1)}
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,7 @@ def label_areas(images: ImageList) -> LabelAreas:
     """
     cache = cache_folder() / f"label-areas-{_digest(images)}.safetensors"
     if cache.is_file():
-        names = [field.name for field in fields(LabelAreas)]
-        return LabelAreas(**read_arrays(cache, names, remedy="delete it; it will be made again"))
+        return LabelAreas(**read_arrays(cache, _KINDS, remedy="delete it; it will be made again"))
     areas = _count_all(images)
     write_tensors(cache, vars(areas))
     return areas
@@ -63,7 +64,7 @@ def _digest(images: ImageList) -> str:
         path = os.path.join(root, label)
         try:
             status = os.stat(path)
-        except FileNotFoundError:
+        except (OSError, ValueError):  # ValueError: a name with a zero in it
             raise UserError(f"{path}: label not found; correct {images.list_file} or DATA.data_root") from None
         lines.append(f"{path} {status.st_size} {status.st_mtime_ns}")
     return digest_lines(lines)

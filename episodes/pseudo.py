@@ -39,7 +39,7 @@ class PseudoEpisodes(Dataset[Episode]):
         self.transform = transform
         self.neighbours = neighbours
         self.table = RegionTable.load(folder)
-        self._row_in_list = _rows_in_list(self.files, images)
+        self._row_in_list = _rows_in_list(self.table, images)
         self._regions = np.flatnonzero(self.table.neighbour_counts(neighbours) >= shots)
         if len(self._regions) == 0:
             raise UserError(_nothing_left(self.files, shots, neighbours))
@@ -72,15 +72,15 @@ class PseudoEpisodes(Dataset[Episode]):
         return int(self._row_in_list[self.table.image[region]])
 
 
-def _rows_in_list(files: PseudoFiles, images: ImageList) -> np.ndarray:
+def _rows_in_list(table: RegionTable, images: ImageList) -> np.ndarray:
     """For each row of the folder's images its row in the list."""
-    stems = [Path(image).stem for image in files.read_images()]
+    stems = [Path(image).stem for image in table.images]
     row_of_stem = {Path(image).stem: row for row, image in enumerate(images.images)}
     missing = [stem for stem in stems if stem not in row_of_stem]
     if missing:
         raise UserError(
-            f"{files.images}: {len(missing)} of its images are not in {images.list_file} (the first is {missing[0]}); "
-            f"train on the list that the masks were made from, or run `{CREATE_COMMAND}` for this one"
+            f"{table.files.images}: {len(missing)} of its images are not in {images.list_file} (the first is "
+            f"{missing[0]}); train on the list that the masks were made from, or run `{CREATE_COMMAND}` for this one"
         )
     return np.array([row_of_stem[stem] for stem in stems])
 

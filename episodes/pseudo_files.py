@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from util.errors import UserError
-from util.files import read_json, read_lines, write_text
+from util.files import digest_file, digest_lines, read_json_object, read_lines, write_text
 from util.settings import differences
 
 # Of the manifest; masks of another version are made again.
 VERSION = 3
 CREATE_COMMAND = "bash masks/create.sh ROOT DATASET"
+# For a damaged folder.
+REMEDY = f"delete the folder and make it again with `{CREATE_COMMAND}`"
 
 
 @dataclass(frozen=True)
@@ -66,14 +68,13 @@ class PseudoFiles:
         return self.folder / f"{Path(image).stem}.png"
 
     def read_manifest(self) -> dict[str, Any]:
-        """Raises ``UserError`` when the folder is not complete."""
+        """Raises ``UserError`` when the folder is not complete or its manifest is damaged."""
         if not self.manifest.is_file():
             raise UserError(
                 f"{self.folder}: no complete set of pseudo masks here ({self.manifest.name} is missing); "
                 f"run `{CREATE_COMMAND}`"
             )
-        manifest: dict[str, Any] = read_json(self.manifest)
-        return manifest
+        return read_json_object(self.manifest, REMEDY)
 
     def check_manifest(self, settings: Mapping[str, Any]) -> None:
         """Refuse masks that were made with other ``settings``; further keys of the manifest do not count.
@@ -87,13 +88,30 @@ class PseudoFiles:
                 f"make the masks again with `{CREATE_COMMAND}` (Cluster.pseudo_folder=... keeps these)"
             )
 
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of the files that the table of regions is read from, as the manifest holds them."""
+        return {path.name: digest_file(path) for path in (self.images, self.regions, self.embeddings, self.neighbours)}
+
+    def check_digests(self) -> None:
+        """Raise ``UserError`` where a file is not the one that was written; older manifests have no digests."""
+        manifest = self.read_manifest()
+        if "digests" not in manifest:
+            return
+        recorded = manifest["digests"] if isinstance(manifest["digests"], Mapping) else {}
+        changed = [name for name, digest in self.digests().items() if recorded.get(name) != digest]
+        if changed:
+            raise UserError(f"{self.folder}: {', '.join(changed)} changed after it was written; {REMEDY}")
+
     def read_images(self) -> list[str]:
-        """Paths of the images as their list had them, by row. Raises ``UserError`` for a missing or damaged file."""
-        return read_lines(
-            self.images,
-            f"delete the folder and run `{CREATE_COMMAND}`",
-            missing=f"file not found; run `{CREATE_COMMAND}`",
-        )
+        """Paths of the images as their list had them, by row.
+
+        Raises ``UserError`` for a file that is missing, damaged or not that of the manifest's images.
+        """
+        images = read_lines(self.images, REMEDY)
+        digest = digest_lines(sorted(Path(image).stem for image in images))
+        if self.read_manifest().get("list_digest", digest) != digest:
+            raise UserError(f"{self.images}: not the images of {self.manifest.name}; {REMEDY}")
+        return images
 
     def write_images(self, images: Sequence[str]) -> None:
         """Write ``images.txt``, atomically."""

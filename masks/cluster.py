@@ -16,12 +16,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file
 
 from masks.prepared_images import CHUNK
+from util.array_files import read_left_over, write_tensors
 from util.distributed import gathered, rank, summed, wait_for_all, world_size
 from util.errors import UserError
-from util.files import write_tensors
 from util.seed import numpy_random, python_random
 
 # Images whose features make one group: 100 batches of 32 in the published code.
@@ -30,6 +29,9 @@ ITERATIONS = 30
 # An empty cluster takes half of the largest one: its centroid moves aside by this share.
 _SPLIT = 1 / 1024
 _SMALLEST = 1e-12
+_STATE_FILE = "state.safetensors"
+_STATE_KINDS = {"centroids": ("float32", 2), "counts": ("float64", 1), "groups": ("int64", 1)}
+_FEATURE_KINDS = {"features": ("float16", 2)}
 
 Algorithm = Literal["minibatch", "spherical"]
 # Features of the images on these rows, (D, h, w) float32 of unit length at every position.
@@ -77,12 +79,11 @@ def cluster_dataset(
         if state is not None and number < state.groups:
             continue
         own = rows[rank() :: world_size()]
-        _extract_missing(extract, own, folder, numbers=_feature_limit(settings, len(rows)), seed=settings.seed)
-        blocks = [_load(folder, row) for row in own]
+        blocks = _features(extract, own, folder, numbers=_feature_limit(settings, len(rows)), seed=settings.seed)
         state = _next_state(state, blocks, settings, pool)
         wait_for_all()  # until every process has read the state before
         if rank() == 0:
-            write_tensors(folder / "state.safetensors", _as_tensors(state))
+            write_tensors(folder / _STATE_FILE, _as_tensors(state))
         wait_for_all()
         for row in own:
             _file(folder, row).unlink(missing_ok=True)
@@ -219,23 +220,26 @@ def _feature_limit(settings: ClusterSettings, images: int) -> int:
     return math.floor(settings.memory_gb * 1e9 / np.dtype(np.float16).itemsize / images)
 
 
-def _extract_missing(extract: Extract, rows: Sequence[int], folder: Path, *, numbers: int, seed: int) -> None:
-    """Write the features of the images that have no file yet, at most ``numbers`` numbers for each."""
-    missing = [row for row in rows if not _file(folder, row).is_file()]
+def _features(extract: Extract, rows: Sequence[int], folder: Path, *, numbers: int, seed: int) -> list[np.ndarray]:
+    """The features of the images on these rows, (n, D) float16 each, at most ``numbers`` numbers.
+
+    Those of images that have no whole file in ``folder`` yet are extracted and written there.
+    """
+    kept = {row: read_left_over(_file(folder, row), _FEATURE_KINDS) for row in rows}
+    blocks = {row: arrays["features"] for row, arrays in kept.items() if arrays is not None}
+    missing = [row for row in rows if row not in blocks]
     for row, features in zip(missing, extract(missing), strict=True):
         block = features.reshape(len(features), -1).T.astype(np.float16)
         most = max(1, numbers // len(features))
         if len(block) > most:
             block = block[np.sort(numpy_random(seed, "positions", row).choice(len(block), most, replace=False))]
-        write_tensors(_file(folder, row), {"features": np.ascontiguousarray(block)})
+        blocks[row] = np.ascontiguousarray(block)
+        write_tensors(_file(folder, row), {"features": blocks[row]})
+    return [blocks[row] for row in rows]
 
 
 def _file(folder: Path, row: int) -> Path:
     return folder / f"{row:07d}.safetensors"
-
-
-def _load(folder: Path, row: int) -> np.ndarray:
-    return load_file(_file(folder, row))["features"]
 
 
 def _as_tensors(state: State) -> dict[str, np.ndarray]:
@@ -243,8 +247,5 @@ def _as_tensors(state: State) -> dict[str, np.ndarray]:
 
 
 def _load_state(folder: Path) -> State | None:
-    path = folder / "state.safetensors"
-    if not path.is_file():
-        return None
-    tensors = load_file(path)
-    return State(tensors["centroids"], tensors["counts"], int(tensors["groups"][0]))
+    arrays = read_left_over(folder / _STATE_FILE, _STATE_KINDS)
+    return None if arrays is None else State(arrays["centroids"], arrays["counts"], int(arrays["groups"].sum()))

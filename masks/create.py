@@ -11,7 +11,6 @@ shares the images among the processes; the masks are the same.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
@@ -29,9 +28,19 @@ from masks.recipes import find_recipe
 from masks.recipes.recipe import Maps, Segmenter
 from masks.regions import region_rows
 from masks.report import report, report_table
+from model.frozen.extractors import Extractor
 from util.arguments import Parser
 from util.device import available_cores
-from util.distributed import from_first, own_device, process_group, rank, wait_for_all, world_size
+from util.distributed import (
+    from_first,
+    local_world_size,
+    only_group_in,
+    own_device,
+    process_group,
+    rank,
+    wait_for_all,
+    world_size,
+)
 from util.errors import run_command
 from util.files import write_json
 from util.logging import logger, start_logging
@@ -61,18 +70,27 @@ def create(config: Config) -> None:
     settings = manifest_settings(config, images)
     extractor = configured_extractor(config).to(own_device())
     folder = PseudoFolder(config.pseudo_folder, images, settings)
-    if from_first(rank() == 0 and folder.open()):
+    if from_first(rank() == 0 and folder.is_complete()):
         logger.info("%s is complete: %d masks", config.pseudo_folder, len(images))
     else:
-        with thread_pool(_thread_count(config)) as pool:
-            Creation(config, images, FeatureMaps(extractor, pool), folder).run()
-        wait_for_all()
-        if rank() == 0:
-            folder.finish(neighbours=config.Cluster.neighbours, device=own_device())
+        with only_group_in(config.pseudo_folder):
+            _make(config, images, extractor, folder)
     if rank() == 0 and not folder.files.report.is_file():
         metrics = report(PseudoMasks.load(config.pseudo_folder))  # opens no label
         write_json(folder.files.report, metrics)
         logger.info("%d masks in %s\n%s", len(images), config.pseudo_folder, report_table(metrics))
+
+
+def _make(config: Config, images: ImageList, extractor: Extractor, folder: PseudoFolder) -> None:
+    """Make all that is missing; every process does its share."""
+    if rank() == 0:
+        folder.start()
+    wait_for_all()
+    with thread_pool(_thread_count(config)) as pool:
+        Creation(config, images, FeatureMaps(extractor, pool), folder).run()
+    wait_for_all()
+    if rank() == 0:
+        folder.finish(neighbours=config.Cluster.neighbours, device=own_device())
 
 
 class Creation:
@@ -89,7 +107,7 @@ class Creation:
     def run(self) -> None:
         """Learn what the recipe needs unless an earlier run has, then make the missing masks."""
         rows = self.folder.missing_rows(part=rank(), parts=world_size())
-        learnt = self.folder.load_learnt()
+        learnt = self.folder.load_learnt(self.recipe.learns)
         if rows:
             self._log_plan(rows, learns=learnt is None)
         if learnt is None:
@@ -142,7 +160,7 @@ class Creation:
 
 def _thread_count(config: Config) -> int:
     """Threads of this process: as configured, else its share of the cores that the process may use."""
-    return config.Cluster.threads or max(1, available_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return config.Cluster.threads or max(1, available_cores() // local_world_size())
 
 
 def _wait_for(futures: Iterable[Future[None]]) -> None:

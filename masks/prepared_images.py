@@ -22,7 +22,7 @@ from util.images import read_image
 CHUNK = 32
 # A larger image is processed at a reduced size and its mask enlarged, which bounds time and memory for one of 100
 # megapixels.
-MOST_PIXELS = 4_000_000
+_MOST_PIXELS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class PreparedImage:
     """One image, ready to be cut into regions.
 
     ``row`` is its place in the list, ``size`` the (height, width) of the file. ``pixels`` (H, W, 3), of that size or
-    reduced to ``MOST_PIXELS``, and ``resized`` for the extractor are RGB uint8; ``superpixels`` (H, W) int32 are those
+    reduced to 4 megapixels, and ``resized`` for the extractor are RGB uint8; ``superpixels`` (H, W) int32 are those
     of ``pixels``, (0, 0) where they were not requested.
     """
 
@@ -110,7 +110,7 @@ def prepare_image(
 
 
 def _reduced(pixels: np.ndarray) -> np.ndarray:
-    share = (MOST_PIXELS / (pixels.shape[0] * pixels.shape[1])) ** 0.5
+    share = (_MOST_PIXELS / (pixels.shape[0] * pixels.shape[1])) ** 0.5
     if share >= 1:
         return pixels
     width, height = (max(1, int(side * share)) for side in (pixels.shape[1], pixels.shape[0]))

@@ -21,14 +21,21 @@ from safetensors.numpy import load_file
 
 from episodes.lists import ImageList
 from episodes.pseudo_files import PseudoFiles
+from episodes.region_table import RegionTable
 from masks import superpixels
 from masks.neighbours import nearest_neighbours
+from util.array_files import ArrayKind, read_left_over, write_array, write_tensors
 from util.errors import UserError
-from util.files import digest_lines, read_json, remove_left_overs, write_array, write_json, write_tensors
+from util.files import digest_lines, read_json_object, remove_left_overs, write_json
 from util.images import write_label
+from util.logging import logger
 from util.settings import require_same
 
 _ADVICE = "delete the folder to make it anew, or give Cluster.pseudo_folder=ANOTHER"
+_COLUMNS = ("image", "region", "group", "area")
+# What ``masks.regions.region_rows`` gives.
+_REGION_KINDS: dict[str, ArrayKind] = {**dict.fromkeys(_COLUMNS, ("int32", 1)), "embedding": ("float16", 2)}
+_PNG_END = b"IEND\xaeB`\x82"
 
 
 class PseudoFolder:
@@ -45,33 +52,37 @@ class PseudoFolder:
         self._partial = folder / ".partial"
         self.learning = self._partial / "learning"
 
-    def open(self) -> bool:
-        """Start or continue the folder; True when it is already complete.
+    def is_complete(self) -> bool:
+        """Whether nothing is left to do. Raises ``UserError`` when it is damaged or was made with other settings."""
+        if not self.files.manifest.is_file():
+            return False
+        # Unreadable images may be replaced while masks are being made, but not afterwards.
+        self._check(self.files.read_manifest(), {"file_sizes_digest": self.images.file_sizes_digest()})
+        RegionTable.load(self.files.folder)
+        return True
 
-        Raises ``UserError`` when it was made with other settings or holds masks of unknown origin.
+    def start(self) -> None:
+        """Start the folder or continue it; only one process may do that at a time (``util.locks``).
+
+        Raises ``UserError`` when it was begun with other settings or holds masks of unknown origin.
         """
         unfinished = self._partial / "settings.json"
         # Rows of finished images count in list order, so a run can only be continued in the same order.
         order = {"list_order": digest_lines(self.images.images)}
-        if self.files.manifest.is_file():
-            # Unreadable images may be replaced while masks are being made, but not afterwards.
-            self._check(self.files.read_manifest(), {"file_sizes_digest": self.images.file_sizes_digest()})
-            return True
         if unfinished.is_file():
-            self._check(read_json(unfinished), order)
-            return False
-        if any(self.files.folder.glob("[!.]*")):
+            self._check(read_json_object(unfinished, _ADVICE), order)
+            return
+        if any(map(_is_somebodys, self.files.folder.glob("*"))):
             raise UserError(f"{self.files.folder}: holds files but neither a manifest nor a run to continue; {_ADVICE}")
         write_json(unfinished, {**self.settings, **order})
-        return False
 
     def missing_rows(self, *, part: int = 0, parts: int = 1) -> list[int]:
         """Rows of the list that have no mask yet: of every ``parts`` rows the one with number ``part``.
 
         Which rows belong to a part does not depend on the time of the call: others may have made masks meanwhile.
+        Files that are cut short count as missing.
         """
-        done = {path.stem for path in self._partial.glob("regions/[!.]*")}
-        return [row for row in range(part, len(self.images), parts) if f"{row:07d}" not in done]
+        return [row for row in range(part, len(self.images), parts) if not self._is_done(row)]
 
     def add(self, row: int, mask: np.ndarray, regions: dict[str, np.ndarray]) -> None:
         """Write the mask of one image and its regions; the image is done when the latter exist."""
@@ -97,17 +108,28 @@ class PseudoFolder:
             "images": len(self.images),
             "regions": count,
             "software": _software(),
+            "digests": self.files.digests(),
         }
         write_json(self.files.manifest, {**self.settings, **outcome})
         shutil.rmtree(self._partial)
         remove_left_overs(self.files.folder, ".png")
 
-    def load_learnt(self) -> dict[str, np.ndarray] | None:
-        """What an earlier run with the same settings learnt from the images."""
-        return load_file(self.files.learnt) if self.files.learnt.is_file() else None
+    def load_learnt(self, kinds: Mapping[str, ArrayKind]) -> dict[str, np.ndarray] | None:
+        """What an earlier run with the same settings learnt from the images: arrays of these ``kinds``."""
+        return read_left_over(self.files.learnt, kinds)
 
     def save_learnt(self, tensors: Mapping[str, np.ndarray]) -> None:
         write_tensors(self.files.learnt, dict(tensors))
+
+    def _is_done(self, row: int) -> bool:
+        return read_left_over(self._regions_file(row), _REGION_KINDS) is not None and self._has_mask(row)
+
+    def _has_mask(self, row: int) -> bool:
+        path = self.files.mask(self.images.images[row])
+        if path.is_file() and path.read_bytes().endswith(_PNG_END):
+            return True
+        logger.warning("%s: not a whole mask; it is made again", path)
+        return False
 
     def _check(self, recorded: Mapping[str, Any], further: Mapping[str, Any]) -> None:
         require_same(self.files.folder, recorded, {**self.settings, **further}, advice=_ADVICE)
@@ -126,7 +148,7 @@ class PseudoFolder:
 
     def _gather_regions(self) -> tuple[dict[str, np.ndarray], int]:
         """The columns of all images' regions, in list order, and the length of an embedding, which is not read."""
-        columns: dict[str, list[np.ndarray]] = {name: [] for name in ("image", "region", "group", "area")}
+        columns: dict[str, list[np.ndarray]] = {name: [] for name in _COLUMNS}
         for path in self._regions_files():
             with safe_open(path, "np") as regions:
                 for name, parts in columns.items():
@@ -139,6 +161,11 @@ class PseudoFolder:
 
     def _regions_file(self, row: int) -> Path:
         return self._partial / "regions" / f"{row:07d}.safetensors"
+
+
+def _is_somebodys(path: Path) -> bool:
+    """Whether it is neither ours nor the system's; the mask of ``.image.jpg`` is hidden too."""
+    return not path.name.startswith(".") or path.suffix == ".png"
 
 
 def _software() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,12 @@ from typing import Any
 import numpy as np
 
 from episodes.lists import ImageList
-from episodes.pseudo_files import CREATE_COMMAND, PseudoFiles
+from episodes.pseudo_files import REMEDY, PseudoFiles
 from episodes.region_table import RegionTable
-from masks.recipes import find_recipe
+from masks.recipes import RECIPES
 from util.errors import UserError
 from util.files import digest_lines
 from util.images import IGNORE, read_label
-
-_REMEDY = f"delete the folder and make it again with `{CREATE_COMMAND}`"
 
 
 @dataclass(frozen=True)
@@ -38,15 +37,13 @@ class PseudoMasks:
         """Read all but the masks. Raises ``UserError`` for a folder that is incomplete or damaged."""
         files = PseudoFiles(folder)
         manifest = files.read_manifest()
-        images = tuple(files.read_images())
+        if not _is_complete(manifest):
+            raise UserError(f"{files.manifest}: it does not say what the masks were made with; {REMEDY}")
         table = RegionTable.load(folder)
         order = np.argsort(table.image, kind="stable")
-        counts = np.bincount(table.image, minlength=len(images))
-        if not len(images) == len(counts) == manifest["images"]:
-            names = f"{files.images.name}, {files.regions.name} and {files.manifest.name}"
-            raise UserError(f"{folder}: {names} do not describe the same {manifest['images']} images; {_REMEDY}")
+        counts = np.bincount(table.image, minlength=len(table.images))
         kept = np.split(table.region[order], np.cumsum(counts)[:-1])
-        return cls(files, manifest, images, kept, table.group)
+        return cls(files, manifest, table.images, kept, table.group)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -58,8 +55,7 @@ class PseudoMasks:
     @property
     def cluster_num(self) -> int | None:
         """K of a recipe whose ids are clusters of the whole dataset; None for any other."""
-        has_clusters = find_recipe(self.manifest["recipe"]).has_clusters
-        return int(self.manifest["cluster_num"]) if has_clusters else None
+        return int(self.manifest["cluster_num"]) if RECIPES[self.manifest["recipe"]].has_clusters else None
 
     def mask_path(self, row: int) -> Path:
         return self.files.mask(self.images[row])
@@ -70,11 +66,11 @@ class PseudoMasks:
         try:
             mask = read_label(path)
         except UserError as error:
-            raise UserError(f"{error}; {_REMEDY}") from None
+            raise UserError(f"{error}; {REMEDY}") from None
         pixels = np.bincount(mask.ravel(), minlength=256)
         if not pixels[self.kept[row]].all() or pixels[self.cluster_num or IGNORE : IGNORE].any():
             names = f"{self.files.regions.name} and {self.files.manifest.name}"
-            raise UserError(f"{path}: not the mask that {names} describe; {_REMEDY}")
+            raise UserError(f"{path}: not the mask that {names} describe; {REMEDY}")
         return mask
 
     def in_this_order(self, images: ImageList) -> ImageList:
@@ -92,3 +88,11 @@ class PseudoMasks:
             images=tuple(images.images[row] for row in order),
             labels=tuple(images.labels[row] for row in order),
         )
+
+
+def _is_complete(manifest: Mapping[str, Any]) -> bool:
+    """Whether it names a recipe, and how many clusters a recipe that has some was given."""
+    recipe = manifest.get("recipe")
+    if not isinstance(recipe, str) or recipe not in RECIPES:
+        return False
+    return not RECIPES[recipe].has_clusters or manifest.get("cluster_num") in range(1, IGNORE + 1)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -31,6 +31,7 @@ from model.frozen import extractors
 from model.frozen.extractors import build_extractor
 from tests.masks.small_images import EXTRACTOR, draw_image, write_extractor
 from tests.model.networks import random_episode
+from util.array_files import ArrayKind
 from util.config import load_config
 from util.errors import UserError
 from util.files import PROJECT
@@ -131,6 +132,7 @@ def test_adding_an_extractor(project: Path, monkeypatch: pytest.MonkeyPatch) -> 
 class Middle(Recipe):
     """The object is the middle of every image; what it learns is the width of the border around it."""
 
+    learns: ClassVar[Mapping[str, ArrayKind]] = {"border": ("float64", 1)}
     stage = -1
     keys = ("object_share",)
     background = 0

@@ -8,15 +8,10 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from util.errors import UserError, shown
 from util.logging import logger
@@ -27,7 +22,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 def cache_folder() -> Path:
     """Where derived files live that may be deleted at any time (``UNSUPFSS_CACHE`` or ``.cache/``)."""
     folder = Path(os.environ.get("UNSUPFSS_CACHE") or PROJECT / ".cache")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     return folder
 
 
@@ -43,11 +38,12 @@ def make_folder(folder: Path) -> None:
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path next to ``path``; rename it to ``path`` when the block succeeds.
 
-    A reader sees the old file or the whole new one. A block that raises leaves nothing behind. The temporary
-    name keeps the suffix, because image writers choose their format by it. Raises what ``make_folder`` raises.
+    A reader sees the old file or the whole new one. A block that raises leaves nothing behind. The temporary name is
+    ``.NAME.PROCESS``: writers that choose their format by the suffix need to be told it. Raises what ``make_folder``
+    raises.
     """
     make_folder(path.parent)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with name_errors(path):
             yield temporary
@@ -57,12 +53,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def remove_left_overs(folder: Path, suffix: str) -> None:
-    """Remove the temporary files of runs that were killed in ``atomic_write``; nothing may be writing to ``folder``.
+    """Remove what runs that were killed in ``atomic_write`` left of files that end in ``suffix``.
 
-    They are called ``.STEM.PROCESS`` and the suffix. Other hidden files stay: they may belong to ``.image.jpg``.
+    Nothing may be writing to ``folder``. Other hidden files stay: ``.image.7.png`` may belong to ``.image.7.jpg``.
     """
-    temporary_name = re.compile(rf"\..+\.\d+{re.escape(suffix)}")
-    for path in folder.glob(f".*{suffix}"):
+    temporary_name = re.compile(rf"\..+{re.escape(suffix)}\.\d+")
+    for path in folder.glob(f".*{suffix}.*"):
         if temporary_name.fullmatch(path.name):
             path.unlink()
 
@@ -129,33 +125,6 @@ def _earlier_lines(path: Path, key: str, value: Any) -> Iterator[str]:
             yield line
 
 
-def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
-    """Write arrays as safetensors, atomically."""
-    with atomic_write(path) as temporary:
-        save_file(dict(tensors), temporary)
-
-
-def write_array(path: Path, parts: Iterable[np.ndarray], *, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> None:
-    """Write an array as .npy, atomically, from its ``parts`` along the first axis, one in memory at a time."""
-    # Written, not memory-mapped: on a full disk a write raises an error, whereas a mapping kills the process.
-    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
-    with atomic_write(path) as temporary, temporary.open("wb") as stream:
-        np.lib.format.write_array_header_1_0(stream, header)
-        for part in parts:
-            stream.write(np.ascontiguousarray(part, dtype=dtype).tobytes())
-
-
-def read_arrays(path: Path, names: Sequence[str], *, remedy: str) -> dict[str, np.ndarray]:
-    """The named arrays of a safetensors file; a file that is missing, damaged or lacks one is a ``UserError``."""
-    try:
-        arrays = load_file(path)
-        return {name: arrays[name] for name in names}
-    except FileNotFoundError:
-        raise UserError(f"{path}: file not found; {remedy}") from None
-    except (SafetensorError, KeyError) as error:
-        raise UserError(f"{path}: not a readable file of {', '.join(names)} ({error}); {remedy}") from None
-
-
 def read_lines(path: Path, expected: str, *, missing: str | None = None) -> list[str]:
     """The lines of a UTF-8 file.
 
@@ -174,6 +143,14 @@ def read_json(path: Path, advice: str = "delete it and make it again") -> Any:
     """Read a JSON file, in UTF-8 with or without a byte order mark; raises what ``json_errors`` does."""
     with json_errors(path, advice):
         return json.loads(read_text(path))
+
+
+def read_json_object(path: Path, advice: str = "delete it and make it again") -> dict[str, Any]:
+    """``read_json`` of a file that holds an object; a ``UserError`` for any other value."""
+    value = read_json(path, advice)
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: {type(value).__name__} is there, an object {{...}} expected; {advice}")
+    return value
 
 
 @contextmanager

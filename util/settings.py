@@ -13,17 +13,19 @@ from util.errors import UserError
 _MOST_PROBLEMS = 5
 
 
-def differences(actual: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
+def differences(actual: Mapping[str, Any], expected: Mapping[str, Any], prefix: str = "") -> list[str]:
     """A phrase for each value of ``expected`` that ``actual`` lacks or that differs; nested mappings key by key.
 
-    ``"TRAIN.epochs is 3 there, 4 expected"``
+    ``"TRAIN.epochs is 3 there, 4 expected"``; ``prefix`` comes before the keys.
     """
-    actual = _flatten(actual)
-    return [
-        f"{key} is {actual.get(key, 'absent')} there, {value} expected"
-        for key, value in _flatten(expected).items()
-        if key not in actual or actual[key] != value
-    ]
+    phrases: list[str] = []
+    for key, value in expected.items():
+        there = actual.get(key, "absent")
+        if isinstance(value, Mapping):
+            phrases += differences(there if isinstance(there, Mapping) else {}, value, f"{prefix}{key}.")
+        elif key not in actual or there != value:
+            phrases.append(f"{prefix}{key} is {there} there, {value} expected")
+    return phrases
 
 
 def require_same(source: Path, actual: Mapping[str, Any], expected: Mapping[str, Any], *, advice: str) -> None:
@@ -41,13 +43,3 @@ def describe_problems(error: ValidationError) -> str:
     problems = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
     shown = "; ".join(" ".join(problem.split()) for problem in problems[:_MOST_PROBLEMS])
     return f"{shown}; and {len(problems) - _MOST_PROBLEMS} more" if len(problems) > _MOST_PROBLEMS else shown
-
-
-def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            flat.update(_flatten(value, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = value
-    return flat

@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> None:
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = Parser(prog="python -m masks.pretrain", description=__doc__.splitlines()[0])
     parser.add_argument("images", type=Path, help="folder of images (searched to any depth) or list file")
-    parser.add_argument("out", type=Path, help="the weights, OUT.safetensors")
+    parser.add_argument("out", type=_file, help="the weights, OUT.safetensors")
     parser.add_argument("--root", type=Path, help="where the paths of a list file start")
     parser.add_argument(
         "--workers", type=whole_number(0, 512), default=2, help="processes that draw views; default: %(default)s"
@@ -66,6 +66,13 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
             f"--{name}", type=_NUMBERS.get(name, str), default=default, choices=choices, help="default: %(default)s"
         )
     return parser.parse_args(arguments)
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text or '.'} is a folder, the name of a file expected")
+    return path
 
 
 def _probe(parsed: argparse.Namespace, settings: Settings) -> Probe | None:

@@ -5,12 +5,12 @@ Only the first process reads and writes; the others receive what it read.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import timm
 import torch
 from torch import nn
@@ -20,8 +20,11 @@ from util.distributed import from_first, rank
 from util.errors import UserError
 from util.logging import logger
 from util.settings import require_same
-from util.tensor_files import write_safetensors_file, write_torch_file
+from util.tensor_files import read_tensor_file, write_safetensors_file, write_torch_file
 
+_ANEW = "the run begins anew"
+# What torch raises for a state of another network or optimizer.
+_DOES_NOT_FIT = (RuntimeError, ValueError, LookupError, TypeError, AttributeError)
 # Values of records that were written before these keys existed.
 _ALWAYS_BEFORE = {"precision": "fp32", "processes": 1}
 
@@ -42,14 +45,24 @@ class PretrainFiles:
         return from_first(rank() == 0 and self._result_exists())
 
     def resume(self, moco: MoCo, optimizer: torch.optim.Optimizer) -> int:
-        """Load the state of an interrupted run, if there is one; returns the number of its finished epochs."""
+        """Load the state of an interrupted run, if there is one; returns the number of its finished epochs.
+
+        A state that is damaged or of another network stays until the next one is written: the run begins anew.
+        """
         state = from_first(self._read_state() if rank() == 0 else None)
         if state is None:
             return 0
-        moco.load_state_dict(state["moco"])
-        optimizer.load_state_dict(state["optimizer"])
-        logger.info("continuing after epoch %d of %d", state["epochs"], self.record["epochs"])
-        return int(state["epochs"])
+        at_the_start = copy.deepcopy(moco.state_dict())
+        try:
+            moco.load_state_dict(state["moco"])
+            optimizer.load_state_dict(state["optimizer"])
+            epochs = int(state["epochs"])
+        except _DOES_NOT_FIT:
+            moco.load_state_dict(at_the_start)
+            logger.warning("%s: not a state of this network; %s", self.partial, _ANEW)
+            return 0
+        logger.info("continuing after epoch %d of %d", epochs, self.record["epochs"])
+        return epochs
 
     def save_state(self, moco: MoCo, optimizer: torch.optim.Optimizer, *, epochs: int) -> None:
         """Write the state after ``epochs`` epochs, atomically."""
@@ -79,7 +92,16 @@ class PretrainFiles:
     def _read_state(self) -> dict[str, Any] | None:
         if not self.partial.exists():
             return None
-        state: dict[str, Any] = torch.load(self.partial, map_location="cpu", weights_only=True)
+        if self.partial.is_dir():
+            raise UserError(f"{self.partial}: a folder is there, a file expected; remove it or choose another OUT")
+        try:
+            state = read_tensor_file(self.partial, missing=_ANEW, damaged=_ANEW).content
+        except UserError as error:
+            logger.warning("%s", error)
+            return None
+        if not isinstance(state.get("record"), dict):
+            logger.warning("%s: not the state of a run; %s", self.partial, _ANEW)
+            return None
         self._check(self.partial, state["record"])
         return state
 
@@ -89,9 +111,12 @@ class PretrainFiles:
 
 
 def _read_record(path: Path) -> dict[str, Any]:
+    advice = "delete it or name another file"
+    metadata = read_tensor_file(path, missing=advice, damaged=advice).metadata
     try:
-        with safetensors.safe_open(path, framework="pt") as weights:
-            record: dict[str, Any] = json.loads((weights.metadata() or {})["record"])
-    except (safetensors.SafetensorError, KeyError, json.JSONDecodeError):
-        raise UserError(f"{path}: exists and was not made by this command; delete it or name another file") from None
+        record = json.loads(metadata.get("record", "null"))
+    except (ValueError, RecursionError):
+        record = None
+    if not isinstance(record, dict):
+        raise UserError(f"{path}: exists and was not made by this command; {advice}")
     return record

@@ -23,6 +23,7 @@ from masks.pretrain.views import TwoViews, ViewLoader
 from util.distributed import (
     average_gradients,
     average_statistics,
+    only_group_in,
     own_device,
     own_workers,
     rank,
@@ -74,7 +75,8 @@ def pretrain(paths: Sequence[Path], out: Path, settings: Settings, *, workers: i
     After every epoch the state goes to ``OUT.partial.pth``, from where the next call continues. Does nothing when
     ``out`` is the result of the same settings and images. ``workers`` are a machine's, not a process's; ``probe``
     measures the backbone between epochs and changes nothing. Raises ``UserError`` when a file was made with other
-    settings or images, an image is unreadable, there are fewer images than a batch holds, or the loss is not finite.
+    settings or images, an image is unreadable, there are fewer images than a batch holds, the loss is not finite, or
+    another process makes ``out``.
     """
     if len(paths) < settings.batch:
         raise UserError(f"{len(paths)} images are fewer than a batch of {settings.batch}; give more or a lower --batch")
@@ -82,6 +84,25 @@ def pretrain(paths: Sequence[Path], out: Path, settings: Settings, *, workers: i
     files = PretrainFiles(out, _record(paths, settings, device))
     if files.is_finished():
         return
+    with only_group_in(out.parent, lock=f".{out.name}.lock"):
+        _train(paths, files, settings, device, workers=workers, probe=probe)
+
+
+def cosine_lr(base_lr: float, step: int, steps: int) -> float:
+    """Learning rate of ``step`` (from 0) among ``steps``: half a cosine from ``base_lr`` towards 0."""
+    return base_lr * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def _train(
+    paths: Sequence[Path],
+    files: PretrainFiles,
+    settings: Settings,
+    device: torch.device,
+    *,
+    workers: int,
+    probe: Probe | None,
+) -> None:
+    """Train from where the files end."""
     seed_everything(settings.seed, "pretrain")
     moco = _build(settings, images=len(paths)).to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
@@ -100,11 +121,6 @@ def pretrain(paths: Sequence[Path], out: Path, settings: Settings, *, workers: i
             probe.measure(moco.query_encoder.backbone, epoch=epoch + 1)
         files.save_state(moco, optimizer, epochs=epoch + 1)
     files.finish(moco.query_encoder.backbone)
-
-
-def cosine_lr(base_lr: float, step: int, steps: int) -> float:
-    """Learning rate of ``step`` (from 0) among ``steps``: half a cosine from ``base_lr`` towards 0."""
-    return base_lr * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 def _record(paths: Sequence[Path], settings: Settings, device: torch.device) -> dict[str, Any]:

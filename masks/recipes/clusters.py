@@ -7,8 +7,9 @@ The centroids come from k-means over the features of all images (``masks.cluster
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from masks.cluster import ClusterSettings, cluster_dataset, groups_of
 from masks.features import FeatureMaps, squares, unit_length
 from masks.prepared_images import PreparedImage, prepare_images
 from masks.recipes.recipe import Learnt, Maps, Recipe, Segmentation, with_progress
+from util.array_files import ArrayKind
 from util.schema import ClusterSection, Config
 
 _RESNETS = ("moco", "simclr")
@@ -30,6 +32,7 @@ _FEATURE_BYTES = np.dtype(np.float16).itemsize
 class ClusterRecipe(Recipe):
     """Clusters of all images' features."""
 
+    learns: ClassVar[Mapping[str, ArrayKind]] = {"centroids": ("float32", 2)}
     stage = -1
     keys = ("cluster_num", "algorithm", "memory_gb", "cluster_size", "cluster_images")
     has_clusters = True

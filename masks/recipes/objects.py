@@ -9,10 +9,10 @@ after a few rounds the same superpixels come out again. No label is read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from safetensors.numpy import load_file
@@ -22,9 +22,9 @@ from masks.cluster import sampled_rows
 from masks.features import FeatureMaps, interpolation, unit_length
 from masks.prepared_images import PreparedImage
 from masks.recipes.recipe import Learnt, Maps, Recipe, Segmentation
+from util.array_files import ArrayKind, read_left_over, write_tensors
 from util.distributed import rank, wait_for_all, world_size
 from util.errors import UserError
-from util.files import write_tensors
 from util.schema import ClusterSection
 
 BACKGROUND, OBJECT = 0, 1
@@ -39,6 +39,7 @@ _SUPERPIXELS = 100
 class ObjectRecipe(Recipe):
     """One object per image at most, in any number of pieces."""
 
+    learns: ClassVar[Mapping[str, ArrayKind]] = {"direction": ("float64", 1), "threshold": ("float64", 1)}
     stage = -2  # distinguishes objects from their surroundings better than the last (docs/recipe.md)
     keys = ("object_share", "cluster_images")
     background = BACKGROUND
@@ -82,6 +83,9 @@ class SuperpixelTable(NamedTuple):
     middle: np.ndarray
 
 
+_TABLE_KINDS = {"features": ("float32", 2), "areas": ("float64", 1), "middle": ("float64", 1)}
+
+
 class Objectness(NamedTuple):
     """An object is where ``direction`` (D,) float64 times a superpixel's mean feature is above ``threshold`` (1,)."""
 
@@ -99,7 +103,7 @@ def learn_objectness(tables: Tables, rows: Sequence[int], *, share: float, folde
     ``folder`` keeps the tables, so that an interrupted run continues from there; the caller deletes it. Under torchrun
     each process makes its share of them.
     """
-    own = [row for row in rows[rank() :: world_size()] if not _file(folder, row).is_file()]
+    own = [row for row in rows[rank() :: world_size()] if read_left_over(_file(folder, row), _TABLE_KINDS) is None]
     for row, table in zip(own, tables(own), strict=True):
         write_tensors(_file(folder, row), table._asdict())
     wait_for_all()
@@ -110,7 +114,7 @@ def fit_objectness(tables: Sequence[SuperpixelTable], *, share: float) -> Object
     """The direction from images to their objects, and the threshold that leaves ``share`` of all pixels above it.
 
     Every image counts equally, however large its object is; images without an object do not count. Raises
-    ``UserError`` when all superpixels have the same features.
+    ``UserError`` when all superpixels have the same features or none is object.
     """
     features = np.concatenate([table.features for table in tables])
     areas = np.concatenate([table.areas for table in tables])
@@ -125,7 +129,9 @@ def fit_objectness(tables: Sequence[SuperpixelTable], *, share: float) -> Object
             for table, weight, mean in zip(tables, weights, whole, strict=True)
             if weight.any()
         ]
-        direction = np.mean(differences, axis=0) if differences else np.zeros(features.shape[1])
+        if not differences:
+            raise UserError(f"Cluster.object_share={share}: so small that no superpixel is object; raise it")
+        direction = np.mean(differences, axis=0)
         length = np.linalg.norm(direction)
         if length == 0:
             raise UserError("Cluster.recipe=objects: nothing distinguishes the middle of the images from the rest")

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from episodes.lists import ImageList
 from masks.features import FeatureMaps
 from masks.prepared_images import PreparedImage, SuperpixelSettings, prepare_images
+from util.array_files import ArrayKind
 from util.distributed import rank
 from util.schema import ClusterSection, Config
 
@@ -44,6 +45,7 @@ class Recipe(ABC):
     """One way to make pseudo masks; a subclass declares these facts next to how it learns and cuts.
 
     Attributes:
+        learns: the arrays that ``learn`` returns, as ``util.files.read_arrays`` takes them.
         stage: stage of the extractor whose features are used unless ``Cluster.stage`` names one; -1 is the last.
         keys: keys of ``Cluster`` that its masks depend on, in addition to those of every recipe (``masks.build``).
         background: the id that is never an object; None where any id may be one.
@@ -51,6 +53,7 @@ class Recipe(ABC):
         on_corners: whether the outermost features are those of the image's corners.
     """
 
+    learns: ClassVar[Mapping[str, ArrayKind]]
     stage: ClassVar[int]
     keys: ClassVar[tuple[str, ...]]
     background: ClassVar[int | None] = None

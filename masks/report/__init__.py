@@ -120,8 +120,8 @@ def _label_use(labels: TrueLabels) -> dict[str, Any]:
 
 def report_table(metrics: dict[str, Any]) -> str:
     """A line for each metric of ``report``, group by group; their protocols are in ``report.json``."""
-    made_with = {key: metrics["made_with"][key] for key in _MADE_WITH}
-    made_with["weights_digest"] = made_with["weights_digest"][:_DIGEST]
+    made_with = {key: metrics["made_with"].get(key) for key in _MADE_WITH}
+    made_with["weights_digest"] = str(made_with["weights_digest"])[:_DIGEST]
     lines = [line for name, group in {**metrics, "made_with": made_with}.items() for line in _group(name, group)]
     return "\n".join([*lines, "", "shares and IoUs in percent; how each metric is measured: report.json"])
 

@@ -16,6 +16,7 @@ from masks.pseudo_masks import PseudoMasks
 from masks.report import TrueLabels, report, report_table
 from masks.report.sheet import save_sheets
 from util.arguments import Parser, whole_number
+from util.distributed import require_one_process
 from util.errors import run_command
 from util.files import write_json
 from util.logging import start_logging
@@ -31,6 +32,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--without-labels", action="store_true", help="open no label")
     parsed = parser.parse_intermixed_args(arguments)
     start_logging()
+    require_one_process("masks.report")
     config = choose_config(parsed.root, parsed.dataset, parsed.settings)
     masks = PseudoMasks.load(config.pseudo_folder)
     images = masks.in_this_order(read_list(config.DATA.train_list, config.DATA.data_root, need_labels=False))

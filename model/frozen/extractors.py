@@ -94,7 +94,8 @@ class Extractor(nn.Module):
         size = [-(-side // self.stride) for side in images.shape[-2:]]
         total = torch.zeros(1, device=images.device)
         for scale in self.scales:
-            scaled = images if scale == 1 else resized(images, [round(side * scale) for side in images.shape[-2:]])
+            sides = [max(1, round(side * scale)) for side in images.shape[-2:]]
+            scaled = images if scale == 1 else resized(images, sides)
             total = total + resized(F.normalize(self._features(scaled), dim=1), size)
             if self.flip:
                 total = total + resized(F.normalize(self._features(scaled.flip(-1)), dim=1), size).flip(-1)

@@ -8,6 +8,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from episodes.region_table import RegionTable
+from util.files import digest_lines, write_json, write_text
 
 
 def make_table(folder: Path, regions: int, images: int, groups: int) -> RegionTable:
@@ -21,6 +22,9 @@ def make_table(folder: Path, regions: int, images: int, groups: int) -> RegionTa
         "group": draw.permutation(group),
         "area": np.full(regions, 2048, dtype=np.int32),
     }
+    names = [f"photo_{row:03d}" for row in range(images)]
+    write_text(folder / "images.txt", "".join(f"JPEGImages/{name}.jpg\n" for name in names))
+    write_json(folder / "manifest.json", {"list_digest": digest_lines(names)})
     save_file(columns, folder / "regions.safetensors")
     np.save(folder / "embeddings.npy", embedding.astype(np.float16))
     np.save(folder / "neighbours.npy", np.empty((regions, 0), dtype=np.int32))

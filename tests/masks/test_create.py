@@ -28,14 +28,16 @@ from masks.pseudo_folder import PseudoFolder
 from masks.recipes import find_recipe
 from masks.regions import RegionFilter, kept_regions
 from prepare.__main__ import main as prepare
-from tests.masks.small_images import COUNT, arguments, write_extractor, write_images
+from tests.masks.small_images import COUNT, arguments, draw_image, write_extractor, write_images
 from util.errors import UserError, run_command
 from util.files import PROJECT, read_json
-from util.images import read_image, read_label
+from util.images import read_image, read_label, write_image
 
 
 def _content(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """Bytes of the files; the lock holds a number of the process."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 @pytest.fixture(scope="module", params=["global", "objects"])
@@ -94,8 +96,8 @@ _STAGES = {
 }
 
 
-def _run_and_stop(stage: str, number: signal.Signals, command_line: list[str], log: Path) -> None:
-    """The command in a process that sends itself a signal in the middle of it; what it says goes to ``log``."""
+def _stop_at(stage: str, number: signal.Signals, patch: pytest.MonkeyPatch) -> None:
+    """Let this process send itself a signal in the middle of that stage."""
     name, function, call = _STAGES[stage]
     module, calls = importlib.import_module(name), itertools.count(1)
     work = getattr(module, function)
@@ -105,10 +107,68 @@ def _run_and_stop(stage: str, number: signal.Signals, command_line: list[str], l
             os.kill(os.getpid(), number)
         return work(*arguments, **keywords)
 
-    setattr(module, function, work_or_stop)
+    patch.setattr(module, function, work_or_stop)
+
+
+def _run_and_stop(stage: str, number: signal.Signals, command_line: list[str], log: Path) -> None:
+    """The command in a process that sends itself a signal in the middle of it; what it says goes to ``log``."""
+    _stop_at(stage, number, pytest.MonkeyPatch())
     with log.open("w") as stream:
         sys.stderr = stream
         run_command(main, command_line)
+
+
+def test_masks_of_images_with_hidden_names_stay(root: Path, tmp_path: Path) -> None:
+    """The clean-up of temporary files once took them for such and deleted them."""
+    folder = tmp_path / "images"
+    names = [".x.jpg", ".x.7.jpg", "y.jpg"]
+    for row, name in enumerate(names):
+        write_image(folder / name, draw_image(row))
+    write_list(tmp_path / "hidden.txt", [(name, None) for name in names])
+    files = [f"list={tmp_path / 'hidden.txt'}", f"DATA.data_root={folder}"]
+    command_line = arguments(root, "objects", tmp_path / "pseudo", *files)
+    left_over = tmp_path / "pseudo" / ".partial" / "regions" / ".0000001.safetensors.4711"
+    left_over.parent.mkdir(parents=True)
+    left_over.touch()
+    main(command_line)
+    for name in names:
+        assert read_label(tmp_path / "pseudo" / f"{Path(name).stem}.png").shape == (120, 160)
+    # A folder of nothing but such masks is not empty.
+    for path in (tmp_path / "pseudo").glob("[!.]*"):
+        path.unlink()
+    with pytest.raises(UserError, match="holds files but neither a manifest nor a run to continue"):
+        main(command_line)
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+@pytest.mark.parametrize(
+    ("made", "stage", "cut"),
+    [
+        ("global", "segmenting", ["learnt.safetensors"]),
+        ("global", "finishing", ["photo_03.png", ".partial/regions/0000005.safetensors"]),
+        ("global", "clustering", [".partial/learning/0000003.safetensors"]),
+        ("objects", "learning", [".partial/learning/0000003.safetensors"]),
+        ("objects", "segmenting", ["learnt.safetensors"]),
+    ],
+    indirect=["made"],
+)
+def test_files_that_are_cut_short_are_made_again(
+    root: Path, made: tuple[str, Path], tmp_path: Path, stage: str, cut: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command_line = arguments(root, made[0], tmp_path / "killed")
+    with pytest.raises(KeyboardInterrupt), pytest.MonkeyPatch.context() as patch:
+        _stop_at(stage, signal.SIGINT, patch)
+        main([*command_line, "Cluster.threads=1"])
+    for name in cut:
+        _cut(tmp_path / "killed" / name)
+    capsys.readouterr()
+    main(command_line)
+    lines = capsys.readouterr().err
+    assert all(re.search(rf"{re.escape(name)}: not a [^\n]*; it is made again\n", lines) for name in cut)
+    assert _content(tmp_path / "killed") == _content(made[1])
 
 
 _CLUSTERING = ("reading", "extracting", "clustering", "segmenting", "finishing")

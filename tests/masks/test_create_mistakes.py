@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from episodes.lists import write_list
 from masks.create import main
 from tests.masks.small_images import arguments, draw_image, write_images
 from util.errors import UserError
+from util.locks import only_process_in
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +83,34 @@ def test_a_image_that_disappears_meanwhile_is_named_and_the_rest_is_kept(
     assert (tmp_path / "pseudo" / "manifest.json").is_file()
 
 
+def _work_in(folder: Path, begun: Event, finished: Event) -> None:
+    with only_process_in(folder):
+        begun.set()
+        finished.wait(timeout=60)
+
+
+def test_a_folder_in_which_another_process_works_is_refused(root: Path, tmp_path: Path) -> None:
+    forked = multiprocessing.get_context("fork")
+    begun, finished = forked.Event(), forked.Event()
+    other = forked.Process(target=_work_in, args=(tmp_path / "pseudo", begun, finished))
+    other.start()
+    try:
+        assert begun.wait(timeout=60)
+        with pytest.raises(UserError, match=rf"^[^\n]*pseudo: process {other.pid} is working here; [^\n]*$"):
+            main(arguments(root, "objects", tmp_path / "pseudo"))
+    finally:
+        finished.set()
+        other.join()
+    main(arguments(root, "objects", tmp_path / "pseudo"))
+
+
+def test_a_complete_folder_needs_no_lock(made: Path, root: Path) -> None:
+    """It may be on a disk that cannot be written to."""
+    (made / ".lock").unlink()
+    main(arguments(root, "objects", made))
+    assert not (made / ".lock").exists()
+
+
 def _write_kinds(folder: Path) -> list[str]:
     """Images of kinds that cameras and microscopes write, by their names."""
     colour = draw_image(0)
@@ -90,7 +121,9 @@ def _write_kinds(folder: Path) -> list[str]:
         "palette.png": Image.fromarray(colour).quantize(32),
         "cmyk.jpg": Image.fromarray(colour).convert("CMYK"),
         "5_by_5.png": Image.fromarray(colour[:5, :5]),
+        "1_by_1.png": Image.fromarray(colour[:1, :1]),
         "1_by_900.png": Image.fromarray(np.tile(colour[:1], (1, 6, 1))[:, :900]),
+        "4000_by_10.png": Image.fromarray(np.tile(colour[:, :10], (34, 1, 1))[:4000]),
         "100_megapixels.jpg": Image.fromarray(colour).resize((12500, 8000)),
     }
     folder.mkdir(parents=True)
@@ -134,6 +167,8 @@ def test_more_clusters_than_features(root: Path, tmp_path: Path) -> None:
         (["weights=nowhere.pth"], r"nowhere\.pth: weights not found; see initmodel/README\.md"),
         (["extractor=timm:no_such_net"], "timm has no such model"),
         (["Cluster.recipe=fancy"], r"Cluster\.recipe"),
+        (["Cluster.stage=5"], r"Cluster\.stage=5: extractor timm:test_efficientnet has stages 0 to 4, or -5 to -1"),
+        (["Cluster.mid_stages=[1]"], r"unknown key 'Cluster\.mid_stages'"),
         (["experiment=ssl_nothing"], "no experiment 'ssl_nothing'"),
     ],
 )
@@ -142,6 +177,31 @@ def test_mistakes_are_one_line(root: Path, tmp_path: Path, changes: list[str], m
         main(arguments(root, "objects", tmp_path / "pseudo", *changes))
     assert "\n" not in str(mistake.value)
     assert not (tmp_path / "pseudo").exists()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "message"),
+    [
+        ("objects", ["Cluster.object_share=1e-9"], r"Cluster\.object_share=1e-09: so small that no superpixel is obj"),
+        ("objects", ["Cluster.object_share=0.999999999"], "no pseudo region survives"),
+        ("objects", ["Cluster.scales=[0.001]"], r"Cluster\.scales\S*=0\.001: Input should be greater than or equal to"),
+        ("objects", ["Cluster.superpixel_min_size=1000000000"], "nothing distinguishes the middle of the images"),
+    ],
+)
+def test_limits_that_leave_nothing_are_one_line(
+    root: Path, tmp_path: Path, recipe: str, settings: list[str], message: str
+) -> None:
+    with pytest.raises(UserError, match=rf"^[^\n]*{message}[^\n]*$"):
+        main(arguments(root, recipe, tmp_path / "pseudo", *settings))
+
+
+@pytest.mark.parametrize("recipe", ["global", "objects"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_list_of_one_or_two_images(root: Path, tmp_path: Path, recipe: str, count: int) -> None:
+    lines = (root / "train.txt").read_text().splitlines()[1 : 1 + count]
+    (tmp_path / "short.txt").write_text("\n".join(lines))
+    main(arguments(root, recipe, tmp_path / "pseudo", f"list={tmp_path / 'short.txt'}"))
+    assert len(list((tmp_path / "pseudo").glob("photo_*.png"))) == count
 
 
 def test_unknown_dataset_and_missing_folder(tmp_path: Path) -> None:

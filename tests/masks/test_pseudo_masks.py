@@ -13,8 +13,8 @@ from safetensors.numpy import load_file
 
 import masks.create
 from masks.report.__main__ import main
-from tests.masks.small_images import COUNT, arguments
-from util.errors import UserError
+from tests.masks.small_images import arguments
+from util.errors import UserError, run_command
 from util.files import read_json, write_json
 from util.images import read_label, write_label
 
@@ -48,8 +48,23 @@ def _without_the_region(folder: Path) -> None:
     write_label(path, np.full_like(read_label(path), (region + 1) % 4))
 
 
-def _other_manifest(folder: Path) -> None:
-    write_json(folder / "manifest.json", {**read_json(folder / "manifest.json"), "images": COUNT + 1})
+def _flip_a_bit(name: str) -> Callable[[Path], None]:
+    """What changes the last bit of a file, which is one of a number."""
+
+    def flip(folder: Path) -> None:
+        data = (folder / name).read_bytes()
+        (folder / name).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+    return flip
+
+
+def _without_an_image(folder: Path) -> None:
+    lines = (folder / "images.txt").read_text().splitlines()
+    (folder / "images.txt").write_text("\n".join([*lines[1:], lines[1]]))
+
+
+def _other_manifest(folder: Path, **changes: Any) -> None:
+    write_json(folder / "manifest.json", {**read_json(folder / "manifest.json"), **changes})
 
 
 @pytest.mark.parametrize(
@@ -57,19 +72,37 @@ def _other_manifest(folder: Path) -> None:
     [
         (shutil.rmtree, r"global: no complete set of pseudo masks here.*run `bash masks/create\.sh"),
         (lambda folder: (folder / "manifest.json").unlink(), r"manifest\.json is missing.*run `bash masks/create\.sh"),
-        (lambda folder: (folder / "images.txt").unlink(), r"images\.txt: file not found; run `bash masks/create"),
+        (lambda folder: (folder / "images.txt").unlink(), r"images\.txt: file not found; .*delete the folder"),
         (lambda folder: (folder / "regions.safetensors").write_bytes(b"x"), r"regions\.safetensors: not a readable"),
         (lambda folder: (folder / "photo_03.png").unlink(), r"photo_03\.png: .*not found; delete the folder"),
         (_truncate, r"photo_03\.png: not a readable label.*delete the folder"),
         (_other_mask, r"photo_03\.png: not the mask that regions\.safetensors.*delete the folder"),
         (_without_the_region, r"photo_0\d\.png: not the mask that regions\.safetensors.*delete the folder"),
-        (_other_manifest, r"images\.txt, regions\.safetensors and manifest\.json do not describe the same 11 images"),
+        (_without_an_image, r"images\.txt: not the images of manifest\.json; delete the folder"),
+        (_flip_a_bit("embeddings.npy"), r"global: embeddings\.npy changed after it was written; delete the folder"),
+        (_flip_a_bit("images.txt"), r"global: images\.txt changed after it was written; delete the folder"),
+        (lambda folder: (folder / "manifest.json").write_text("[]"), r"manifest\.json: list is there, an object"),
+        (lambda folder: _other_manifest(folder, recipe=["global"]), r"manifest\.json: it does not say what"),
+        (lambda folder: _other_manifest(folder, recipe="fancy"), r"manifest\.json: it does not say what"),
+        (lambda folder: _other_manifest(folder, cluster_num="4"), r"manifest\.json: it does not say what"),
     ],
 )
 def test_a_damaged_folder_is_one_line(copied: Path, root: Path, damage: Callable[[Path], Any], message: str) -> None:
     damage(copied)
     with pytest.raises(UserError, match=rf"^[^\n]*{message}[^\n]*$"):
         main(arguments(root, "global", copied))
+
+
+@pytest.mark.parametrize("name", ["report.json", "report.png"])
+def test_a_folder_in_the_place_of_the_report_is_named(
+    copied: Path, root: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (copied / name).unlink(missing_ok=True)
+    (copied / name).mkdir()
+    with pytest.raises(SystemExit) as ended:
+        run_command(main, arguments(root, "global", copied))
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {copied / name}: Is a directory; a file is")
 
 
 def test_a_list_of_other_images_is_refused(copied: Path, root: Path, tmp_path: Path) -> None:

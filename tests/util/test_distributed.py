@@ -71,6 +71,41 @@ def test_a_process_of_its_own_is_a_group_of_one() -> None:
     torch.testing.assert_close(layer.bias.grad, gradient, rtol=0, atol=0)
 
 
+_TORCHRUN = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"WORLD_SIZE": "x"}, "WORLD_SIZE=x: a number from 1 expected; torchrun sets it"),
+        ({"WORLD_SIZE": ""}, "WORLD_SIZE=: a number from 1"),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE=0: a number from 1"),
+        ({"WORLD_SIZE": "9" * 5000}, "WORLD_SIZE=99"),
+        ({"RANK": None}, "RANK is not set, but WORLD_SIZE is; torchrun sets it"),
+        ({"RANK": "-1"}, "RANK=-1: a number from 0"),
+        ({"RANK": "2"}, "RANK=2: a number below WORLD_SIZE=2 expected"),
+        ({"MASTER_ADDR": None}, "MASTER_ADDR is not set"),
+        ({"MASTER_PORT": None}, "MASTER_PORT is not set"),
+        ({"MASTER_PORT": "http"}, "MASTER_PORT=http: a number"),
+    ],
+)
+def test_an_environment_that_torchrun_does_not_make(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str | None], message: str
+) -> None:
+    for name, value in {**_TORCHRUN, **variables}.items():
+        monkeypatch.setenv(name, value) if value is not None else monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match=f"^{message}[^\n]*$"), distributed.process_group():
+        pass
+
+
+def test_numbers_of_a_machine_are_checked_where_they_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "0")
+    with pytest.raises(UserError, match="LOCAL_WORLD_SIZE=0: a number from 1 expected"):
+        distributed.own_workers(3)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert distributed.own_workers(3) == 2
+
+
 def main(arguments: list[str]) -> None:
     """Run in each process: leave a file named like the rank where all is as it should be."""
     case, folder = arguments

@@ -43,20 +43,19 @@ def test_failed_first_write_leaves_an_empty_folder(tmp_path: Path) -> None:
     assert list((tmp_path / "new").iterdir()) == []
 
 
-def test_temporary_name_is_hidden_next_to_the_file_and_keeps_its_suffix(tmp_path: Path) -> None:
+def test_temporary_name_is_hidden_next_to_the_file_and_no_image_has_it(tmp_path: Path) -> None:
     with atomic_write(tmp_path / "mask.png") as temporary:
         temporary.touch()
         assert temporary.parent == tmp_path
-        assert temporary.suffix == ".png"
-        assert temporary.name.startswith(".")
+        assert temporary.name == f".mask.png.{os.getpid()}"
         assert not (tmp_path / "mask.png").exists()
 
 
 def test_what_killed_writes_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
     with atomic_write(tmp_path / "mask.png") as temporary:
-        # The last belongs to an image called .image.jpg.
-        others = {"mask.2.png", ".mask.4711.json", ".image.png"}
-        for name in (temporary.name, ".other.4711.png", *others):
+        # The last two belong to images called .image.jpg and .image.7.jpg.
+        others = {"mask.png.2", ".mask.json.4711", ".mask.png.old", ".image.png", ".image.7.png"}
+        for name in (temporary.name, ".other.png.4711", "..image.7.png.4711", *others):
             (tmp_path / name).touch()
         remove_left_overs(tmp_path, ".png")
         temporary.touch()

@@ -45,3 +45,11 @@ def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: Path) -
             os.kill(worker, signal.SIGKILL)
         with only_process_in(folder):
             pass
+
+
+def test_where_no_folder_can_be_made() -> None:
+    with (
+        pytest.raises(UserError, match=r"^/proc/none: no folder can be made here"),
+        only_process_in(Path("/proc/none")),
+    ):
+        pass

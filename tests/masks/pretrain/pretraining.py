@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -104,6 +105,12 @@ def _run(command_line: list[str], log: Path, processes: int) -> None:
         max_restarts=0,
     )
     elastic_launch(config, main)(command_line)
+
+
+def run(folder: Path, out: Path, settings: Settings = TINY, workers: int = 0) -> dict[str, Tensor]:
+    """The backbone that is made of a folder of images."""
+    pretrain(find_images(folder, None), out, settings, workers=workers)
+    return safetensors.torch.load_file(out)
 
 
 def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +19,9 @@ import masks.pretrain.__main__
 import masks.pretrain.training
 import masks.pretrain.unlabelled_images
 from masks.pretrain.moco import Encoder, MoCo, contrast_logits
-from masks.pretrain.training import Settings, cosine_lr, pretrain
+from masks.pretrain.training import cosine_lr
 from masks.pretrain.views import TwoViews, ViewLoader
-from tests.masks.pretrain.pretraining import TINY, SmallBackbone, build_without_batch_norm, draw_images, same
+from tests.masks.pretrain.pretraining import TINY, SmallBackbone, build_without_batch_norm, run, same
 from util.errors import UserError
 
 
@@ -33,31 +32,8 @@ def moco() -> MoCo:
     return MoCo(encoder, queue=7, momentum=0.9, temperature=0.2)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return draw_images(tmp_path / "images")
-
-
-@pytest.fixture
-def stop_after_first_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C when the second epoch begins."""
-    train_epoch = masks.pretrain.training._train_epoch
-
-    def interrupted(*arguments: object) -> None:
-        if arguments[3] == 1:
-            raise KeyboardInterrupt
-        train_epoch(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(masks.pretrain.training, "_train_epoch", interrupted)
-
-
 def pixels(seed: int, images: int = 4) -> Tensor:
     return torch.randint(0, 256, (images, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
-
-
-def run(folder: Path, out: Path, settings: Settings = TINY, workers: int = 0) -> dict[str, Tensor]:
-    pretrain(masks.pretrain.unlabelled_images.find_images(folder, None), out, settings, workers=workers)
-    return safetensors.torch.load_file(out)
 
 
 def test_loss_equals_info_nce_of_the_paper() -> None:
@@ -169,28 +145,6 @@ def test_interrupted_run_continues_to_the_same_weights(
     assert same(whole, run(folder, out))
 
 
-def test_finished_run_is_kept_and_other_settings_are_refused(folder: Path, tmp_path: Path) -> None:
-    out = tmp_path / "weights.safetensors"
-    run(folder, out)
-    written = out.stat().st_mtime_ns
-    run(folder, out)
-    assert out.stat().st_mtime_ns == written
-    message = r"weights\.safetensors: made with other settings \(seed is 5 there, 7 expected\); delete it"
-    with pytest.raises(UserError, match=message):
-        run(folder, out, replace(TINY, seed=7))
-    (folder / "0.png").unlink()
-    with pytest.raises(UserError, match="images is 9 there, 8 expected; dataset_digest"):
-        run(folder, out)
-
-
-def test_file_of_something_else_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
-    out = tmp_path / "weights.safetensors"
-    for write in (lambda: out.write_bytes(b"mine"), lambda: safetensors.torch.save_file({"a": torch.ones(1)}, out)):
-        write()
-        with pytest.raises(UserError, match=r"weights\.safetensors: exists and was not made by this command"):
-            run(folder, out)
-
-
 @pytest.mark.parametrize("kept_in_memory", [True, False])
 @pytest.mark.parametrize("workers", [0, 1])
 def test_unreadable_image_is_named_in_one_line(
@@ -266,20 +220,6 @@ def test_loss_that_is_not_finite_stops_the_run(folder: Path, tmp_path: Path, mon
     monkeypatch.setattr(masks.pretrain.training, "_TEMPERATURE", 0.0)
     with pytest.raises(UserError, match="the loss is nan"):
         run(folder, tmp_path / "weights.safetensors")
-
-
-def test_old_results_count_as_those_of_one_process_in_float32(folder: Path, tmp_path: Path) -> None:
-    """Records made before precision and processes were in them."""
-    out = tmp_path / "weights.safetensors"
-    weights = run(folder, out)
-    with safetensors.safe_open(out, framework="pt") as stream:
-        record = json.loads(stream.metadata()["record"])
-    assert record.pop("precision") == "fp32" and record.pop("processes") == 1
-    safetensors.torch.save_file(weights, out, metadata={"record": json.dumps(record)})
-    assert same(weights, run(folder, out))
-    message = r"weights\.safetensors: made with other settings \(precision is fp32 there, bf16 expected\); delete it"
-    with pytest.raises(UserError, match=message):
-        run(folder, out, replace(TINY, precision="bf16"))
 
 
 def test_bfloat16_is_finite_and_close(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -247,7 +247,7 @@ def test_a_second_run_draws_only_what_is_not_whole(coco: Path, capsys: pytest.Ca
     times = [path.stat().st_mtime_ns for path in others]
     gone.unlink()
     cut.write_bytes(cut.read_bytes()[:-1])
-    (folder / f".{cut.stem}.1.png").write_bytes(b"half")
+    (folder / f".{cut.name}.1").write_bytes(b"half")
     prepare(coco)
     assert f"{folder}: complete" in capsys.readouterr().err
     assert written(coco) == before

@@ -71,7 +71,7 @@ def test_an_interrupted_run_leaves_no_mask_of_before(sources: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         make(sources)
     assert made(sources) == {"m0.png": 0, "m1.png": 101, "m2.png": 2, "m5.png": 5}
-    left_over = sources / "made" / ".m3.4711.png"
+    left_over = sources / "made" / ".m3.png.4711"
     left_over.write_bytes(b"half")
     (sources / "3.txt").write_text("103")
     make(sources)
