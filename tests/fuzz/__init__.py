@@ -1,0 +1,1 @@
+"""Every reader of a user's file on damaged files: what comes out is right, or a ``UserError``."""

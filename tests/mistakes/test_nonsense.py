@@ -1,0 +1,58 @@
+"""Every command with every argument replaced by nonsense, one at a time: it works, or one line says what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.mistakes.world import World, mistake, run
+
+pytestmark = pytest.mark.slow
+
+NONSENSE = {
+    "nothing": "",
+    "a dash": "-",
+    "two dashes": "--",
+    "an option": "--nonsense",
+    "a minus": "-1",
+    "zero": "0",
+    "not a number": "nan",
+    "a large number": "1" + 30 * "0",
+    "a long name": 5000 * "n",
+    "brackets": 3000 * "[",
+    "a tag": "!!int x",
+    "a surrogate": "\udcff",
+    "a line break": "a\nb",
+    "a folder": ".",
+    "a device": "/dev/null",
+    "a system file": "/proc/self/nothing/file",
+    "a way up": "../../..",
+}
+PROBES = [
+    "train", "test", "predict", "prepare shapes", "prepare coco", "prepare pascal", "prepare subset", "prepare check",
+    "masks.create", "masks.report", "masks.pretrain", "engine.report", "engine.compare", "model.import_published",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("nonsense"))
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE)
+@pytest.mark.parametrize("name", PROBES)
+def test_nonsense(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, nonsense: str) -> None:
+    (tmp_path / "a" / "b" / "c" / "d").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a" / "b" / "c" / "d")
+    sound = world.command_lines()[name]
+    for place, word in enumerate(sound):
+        if word in ("shapes", "coco", "pascal", "subset", "check") and place == 0 and name.startswith("prepare"):
+            continue
+        key, equals, _ = word.partition("=")
+        command_line = [*sound[:place], f"{key}{equals}{NONSENSE[nonsense]}" if equals else NONSENSE[nonsense]]
+        command_line += sound[place + 1 :]
+        code, text = run(name, command_line)
+        assert code in (0, 1, 2), text
+        if code == 2:
+            mistake(name, command_line)
