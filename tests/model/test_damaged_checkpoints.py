@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 import predict as predict_command
@@ -74,9 +75,9 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def refusal(action: Callable[[], object]) -> str:
-    """The one line with which ``action`` is refused."""
-    with pytest.raises(UserError) as mistake:
+def refusal(action: Callable[[], object], named: str = "") -> str:
+    """The one line with which ``action`` is refused; it matches ``named``."""
+    with pytest.raises(UserError, match=named) as mistake:
         action()
     message = str(mistake.value)
     assert "\n" not in message and len(message) < 1000
@@ -186,10 +187,7 @@ def test_content_that_is_not_as_written_is_refused(sound: Path, tmp_path: Path, 
     content = torch.load(sound / "latest.pth", weights_only=True)
     change(content)
     write_torch_file(tmp_path / "c.pth", content)
-    message = refusal(lambda: load_model(tmp_path / "c.pth"))
-    assert message.startswith(f"{tmp_path}/c.pth: ")
-    with pytest.raises(UserError, match=named):
-        load_model(tmp_path / "c.pth")
+    assert refusal(lambda: load_model(tmp_path / "c.pth"), named).startswith(f"{tmp_path}/c.pth: ")
 
 
 def drop_average(state: Content) -> None:
@@ -293,9 +291,7 @@ def _write_header(path: Path, header: dict[str, Any]) -> None:
 def test_what_is_no_checkpoint_is_named_for_what_it_is(tmp_path: Path, case: str) -> None:
     make, named = OTHER_FILES[case]
     make(tmp_path / "c.pth")
-    with pytest.raises(UserError, match=named):
-        load_model(tmp_path / "c.pth")
-    assert refusal(lambda: load_model(tmp_path / "c.pth")).startswith(f"{tmp_path}/c.pth: ")
+    assert refusal(lambda: load_model(tmp_path / "c.pth"), named).startswith(f"{tmp_path}/c.pth: ")
 
 
 def config_json(**changes: Any) -> Callable[[Path], Any]:
@@ -337,9 +333,7 @@ def test_shared_folders_that_are_not_as_written_are_refused(sound: Path, tmp_pat
     damage, named = FOLDERS[case]
     shutil.copytree(sound / "shared", tmp_path / "shared")
     damage(tmp_path / "shared")
-    with pytest.raises(UserError, match=named):
-        load_model(tmp_path / "shared")
-    assert str(tmp_path / "shared") in refusal(lambda: load_model(tmp_path / "shared"))
+    assert str(tmp_path / "shared") in refusal(lambda: load_model(tmp_path / "shared"), named)
 
 
 @pytest.mark.parametrize("name", ["latest.pth", "shared/model.safetensors", "shared/config.json"])
@@ -388,13 +382,16 @@ def test_what_is_sound_is_loaded_with_its_origin(sound: Path) -> None:
     "case", ["no label_use", "no epoch", "NaN", "another shape", "network of a huge width", "config is None"]
 )
 def test_every_command_refuses_it(sound: Path, tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of training and testing the step that reads the checkpoint; predict.py reads it first."""
+    """Of training and testing the step that reads the checkpoint."""
     content = torch.load(sound / "latest.pth", weights_only=True)
     CONTENTS[case][0](content)
     path = tmp_path / "c.pth"
     write_torch_file(path, content)
     config = train_command.load_config("shapes", "ssl_demo", [*OVERRIDES, f"TRAIN.weight={path}"])
-    support = ["--support", "nowhere.jpg", "nowhere.png", "--query", "nowhere.jpg"]
+    Image.fromarray(np.eye(80, dtype=np.uint8)).resize((160, 160), 0).save(tmp_path / "mask.png")
+    Image.fromarray(np.zeros((160, 160, 3), dtype=np.uint8)).save(tmp_path / "image.png")
+    image = str(tmp_path / "image.png")
+    support = ["--support", image, str(tmp_path / "mask.png"), "--query", image, "--output", str(tmp_path / "out")]
     for action in (
         lambda: test_command.build_method(config, "network"),
         lambda: train_command.initial_model(config, with_backbone=True),
