@@ -61,10 +61,7 @@ class NetworkSettings(BaseModel):
 
     @classmethod
     def stored(cls, values: Mapping[str, Any], source: Path | str) -> Self:
-        """Those that a file holds; raises ``UserError``, which names ``source``, for anything else.
-
-        The bounds are those of the configuration, so that no file makes a network that fills the memory.
-        """
+        """Those that a file holds; raises ``UserError`` for others, or outside the bounds of the configuration."""
         try:
             settings = cls.model_validate(values)
             TrainSection.model_validate(settings.model_dump(mode="json"))
@@ -148,8 +145,7 @@ class FSSModel(nn.Module, SharedModel):
         """The network of a file or folder, in evaluation mode on the CPU; raises ``UserError`` that names it."""
         settings = NetworkSettings.stored(stored.settings, stored.source)
         width = stored.tensors.get("adjust_query.0.weight")
-        if width is None or width.shape[:1] != (settings.hidden_dims,):
-            # Before anything of that width is built.
+        if width is None or width.shape[:1] != (settings.hidden_dims,):  # before anything of that width is built
             raise UserError(f"{stored.source}: holds tensors of another network than with hidden_dims of its settings")
         try:
             model = cls.from_settings(settings, backbone_weights=None)

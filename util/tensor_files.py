@@ -30,7 +30,7 @@ from torch import Tensor
 from util.errors import UserError
 from util.files import atomic_write, write_bytes
 
-_DIGEST = "sha256"
+_DIGEST = "digest"
 # A zip archive whose records claim more than this times its own size is no torch file, which does not compress.
 _MOST_EXPANSION = 10
 # The bit among the attributes of a record by which torch knows a folder.
@@ -192,11 +192,7 @@ def _check_record(archive: zipfile.ZipFile, record: zipfile.ZipInfo) -> None:
 def _load_pickle(path: Path, damaged: str) -> Any:
     try:
         # A stream, because torch chooses another reader by the suffix of a path.
-        with (
-            path.open("rb") as stream,
-            torch.serialization.safe_globals(_PLAIN_TYPES),
-            warnings.catch_warnings(),
-        ):
+        with path.open("rb") as stream, torch.serialization.safe_globals(_PLAIN_TYPES), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what it then fails at
             return torch.load(stream, map_location="cpu", weights_only=True)
     except _DAMAGED_PICKLE as error:

@@ -141,3 +141,18 @@ def _run_out_of_memory(kind: str) -> object:
     if kind == "gpu":
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
     return torch.empty(2**50) if kind == "cpu" else np.empty(2**50)
+
+
+def test_a_checkpoint_of_another_network_or_without_optimizers_is_not_continued(tmp_path: Path) -> None:
+    resumed = small_trainer(tmp_path)
+    weights = resumed.model.state_dict()
+    for state, problem in (
+        ({"model": {}}, r"holds tensors of another network: \d+ of \d+ tensors are missing"),
+        ({"model": weights}, "cannot be continued, its state of sgd is missing or incomplete; start a run from"),
+        (
+            {"model": {**weights, "classifier.0.weight": weights["classifier.0.weight"] * float("nan")}},
+            "weights are not",
+        ),
+    ):
+        with pytest.raises(UserError, match=rf"^\S*{LATEST}: {problem}[^\n]*$"):
+            resumed.resume({"epoch": 1, **state})

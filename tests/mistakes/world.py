@@ -69,7 +69,8 @@ class World(Workspace):
         w = str(self.root)
         small = ["--size", "32", "--epochs", "1", "--batch", "2", "--queue", "2", "--workers", "0"]
         return {
-            "train": ["shapes", "ssl_demo", *self.overrides("run", "TRAIN.epochs=1")],
+            "train": ["shapes", "ssl_demo", *self.overrides("new", "TRAIN.epochs=1")],
+            "train again": ["shapes", "ssl_demo", *self.overrides("run", "TRAIN.epochs=1")],
             "test": ["shapes", "split0_demo", *self.overrides("run", "TRAIN.epochs=1")],
             "predict": [
                 *("--checkpoint", f"{w}/run/latest.pth", "--support", f"{w}/own/a.png", f"{w}/own_masks/a.png"),
