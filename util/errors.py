@@ -33,7 +33,13 @@ _BRIEF.maxstring = _BRIEF.maxother = 100
 
 
 class UserError(Exception):
-    """A mistake the user can fix; the message names the file or key, what was expected and what to do."""
+    """A mistake the user can fix; the message names the file or key, what was expected and what to do.
+
+    It is one line, also where it quotes another library or the name of a file.
+    """
+
+    def __str__(self) -> str:
+        return " ".join(super().__str__().splitlines())
 
 
 def shown(value: object) -> str:
@@ -61,12 +67,12 @@ def run_command(main: Callable[[list[str]], None], arguments: list[str] | None =
         with _interruptible():
             main(arguments)
     except (UserError, OSError) as error:
-        message = _explain(error) if isinstance(error, OSError) else str(error)
-        if message is None:
+        mistake = _explain(error) if isinstance(error, OSError) else error
+        if mistake is None:
             raise
         if debug:
             traceback.print_exc()
-        print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
+        print(f"error: {mistake}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as interruption:
         print("interrupted: the same command continues from what is on the disk", file=sys.stderr)
@@ -103,10 +109,10 @@ def _forget_term() -> None:
 os.register_at_fork(after_in_child=_forget_term)  # TERM ends workers at once
 
 
-def _explain(error: OSError) -> str | None:
-    """One line about a disk that is full or a place that cannot be written to; None for any other error."""
+def _explain(error: OSError) -> UserError | None:
+    """About a disk that is full or a place that cannot be written to; None for any other error."""
     if error.errno not in _ADVICE:
         return None
     message = f"{error.strerror}; {_ADVICE[error.errno]}"
     place = error.filename2 or error.filename  # a copy that fails names its source first
-    return f"{place}: {message}" if place else message
+    return UserError(f"{place}: {message}" if place else message)

@@ -195,6 +195,10 @@ def _load_pickle(path: Path, damaged: str) -> Any:
         with path.open("rb") as stream, torch.serialization.safe_globals(_PLAIN_TYPES), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what it then fails at
             return torch.load(stream, map_location="cpu", weights_only=True)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise _unreadable(path, "a part outside the file", damaged) from error
     except _DAMAGED_PICKLE as error:
         refused = re.search(r"GLOBAL (\S+)", str(error))
         if refused is not None:

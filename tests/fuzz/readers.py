@@ -119,7 +119,10 @@ def _colours(folder: Path) -> Reader:
         table = read_colours(path)
         assert set(table.labels.values()) <= {0, 255, *range(1, len(table.names) + 1)}
 
-    seeds = [b"cat 255 0 0\ndog 0 128 0\nvoid 255 255 255\n", b"# label:color_rgb:parts:actions\ncat:1,2,3::\n"]
+    seeds = [
+        b"cat 255 0 0\ndog 0 128 0\nvoid 255 255 255\n",
+        b"# label:color_rgb:parts:actions\ncat:1,2,3::\nbackground:0,0,0::\n",
+    ]
     return Reader("colours.txt", read, seeds, [b" " * 20000, b":", b",", b"256", b"#", b"background"])
 
 
@@ -131,7 +134,7 @@ def _words(folder: Path) -> Reader:
     seeds = [
         b"TRAIN.epochs=3\nTRAIN.base_lr=1e-3",
         b"scales=[0.5, 1.0]\nTRAIN.train_gpu=[0]\nTRAIN.evaluate=true",
-        b"TRAIN.weight=a.pth\nCluster.extractor=timm:resnet18\nsplit=0",
+        b"TRAIN.weight=a.pth\nCluster.extractor=timm:resnet18\nsplit=5",
     ]
     tokens = [b"!!int x", b"!!timestamp x", b"2001-99-99", b"0x", b"1:30", b"010", b"[" * 3000, b"&a [*a]", b"9" * 5000]
     return Reader("words", read, seeds, [*tokens, b"*a", b"<<: {}", b"? ", b"- ", b"{a: b}", b"%TAG", b"---"])

@@ -45,7 +45,7 @@ def test_a_reader_that_breaks_is_found_with_a_small_file(tmp_path: Path) -> None
 
     failure = find_failure(Reader("file", read, [b"sound"]), tmp_path, examples=EXAMPLES)
     assert failure is not None
-    assert b"\xff" in failure[0] and len(failure[0]) <= len(b"sound") + 1
+    assert b"\xff" in failure[0] and len(failure[0]) < 10
     assert isinstance(failure[1], AssertionError)
 
 

@@ -126,11 +126,16 @@ def run(name: str, command_line: Sequence[str]) -> tuple[int, str]:
 
 def mistake(name: str, command_line: Sequence[str]) -> str:
     """The one line that a command ends with after a mistake: exit code 2, no traceback, within a minute."""
-    code, text = run(name, command_line)
-    lines = [line for line in text.splitlines() if line.startswith("error: ")]
-    assert code == 2, f"exit code {code}: {text}"
-    assert len(lines) == 1 and text.splitlines()[-1] == lines[0], text
-    assert "Traceback" not in text and "usage:" not in text, text
+    code, errors = run(name, command_line)
+    assert code == 2, f"exit code {code}: {errors}"
+    return assert_one_line(errors)
+
+
+def assert_one_line(errors: str) -> str:
+    """The line that names the mistake: the last and only one, and no traceback."""
+    lines = [line for line in errors.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and errors.splitlines()[-1] == lines[0], errors
+    assert "Traceback" not in errors and "usage:" not in errors, errors
     assert not re.search(r"[\0-\x1f\x7f]", lines[0]), f"control characters: {lines[0]!r}"
     return lines[0]
 
