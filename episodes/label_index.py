@@ -64,7 +64,7 @@ def _digest(images: ImageList) -> str:
         path = os.path.join(root, label)
         try:
             status = os.stat(path)
-        except FileNotFoundError:
+        except (OSError, ValueError):  # ValueError: a name with a zero in it
             raise UserError(f"{path}: label not found; correct {images.list_file} or DATA.data_root") from None
         lines.append(f"{path} {status.st_size} {status.st_mtime_ns}")
     return digest_lines(lines)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
+from types import TracebackType
 
 import cv2
 import torch
@@ -91,3 +93,10 @@ def _collate_or_error(items: Sequence[Episode | UserError]) -> Batch | UserError
 def _start_worker(worker: int) -> None:
     """One thread per worker: more would compete for the cores. The loader itself limits torch's threads."""
     cv2.setNumThreads(0)
+    sys.excepthook = _report_unless_abandoned
+
+
+def _report_unless_abandoned(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A thread of a worker sends tensors; a parent that is interrupted while it receives one wants none of them."""
+    if not issubclass(kind, (ConnectionError, EOFError)):
+        sys.__excepthook__(kind, error, trace)

@@ -50,8 +50,9 @@ def load_weights(model: FSSModel, stored: StoredNetwork) -> None:
 
 def provenance(path: Path) -> dict[str, str]:
     """The known origin of the network in a checkpoint or a shared folder, for the protocol of a test."""
+    origin = read_network(path).origin
     digest = digest_file(path / WEIGHTS_FILE if path.is_dir() else path)
-    return {"checkpoint": f"{path} ({digest[:12]})", **read_network(path).origin}
+    return {"checkpoint": f"{path} ({digest[:12]})", **origin}
 
 
 def read_network(path: Path) -> StoredNetwork:

@@ -8,9 +8,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from util.errors import UserError
+from util.image_files import PIXEL_LIMIT
 
-# The largest image that is drawn, in pixels.
-MOST_PIXELS = 1 << 28
 # pycocotools and Pillow follow an outline pixel by pixel, in 32-bit numbers: its largest coordinate, and its length.
 _FARTHEST = 1e6
 _LONGEST = 1e7
@@ -41,10 +40,10 @@ def checked_name(entry: Mapping[str, Any], key: str, place: str, advice: str) ->
 def checked_size(entry: Mapping[str, Any], height: str, width: str, place: str, advice: str) -> tuple[int, int]:
     """The values of the keys ``height`` and ``width`` of a JSON object; raises like ``checked_value``.
 
-    Both are positive, and there are at most ``MOST_PIXELS`` pixels.
+    Both are positive, and there are at most ``PIXEL_LIMIT`` pixels.
     """
     sides = checked_value(entry, height, int, place, advice), checked_value(entry, width, int, place, advice)
-    if min(sides) < 1 or sides[0] * sides[1] > MOST_PIXELS:
+    if min(sides) < 1 or sides[0] * sides[1] > PIXEL_LIMIT:
         raise UserError(f"{place}: no image has '{height}' {sides[0]} and '{width}' {sides[1]}; {advice}")
     return sides
 

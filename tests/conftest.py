@@ -13,6 +13,8 @@ import torch
 from masks.prepared_images import thread_pool
 from util.logging import logger
 
+pytest.register_assert_rewrite("tests.workspace")  # its fixtures are for a few files only
+
 
 def pytest_configure() -> None:
     torch.set_num_threads(1)

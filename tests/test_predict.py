@@ -1,5 +1,6 @@
 """A user's own images through the command: files, sizes, kinds of masks, mistakes."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -33,10 +34,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def run(folder: Path, mask: str = "mask.png") -> None:
+def run(folder: Path, mask: str = "mask.png", *options: object, queries: tuple[str, ...] = ("query.png",)) -> None:
     support = ["--support", str(folder / "support.png"), str(folder / mask)]
-    query = ["--query", str(folder / "query.png"), "--output", str(folder / "out")]
-    predict_command.main(["--checkpoint", str(folder / "c.pth"), *support, *query])
+    query = ["--query", *(str(folder / query) for query in queries), "--output", str(folder / "out")]
+    predict_command.main(["--checkpoint", str(folder / "c.pth"), *support, *query, *map(str, options)])
 
 
 def test_writes_mask_probability_and_overlay_at_the_size_of_the_query(folder: Path) -> None:
@@ -67,7 +68,86 @@ def test_queries_of_a_folder_are_its_visible_images(tmp_path: Path) -> None:
     ]
 
 
+def test_queries_of_one_name_are_kept_apart(folder: Path) -> None:
+    for name in ("a/x.png", "b/x.png"):
+        write_image(folder / name, read_image(folder / "query.png"))
+    run(folder, queries=("a/x.png", "b", "a/../a/x.png"))
+    assert {path.relative_to(folder / "out").as_posix() for path in (folder / "out").rglob("x_mask.png")} == {
+        "a/x_mask.png",
+        "b/x_mask.png",
+    }
+
+
+def test_predictions_among_the_queries_are_no_queries(folder: Path, tmp_path: Path) -> None:
+    write_image(tmp_path / "q.png", read_image(folder / "query.png"))
+    for _ in range(2):
+        run(folder, "mask.png", "--output", tmp_path, queries=(str(tmp_path),))
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_an_unreadable_query_stops_no_other(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_text("no image")
+    (tmp_path / "a.jpg").mkdir()
+    write_image(tmp_path / "b.png", read_image(folder / "query.png"))
+    with pytest.raises(UserError, match=r"a\.png: not a readable image"):
+        run(folder, "mask.png", "--output", tmp_path / "new" / "out", queries=(str(tmp_path),))
+    assert (tmp_path / "new" / "out" / "b_mask.png").is_file()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (8, 8)])
+def test_images_of_a_few_pixels(folder: Path, tmp_path: Path, shape: tuple[int, int]) -> None:
+    write_image(tmp_path / "tiny.png", np.full((*shape, 3), 90, dtype=np.uint8))
+    run(folder, "mask.png", "--output", tmp_path / "out", queries=(str(tmp_path / "tiny.png"),))
+    assert read_label(tmp_path / "out" / "tiny_mask.png").shape == shape
+
+
+def test_a_support_may_be_a_query(folder: Path) -> None:
+    run(folder, queries=("support.png",))
+    mask = read_label(folder / "out" / "support_mask.png")
+    assert mask[25:60, 25:55].mean() > 0.9 and mask[:, 80:].mean() < 0.1
+
+
+def test_the_object_is_chosen_by_its_value(folder: Path) -> None:
+    label = read_label(folder / "mask.png") // 255 * 3
+    label[:10] = 7
+    write_label(folder / "several.png", label)
+    with pytest.raises(UserError, match=r"several\.png: several values, 3, 7; choose the object's with --class VALUE"):
+        run(folder, "several.png")
+    run(folder)
+    expected = read_label(folder / "out" / "query_mask.png")
+    run(folder, "several.png", "--class", 3)
+    assert np.array_equal(read_label(folder / "out" / "query_mask.png"), expected)
+    with pytest.raises(UserError, match="--class: 0 is not a number from 1 to 255"):
+        run(folder, "several.png", "--class", 0)
+
+
+@pytest.mark.parametrize(
+    ("objects", "warning"),
+    [
+        (np.ones((90, 120)), r"odd\.png: the object covers 100\.0 % of the image; is the mask inverted\?"),
+        (np.arange(90 * 120) == 7000, r"odd\.png: [01] pixels of the object are left in the network's input \(129 x"),
+    ],
+)
+def test_odd_masks_are_warned_of(
+    folder: Path, objects: np.ndarray, warning: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_label(folder / "odd.png", objects.reshape(90, 120).astype(np.uint8) * 255)
+    run(folder, "odd.png")
+    assert re.search(f"WARNING: .*{warning}", capsys.readouterr().err)
+    run(folder)
+    assert "WARNING" not in capsys.readouterr().err
+
+
 def test_mistakes(folder: Path) -> None:
+    for name, message in {
+        "gone.png": "mask not found",
+        "c.pth": "not a readable mask",
+        "a": "not a file",
+    }.items():
+        with pytest.raises(UserError, match=f"{folder / name}: {message}"):
+            run(folder, name)
+    with pytest.raises(UserError, match=rf"--output {folder}/query\.png: not a folder"):
+        run(folder, "mask.png", "--output", folder / "query.png")
     write_label(folder / "empty.png", np.zeros((90, 120), dtype=np.uint8))
     with pytest.raises(UserError, match=r"empty\.png: marks no object"):
         run(folder, "empty.png")
@@ -76,4 +156,8 @@ def test_mistakes(folder: Path) -> None:
         run(folder, "small.png")
     with pytest.raises(UserError, match="no images found"):
         (folder / "nothing").mkdir()
+        predict_command.find_queries([folder / "nothing"])
+    (folder / "nothing" / "deeper").mkdir()
+    write_image(folder / "nothing" / "deeper" / "x.png", read_image(folder / "query.png"))
+    with pytest.raises(UserError, match="no images found in it; 1 are in folders below it: name these"):
         predict_command.find_queries([folder / "nothing"])

@@ -13,7 +13,7 @@ from util.errors import UserError
 from util.logging import logger
 
 # Of the RuntimeErrors that torch raises on a GPU and on the CPU.
-_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
 
 
 def choose_device(gpus: Sequence[int]) -> torch.device:

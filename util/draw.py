@@ -18,8 +18,9 @@ def overlay(image: np.ndarray, mask: np.ndarray, opacity: float = 0.5) -> np.nda
     """
     colours = voc_colours()
     colours[255] = 255
-    painted = (image * (1 - opacity) + colours[mask] * opacity).astype(np.uint8)
-    return np.where((mask > 0)[..., None], painted, image)
+    painted, where = image.copy(), mask > 0
+    painted[where] = (image[where] * (1 - opacity) + colours[mask[where]] * opacity).astype(np.uint8)
+    return painted
 
 
 def contact_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], cell: int = 160) -> np.ndarray:

@@ -13,7 +13,8 @@ from tqdm import tqdm
 from episodes.lists import read_list
 from util.distributed import rank
 from util.errors import UserError
-from util.images import IMAGE_SUFFIXES, find_files, read_image
+from util.image_folders import list_images
+from util.images import IMAGE_SUFFIXES, read_image
 
 MEMORY_LIMIT = 2 << 30  # bytes of decoded images; a folder that needs more is read again in every epoch
 
@@ -30,7 +31,7 @@ def find_images(source: Path, root: Path | None) -> list[Path]:
         return [images.image_path(index) for index in range(len(images))]
     if not source.is_dir():
         raise UserError(f"{source}: no such folder or list file; give a folder of images")
-    paths = find_files(source, IMAGE_SUFFIXES)
+    paths = list_images(source)
     if not paths:
         raise UserError(f"{source}: no image in it; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
     return paths

@@ -28,7 +28,8 @@ def read_weights(path: Path) -> dict[str, Any]:
     values.
     """
     missing = (
-        "weights not found; see initmodel/README.md for the address, put the file there and give the same command again"
+        "weights not found; see initmodel/README.md, for extractors weights/README.md, for the address, put the file "
+        "there and give the same command again"
     )
     return read_tensor_file(path, missing=missing, damaged="fetch it again").content
 

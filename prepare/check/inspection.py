@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import tempfile
@@ -16,6 +17,8 @@ from PIL import Image
 from prepare.check.problems import Problem
 from util.errors import UserError
 from util.images import IGNORE, check_same_size, read_image, read_label
+from util.logging import logger
+from util.soft_edges import find_two_values, is_picture
 
 _VALUES = 256
 _LISTED_VALUES = 5
@@ -54,6 +57,7 @@ def inspect(listed: ListedImage, *, classes: int) -> Inspection:
             check_same_size(listed.image, image.shape[:2], listed.label, label.shape)
         except UserError as error:
             problems.append(Problem("labels of another size", str(error)))
+    problems += _grey_levels(listed.label, label)
     areas = np.bincount(label.ravel(), minlength=_VALUES)
     problems += _wrong_values(listed.label, areas, classes)
     sound = all(problem.is_warning for problem in problems)
@@ -76,7 +80,8 @@ def _read(
         return None
     damage = [message for message in messages if "JPEG" in message]
     if damage:
-        message = f"{path}: decoded, but perhaps damaged ({damage[0]}); look at it, or copy it again"
+        said = damage[0].removeprefix(f"{path}: ")
+        message = f"{path}: decoded, but perhaps damaged ({said}); look at it, or copy it again"
         problems.append(Problem(f"doubtful {noun}s", message, is_warning=True))
     return pixels
 
@@ -102,11 +107,14 @@ def _read_sound_label(path: Path) -> np.ndarray:
 
 @contextmanager
 def _decoder_messages() -> Iterator[list[str]]:
-    """Catch what C libraries write to stderr inside the block; the list has its lines afterwards.
+    """Catch what is logged inside the block, and what C libraries write to stderr; the list has it afterwards.
 
     libjpeg fills what it cannot read with grey and reports it there, without the name of the file.
     """
     lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logger.addHandler(handler)
     sys.stderr.flush()
     with tempfile.TemporaryFile() as file:
         terminal = os.dup(_STDERR)
@@ -114,10 +122,23 @@ def _decoder_messages() -> Iterator[list[str]]:
         try:
             yield lines
         finally:
+            logger.removeHandler(handler)
             os.dup2(terminal, _STDERR)
             os.close(terminal)
         file.seek(0)
         lines += file.read().decode(errors="replace").splitlines()
+
+
+def _grey_levels(path: Path, label: np.ndarray) -> Iterator[Problem]:
+    """A warning of values that look as if an editor or a smooth resize had made them."""
+    two = find_two_values(label)
+    if two is not None or is_picture(label):
+        what = "grey levels, not labels" if two is None else f"soft edges between {two.low} and {two.high}"
+        yield Problem(
+            "labels with grey levels",
+            f"{path}: {what}; training takes each level for a class: save it without smoothing",
+            is_warning=True,
+        )
 
 
 def _wrong_values(path: Path, areas: np.ndarray, classes: int) -> Iterator[Problem]:

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from prepare.json_values import MOST_PIXELS, check_outline, checked_value, whole
+from prepare.json_values import check_outline, checked_value, whole
 from util.errors import UserError, shown
+from util.image_files import PIXEL_LIMIT
 
 ADVICE = "correct the file or download it again"
 # The most bits of a run length, and those in each of its characters.
@@ -61,7 +62,7 @@ def _run_lengths(entry: Mapping[str, Any], place: str) -> RunLengths:
     lengths = _lengths(entry, place)
     pixels = sides[0] * sides[1] if len(sides) == len(size) == 2 else 0
     # Each is compared before their sum, which is exact then.
-    if not 0 < pixels <= MOST_PIXELS or not np.all((lengths >= 0) & (lengths <= pixels)) or lengths.sum() != pixels:
+    if not 0 < pixels <= PIXEL_LIMIT or not np.all((lengths >= 0) & (lengths <= pixels)) or lengths.sum() != pixels:
         raise UserError(
             f"{place}: the run lengths (RLE) are not those of {shown(entry['size'])} pixels (height, width); {ADVICE}"
         )

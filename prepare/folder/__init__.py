@@ -15,7 +15,7 @@ import numpy as np
 
 from episodes.class_names import read_class_names, write_dataset_names
 from episodes.lists import write_list
-from prepare.folder.contents import count_classes, inspect_files
+from prepare.folder.contents import Contents, count_classes, inspect_files
 from prepare.folder.dataset_config import DatasetFacts, check_config, check_name, write_config
 from prepare.folder.label_pngs import check_made_masks, make_masks
 from prepare.folder.mask_sources import Mask, Masks, find_masks
@@ -27,6 +27,7 @@ from util.device import available_cores
 from util.errors import UserError
 from util.files import PROJECT, read_json, write_json
 from util.images import MAX_CLASSES
+from util.locks import only_process_in
 from util.logging import logger
 from util.settings import differences
 
@@ -56,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--masks",
         type=Path,
-        help="folder of PNGs or of labelme's JSONs named like the images, or one JSON in COCO's format; in an 8-bit "
+        help="folder of PNGs or of labelme's JSONs named like the images, or one JSON in COCO's format; in a "
         "palette or grey PNG, 0 is background and 255 not labelled",
     )
     parser.add_argument(
@@ -81,19 +82,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Check everything, then write links, masks, lists and configuration; raises ``UserError`` before it writes."""
-    # Read and check everything
     check_name(arguments.name)
     root = (arguments.root or PROJECT / "data" / arguments.name).absolute()
     lists = (arguments.lists or PROJECT / "lists" / arguments.name).absolute()
     _check_source_file(root / _SOURCE_FILE, _source(arguments))
     images, masks = _find(arguments, root)
     contents = inspect_files([(image.path, image.mask) for image in images])
+    if contents.understood:
+        masks = masks._replace(settings={"kind": "masks"})  # labels are made of them
+        logger.info("%s", "\n".join(contents.understood))
     classes = count_classes(contents.labels, arguments.masks, arguments.classes, masks.names)
     dataset = DatasetFacts(name=arguments.name, root=root, lists=lists, min_area=contents.min_area, classes=classes)
     check_config(dataset)
-    check_made_masks(root / _MASK_FOLDER, masks.settings)
+    with only_process_in(root):
+        _write(arguments, dataset, contents, images, masks)
 
-    # Write the files, and without masks one list
+
+def _write(
+    arguments: argparse.Namespace, dataset: DatasetFacts, contents: Contents, images: list[_OwnImage], masks: Masks
+) -> None:
+    """Write the files and the lists; without masks one list."""
+    root, lists, classes = dataset.root, dataset.lists, dataset.classes
+    check_made_masks(root / _MASK_FOLDER, masks.settings)
     write_json(root / _SOURCE_FILE, _source(arguments))
     _write_files(images, masks, root, arguments.workers)
     if masks.names is not None:
@@ -132,7 +142,10 @@ def _find(arguments: argparse.Namespace, root: Path) -> tuple[list[_OwnImage], M
         sources = find_masks(images, masks, paths, **options)
         paths = [path for path in paths if path in sources.by_image]
         if len(paths) == 1:
-            raise UserError(f"{images}: one image is too few with --masks; one part trains, the other tests")
+            raise UserError(
+                f"{images}: one image is too few with --masks; one part trains, the other tests; without --masks it "
+                "trains without labels, and predict.py takes the mask as --support"
+            )
     dataset_names = unique_names([path.relative_to(images) for path in paths])
     pairs = zip(paths, dataset_names, strict=True)
     return [_OwnImage(path, sources.by_image.get(path), name) for path, name in pairs], sources

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from episodes.class_names import checked_names
 from util.errors import UserError, shown
 from util.files import read_lines
 from util.images import IGNORE, image_size
 from util.logging import logger
+from util.mask_files import colour_codes, colour_name, read_mask_colours
 
 _Colour = tuple[int, int, int]
 
@@ -27,7 +27,6 @@ _NUMBERS = r"(?P<red>\d{1,3})[\s,]+(?P<green>\d{1,3})[\s,]+(?P<blue>\d{1,3})"
 _NAME_FIRST = re.compile(rf"(?P<name>.*?)(?<=[\s:]){_NUMBERS}(?::.*)?")
 _NAME_LAST = re.compile(rf"{_NUMBERS}[\s:]+(?P<name>.*)")
 _EXPECTED = "NAME R G B, R G B NAME or NAME:R,G,B"
-_COLOUR_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}
 
 
 class ColourTable(NamedTuple):
@@ -52,24 +51,27 @@ class ColourMask(NamedTuple):
         return image_size(self.path)
 
     def read(self) -> np.ndarray:
-        """The label map, uint8 (H, W); raises ``UserError`` for a colour that the table lacks."""
-        codes = _codes(_read_colours(self.path))
-        known = _codes(np.array(list(self.table.labels)))
+        """The label map, uint8 (H, W), background where transparent.
+
+        Raises ``UserError`` for a colour that the table lacks.
+        """
+        mask = read_mask_colours(self.path)
+        codes = colour_codes(mask.colours)
+        known = colour_codes(np.array(list(self.table.labels)))
         order = np.argsort(known)
         rows = order[np.searchsorted(known, codes, sorter=order).clip(max=len(known) - 1)]
-        unknown = codes[known[rows] != codes]
+        unknown = codes[mask.visible & (known[rows] != codes)]
         if unknown.size:
             self._refuse(unknown)
-        return np.array(list(self.table.labels.values()), dtype=np.uint8)[rows]
+        return np.where(mask.visible, np.array(list(self.table.labels.values()), dtype=np.uint8)[rows], 0)
 
     def _refuse(self, unknown: np.ndarray) -> None:
         codes, counts = np.unique(unknown, return_counts=True)
         most = counts.argmax()
-        colour = " ".join(str(codes[most] >> shift & 255) for shift in (16, 8, 0))
         more = f" (and {len(codes) - 1} more colours)" if len(codes) > 1 else ""
         raise UserError(
-            f"{self.path}: {counts[most]} pixels of colour {colour}{more} that {self.table.path} lacks; "
-            "add a line there or correct the mask"
+            f"{self.path}: {counts[most]} pixels of colour {colour_name(codes[most])}{more} that {self.table.path} "
+            "lacks; add a line there or correct the mask"
         )
 
 
@@ -123,19 +125,3 @@ def _parse(line: str) -> tuple[str, _Colour] | None:
         return None
     colour = (int(match["red"]), int(match["green"]), int(match["blue"]))
     return (name, colour) if name and max(colour) <= 255 else None
-
-
-def _read_colours(path: Path) -> np.ndarray:
-    """The file's pixels as RGB uint8 (H, W, 3)."""
-    try:
-        with Image.open(path) as image:
-            if image.mode not in _COLOUR_MODES:
-                raise UserError(f"{path}: a mask in colours must have 8 bits per channel, this one is {image.mode}")
-            return np.array(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{path}: not a readable mask ({error})") from None
-
-
-def _codes(colours: np.ndarray) -> np.ndarray:
-    """A number for each colour: (..., 3) red, green, blue to (...) int32."""
-    return colours.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.int32)

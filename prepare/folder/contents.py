@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from prepare.folder.mask_sources import Mask
+from prepare.folder.mask_sources import LabelMask, Mask
 from util.device import available_cores
 from util.errors import UserError
 from util.images import IGNORE, MAX_CLASSES, check_same_size, read_image
@@ -24,11 +25,12 @@ _PASCAL_PIXELS = 500 * 375
 class Contents(NamedTuple):
     """What is in the files: ``pixels`` (n,) of each image, ``areas`` (n, 256) of each label in its mask, in pixels.
 
-    Without masks, all areas are 0.
+    Without masks, all areas are 0. ``understood`` has a line for each kind of mask whose pixels are not the labels.
     """
 
     pixels: np.ndarray
     areas: np.ndarray
+    understood: tuple[str, ...]
 
     @property
     def min_area(self) -> int:
@@ -49,21 +51,26 @@ def inspect_files(files: Sequence[tuple[Path, Mask | None]]) -> Contents:
     """Read every image and its mask; raises ``UserError`` that names the first bad file and counts the others."""
     pixels: list[int] = []
     areas: list[np.ndarray] = []
+    understood: dict[str, list[Path]] = defaultdict(list)
     problems: list[str] = []
     with ThreadPoolExecutor(available_cores()) as pool:
         inspections = [pool.submit(_inspect, image, mask) for image, mask in files]
-        for inspection in tqdm(inspections, desc="checking", unit="image"):
+        inspected = zip(files, tqdm(inspections, desc="checking", unit="image"), strict=True)
+        for (_, mask), inspection in inspected:
             try:
-                image_pixels, label_areas = inspection.result()
+                image_pixels, label_areas, how = inspection.result()
             except UserError as error:
                 problems.append(str(error))
                 continue
             pixels.append(image_pixels)
             areas.append(label_areas)
+            if mask is not None and how:
+                understood[how].append(mask.path)
     if problems:
         more = f" (and {len(problems) - 1} more files)" if len(problems) > 1 else ""
         raise UserError(problems[0] + more)
-    return Contents(np.array(pixels), np.stack(areas))
+    lines = tuple(f"{paths[0]} ({len(paths)} files): {how}" for how, paths in understood.items())
+    return Contents(np.array(pixels), np.stack(areas), lines)
 
 
 def count_classes(
@@ -90,10 +97,11 @@ def count_classes(
     return expected or highest
 
 
-def _inspect(image: Path, mask: Mask | None) -> tuple[int, np.ndarray]:
-    """Pixels of the image, and of each label in its mask: int32 (256,)."""
+def _inspect(image: Path, mask: Mask | None) -> tuple[int, np.ndarray, str]:
+    """Pixels of the image, and of each label in its mask, int32 (256,); and how the mask was understood."""
     height, width = read_image(image).shape[:2]
     if mask is None:
-        return height * width, np.zeros(_LABELS, dtype=np.int32)
+        return height * width, np.zeros(_LABELS, dtype=np.int32), ""
     check_same_size(image, (height, width), mask.path, mask.size())
-    return height * width, np.bincount(mask.read().ravel(), minlength=_LABELS).astype(np.int32)
+    ids, how = mask.understand() if isinstance(mask, LabelMask) else (mask.read(), "")
+    return height * width, np.bincount(ids.ravel(), minlength=_LABELS).astype(np.int32), how

@@ -12,9 +12,12 @@ from episodes.class_names import read_class_names
 from prepare.folder.coco_json import read_coco
 from prepare.folder.colour_masks import ColourMask, read_colours
 from prepare.folder.labelme import read_labelme
+from prepare.folder.matching import match_names
 from util.errors import UserError
-from util.images import find_files, image_size, read_label
+from util.image_folders import find_files
+from util.images import image_size
 from util.logging import logger
+from util.mask_files import MaskReading, read_mask
 
 
 class Mask(Protocol):
@@ -31,7 +34,7 @@ class Mask(Protocol):
 
 
 class LabelMask(NamedTuple):
-    """A mask that is already a label PNG."""
+    """A mask whose values are labels; it can be linked where nothing has to be ``understood``."""
 
     path: Path
 
@@ -39,7 +42,10 @@ class LabelMask(NamedTuple):
         return image_size(self.path)
 
     def read(self) -> np.ndarray:
-        return read_label(self.path)
+        return self.understand().ids
+
+    def understand(self) -> MaskReading:
+        return read_mask(self.path)
 
 
 class Masks(NamedTuple):
@@ -64,10 +70,10 @@ def find_masks(
 ) -> Masks:
     """The masks of the images ``paths`` below ``images``; ``masks`` is a JSON in COCO's format or a folder.
 
-    In a folder, a mask has the path of its image with another suffix. Every image needs a PNG; images without
-    annotations in JSONs are left out, with one line in the log. Raises ``UserError`` if masks are missing or of several
-    kinds, for images whose paths differ only in their suffix, for options that do not go with the masks, and for what
-    the readers of each kind refuse.
+    In a folder, a mask has the path of its image with another suffix (``match_names``). Every image needs a PNG; images
+    without annotations in JSONs are left out, with one line in the log. Raises ``UserError`` if masks are missing or of
+    several kinds, for images whose paths differ only in their suffix, for options that do not go with the masks, and
+    for what the readers of each kind refuse.
     """
     if masks.is_file():
         _refuse(masks, "COCO's JSON", {"--colours": colours, "--class-names": class_names})
@@ -75,9 +81,9 @@ def find_masks(
         _warn_of_unannotated(masks, paths, by_image)
         return Masks(by_image, names, {"kind": "coco", "classes": list(names)})
     stems = _stems(images, paths)
-    jsons = _by_stem(masks, ".json")
+    jsons = _by_stem(masks, ".json", stems.values())
     # In the folder of the images, PNGs are images.
-    pngs = {} if masks.resolve() == images.resolve() else _by_stem(masks, ".png")
+    pngs = {} if masks.resolve() == images.resolve() else _by_stem(masks, ".png", stems.values())
     if not any(stem in jsons for stem in stems.values()):
         return _from_pngs(images, masks, pngs, stems, colours=colours, class_names=class_names)
     _refuse(masks, "labelme's JSONs", {"--colours": colours})
@@ -101,8 +107,12 @@ def _refuse(masks: Path, kind: str, options: Mapping[str, Path | None]) -> None:
             raise UserError(f"{option} {value}: not with {kind} ({masks}); leave it out")
 
 
-def _by_stem(folder: Path, suffix: str) -> dict[Path, Path]:
-    return {path.relative_to(folder).with_suffix(""): path for path in find_files(folder, {suffix})}
+def _by_stem(folder: Path, suffix: str, stems: Collection[Path]) -> dict[Path, Path]:
+    """The files by the one of ``stems`` that they are for, and others by their own."""
+    files = {path.relative_to(folder).with_suffix(""): path for path in find_files(folder, {suffix})}
+    matches = match_names(stems, files)
+    used = set(matches.values())
+    return {**matches, **{stem: path for stem, path in files.items() if path not in used}}
 
 
 def _from_labelme(
@@ -143,13 +153,19 @@ def _from_pngs(
     lacking = [path for path, stem in stems.items() if stem not in pngs]
     if lacking:
         mask = masks / f"{stems[lacking[0]]}.png"
-        raise UserError(f"{lacking[0]}: no mask, expected {mask}; {len(lacking)} of {len(stems)} images have none")
+        raise UserError(
+            f"{lacking[0]}: no mask, expected {mask}; {len(lacking)} of {len(stems)} images have none; without --masks "
+            "all of them train without labels, and predict.py takes the masks as --support"
+        )
     if colours is None:
         names = None if class_names is None else read_class_names(class_names)
         return Masks({path: LabelMask(pngs[stem]) for path, stem in stems.items()}, names, None)
     _refuse(masks, "--colours, which names the classes", {"--class-names": class_names})
     table = read_colours(colours)
-    settings = {"kind": "colours", "classes": list(table.names), "colours": table.settings()}
+    settings = {
+        **{"kind": "colours", "classes": list(table.names), "colours": table.settings()},
+        "transparent": "background",
+    }
     return Masks({path: ColourMask(pngs[stem], table) for path, stem in stems.items()}, table.names, settings)
 
 

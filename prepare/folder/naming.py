@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from util.errors import UserError
-from util.images import IMAGE_SUFFIXES, find_files
+from util.image_folders import list_images
+from util.images import IMAGE_SUFFIXES
 
 
 def find_own_images(images: Path, masks: Path | None) -> list[Path]:
@@ -16,7 +17,7 @@ def find_own_images(images: Path, masks: Path | None) -> list[Path]:
 
     Raises ``UserError`` if there is none, and if the folder of images lies in that of the masks.
     """
-    paths = find_files(images, IMAGE_SUFFIXES)
+    paths = list_images(images)
     if masks is not None and masks.resolve() != images.resolve():
         if images.resolve().is_relative_to(masks.resolve()):
             raise UserError(f"--masks {masks}: contains the folder of images {images}; name the folder of masks alone")
@@ -31,12 +32,12 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
 
     Labels and pseudo masks are found by this name, so names must differ by more than case, which some disks ignore.
     """
-    stems = [_without_spaces(path.stem) for path in paths]
+    stems = [_writable(path.stem) for path in paths]
     counts = Counter(stem.lower() for stem in stems)
     names: list[str] = []
     taken: set[str] = set()
     for path, stem in zip(paths, stems, strict=True):
-        name = stem if counts[stem.lower()] == 1 else _without_spaces("-".join(path.with_suffix("").parts))
+        name = stem if counts[stem.lower()] == 1 else _writable("-".join(path.with_suffix("").parts))
         numbered, number = name, 1
         while numbered.lower() in taken:
             number += 1
@@ -46,5 +47,6 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def _without_spaces(name: str) -> str:
-    return re.sub(r"\s+", "_", name)
+def _writable(name: str) -> str:
+    """The name without blanks and without what is not UTF-8, which no list can hold."""
+    return re.sub(r"[\s\ud800-\udfff]+", "_", name)

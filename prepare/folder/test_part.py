@@ -78,7 +78,10 @@ def describe_folds(
     image.
     """
     if not folds:
-        logger.info("no fold: folds need objects of at least two classes")
+        logger.info(
+            "no fold, which needs objects of two classes, one of them held back; training without labels and "
+            "predict.py need no fold"
+        )
     for fold in folds:
         logger.info(
             "fold %d: trains on %d classes (%s), tests on class %s (%s)",

@@ -29,6 +29,7 @@ from prepare.subset import SHARES, write_shares
 from util.device import available_cores
 from util.errors import UserError
 from util.files import PROJECT
+from util.locks import only_process_in
 from util.logging import logger
 
 _VOC = DownloadLayout(
@@ -91,11 +92,12 @@ def _make_benchmark(arguments: argparse.Namespace) -> None:
         return
     sources = _open(arguments)
     splits = sources.lists.splits()
-    _make_missing(root, {*splits["train"], *splits["val"]}, sources, longer_side=None)
-    for split, ids in splits.items():
-        write_list(lists / f"{split}.txt", [(image_name(image_id), label_name(image_id)) for image_id in ids])
-    images = read_list(lists / "train.txt", root, need_labels=True)
-    write_shares(images)
+    with only_process_in(root):
+        _make_missing(root, {*splits["train"], *splits["val"]}, sources, longer_side=None)
+        for split, ids in splits.items():
+            write_list(lists / f"{split}.txt", [(image_name(image_id), label_name(image_id)) for image_id in ids])
+        images = read_list(lists / "train.txt", root, need_labels=True)
+        write_shares(images)
     _report(lists, splits, sources.lists)
 
 
@@ -116,7 +118,7 @@ def _make_subset(arguments: argparse.Namespace) -> None:
     folder: Path = arguments.subset.absolute()
     if folder.name == "pascal":
         raise UserError(f"--subset {folder}: {arguments.root / 'pascal'} is for the whole set; rename the folder")
-    list_files = sorted(folder.glob("*.txt"))
+    list_files = sorted(path for path in folder.glob("*.txt") if path.is_file())
     if not list_files:
         raise UserError(f"{folder}: no lists in this folder; expected files that end in .txt, like lists/voc_mini")
     root = arguments.root / folder.name
@@ -124,7 +126,9 @@ def _make_subset(arguments: argparse.Namespace) -> None:
     if all(_is_image_made(root, image_id) for image_id in ids):
         logger.info("%s: already complete, %s images", root, f"{len(ids):,}")
         return
-    _make_missing(root, ids, _open(arguments), longer_side=_SUBSET_LONGER_SIDE)
+    sources = _open(arguments)
+    with only_process_in(root):
+        _make_missing(root, ids, sources, longer_side=_SUBSET_LONGER_SIDE)
 
 
 class _Sources(NamedTuple):
@@ -155,11 +159,12 @@ def _fetch(arguments: argparse.Namespace) -> list[Path]:
     if arguments.voc or arguments.sbd:
         raise UserError("--download fetches VOC and SBD: leave --voc and --sbd out, or --download")
     folder = arguments.root / "downloads"
-    paths = fetch_all([_VOC_FILE, _SBD_FILE], folder)
-    try:
-        fetch(_TRAIN_NOVAL_FILE, folder)
-    except UserError as error:
-        logger.info("%s; not needed, SBD's train.txt is filtered instead", error)
+    with only_process_in(folder):
+        paths = fetch_all([_VOC_FILE, _SBD_FILE], folder)
+        try:
+            fetch(_TRAIN_NOVAL_FILE, folder)
+        except UserError as error:
+            logger.info("%s; not needed, SBD's train.txt is filtered instead", error)
     return paths
 
 

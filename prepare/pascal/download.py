@@ -12,7 +12,7 @@ from urllib.request import Request, urlopen
 from tqdm import tqdm
 
 from util.errors import UserError
-from util.files import digest_file, name_errors
+from util.files import digest_file, make_folder, name_errors
 
 _TIMEOUT_SECONDS = 60
 _BLOCK = 1 << 20
@@ -56,7 +56,7 @@ def fetch(file: PublicFile, folder: Path) -> Path:
     if path.exists():
         _check(path, file, advice="delete it, and the same command fetches it")
         return path
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with name_errors(partial):
         _receive(file.address, partial)
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from prepare.pascal.archives import Download, Entry
-from util.errors import UserError
+from util.errors import UserError, shown
 
 VOC_TRAIN, VOC_VAL = "ImageSets/Segmentation/train.txt", "ImageSets/Segmentation/val.txt"
 SBD_TRAIN, SBD_TRAIN_NOVAL = "train.txt", "train_noval.txt"
@@ -82,7 +82,7 @@ def read_listed_ids(list_file: Path) -> list[str]:
         if line.split() != [image_name(image_id), label_name(image_id)] or not _ID.fullmatch(image_id):
             raise UserError(
                 f"{list_file}, line {number}: expected '{image_name('2007_000032')} {label_name('2007_000032')}' "
-                f"or another id, found '{line}'"
+                f"or another id, found {shown(line)}"
             )
         ids.append(image_id)
     return ids
@@ -98,7 +98,7 @@ def _read_ids(entry: Entry) -> frozenset[str]:
     ids = set()
     for number, line in _lines(entry.read(), entry.place):
         if not _ID.fullmatch(line):
-            raise UserError(f"{entry.place}, line {number}: expected an image id like 2007_000032, found '{line}'")
+            raise UserError(f"{entry.place}, line {number}: expected an image id like 2007_000032, found {shown(line)}")
         ids.add(line)
     return frozenset(ids)
 

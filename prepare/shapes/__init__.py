@@ -18,6 +18,7 @@ from util.device import available_cores
 from util.errors import UserError
 from util.files import PROJECT, read_json, write_json
 from util.images import write_image, write_label
+from util.locks import only_process_in
 from util.logging import logger
 from util.seed import numpy_random
 from util.settings import require_same
@@ -59,7 +60,12 @@ def run(arguments: argparse.Namespace) -> None:
 
     Raises ``UserError`` if the folder holds images of other settings, or images that this command did not draw.
     """
-    root: Path = arguments.root
+    with only_process_in(arguments.root):
+        _make(arguments.root, arguments)
+
+
+def _make(root: Path, arguments: argparse.Namespace) -> None:
+    """What ``run`` does, in a folder that no other process writes to."""
     _claim(root, {name: getattr(arguments, name) for name in ("train", "val", "size", "seed")})
     splits = {
         split: [_Scene(arguments.seed, split, number) for number in range(count)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,3 +77,9 @@ def test_a_label_of_another_size_is_named(images: ImageList) -> None:
     write_label(images.label_path(3), np.zeros((10, 12), dtype=np.uint8))
     with pytest.raises(UserError, match=r"photo_03\.png: the label is 12x10 pixels, but .*photo_03\.png is 33x97"):
         label_areas(images)
+
+
+@pytest.mark.parametrize("label", ["gone.png", "photo_00.png/gone.png", "zero\0.png", "x" * 300])
+def test_a_label_that_is_not_there_is_named(images: ImageList, label: str) -> None:
+    with pytest.raises(UserError, match=r"label not found; correct .* or DATA\.data_root"):
+        label_areas(replace(images, labels=(label, *images.labels[1:])))

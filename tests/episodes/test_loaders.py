@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import pytest
 import torch
 
+from episodes import loaders
 from episodes.episode import Batch, EpisodeSampler
 from episodes.lists import ImageList
 from episodes.loaders import make_loader
@@ -119,3 +121,13 @@ def test_processes_share_the_batches_of_one() -> None:
     together = _keys(batch_size=4)
     apart = [_keys(rank=rank, world_size=2) for rank in (0, 1)]
     assert [first + second for first, second in zip(*apart, strict=True)] == together
+
+
+def test_a_worker_reports_what_fails_but_not_that_its_parent_is_gone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    loaders._start_worker(0)
+    for error in (BrokenPipeError("gone"), EOFError("gone"), ValueError("ours")):
+        sys.excepthook(type(error), error, None)
+    assert capsys.readouterr().err == "ValueError: ours\n"

@@ -22,6 +22,7 @@ from model import FSSModel, load_model
 from model.checkpoints import CHECKPOINT_VERSION, load_weights, provenance, read_network
 from model.fss_network import NetworkSettings
 from util.errors import UserError
+from util.images import write_image, write_label
 from util.tensor_files import write_torch_file
 
 SETTINGS = NetworkSettings(
@@ -388,13 +389,16 @@ def test_what_is_sound_is_loaded_with_its_origin(sound: Path) -> None:
     "case", ["no label_use", "no epoch", "NaN", "another shape", "network of a huge width", "config is None"]
 )
 def test_every_command_refuses_it(sound: Path, tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of training and testing the step that reads the checkpoint; predict.py reads it first."""
+    """Of training and testing the step that reads the checkpoint."""
     content = torch.load(sound / "latest.pth", weights_only=True)
     CONTENTS[case][0](content)
     path = tmp_path / "c.pth"
     write_torch_file(path, content)
     config = train_command.load_config("shapes", "ssl_demo", [*OVERRIDES, f"TRAIN.weight={path}"])
-    support = ["--support", "nowhere.jpg", "nowhere.png", "--query", "nowhere.jpg"]
+    write_image(tmp_path / "a.png", np.zeros((9, 9, 3), dtype=np.uint8))
+    write_label(tmp_path / "mask.png", np.eye(9, dtype=np.uint8))
+    image, mask, output = (str(tmp_path / name) for name in ("a.png", "mask.png", "output"))
+    support = ["--support", image, mask, "--query", image, "--output", output]
     for action in (
         lambda: test_command.build_method(config, "network"),
         lambda: train_command.initial_model(config, with_backbone=True),

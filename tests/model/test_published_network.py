@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -126,6 +127,28 @@ def test_loading_it_without_importing_says_what_to_do(folder: Path) -> None:
         match=r"a checkpoint of the published code; convert .*model\.import_published .* TRAIN\.compat=published",
     ):
         load_model(folder / "published.pth")
+
+
+def test_what_is_ours_is_not_imported(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"imported\.pth: already a checkpoint of this software"):
+        import_published([str(folder / "imported.pth"), str(tmp_path / "out.pth")])
+
+
+@pytest.mark.slow
+def test_a_published_checkpoint_with_nan_is_not_imported(folder: Path, tmp_path: Path) -> None:
+    content = torch.load(folder / "published.pth", weights_only=True)
+    content["state_dict"]["module.classifier.3.bias"][0] = float("nan")
+    torch.save(content, tmp_path / "nan.pth")
+    with pytest.raises(UserError, match=r"nan\.pth: weights are not finite: 1 of .* classifier\.3\.bias"):
+        import_published([str(tmp_path / "nan.pth"), str(tmp_path / "out.pth")])
+
+
+def test_a_published_checkpoint_may_hold_values_of_numpy_and_paths(folder: Path, tmp_path: Path) -> None:
+    content = torch.load(folder / "published.pth", weights_only=True)
+    values = {"epoch": np.int64(18), "args": {"path": tmp_path, "mean": np.zeros(3)}}
+    torch.save({**content, **values}, tmp_path / "typed.pth")
+    import_published([str(tmp_path / "typed.pth"), str(tmp_path / "out.pth")])
+    assert torch.load(tmp_path / "out.pth", weights_only=True)["epoch"] == 18
 
 
 def recording(cluster: Cluster, assignments: list[tuple[Tensor, Tensor]]) -> Cluster:

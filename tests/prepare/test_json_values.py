@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from prepare.json_values import MOST_PIXELS, check_outline, checked_name, checked_size, checked_value, whole
+from prepare.json_values import check_outline, checked_name, checked_size, checked_value, whole
 from util.errors import UserError
+from util.image_files import PIXEL_LIMIT
 
 
 @pytest.mark.parametrize(("value", "number"), [(48, 48), (48.0, 48), (-3.0, -3), (0, 0), (2**63 - 1, 2**63 - 1)])
@@ -28,9 +29,9 @@ def test_names_may_be_numbers() -> None:
             checked_name({"x": value}, "x", "a.json", "mend it")
 
 
-@pytest.mark.parametrize("sides", [(0, 5), (5, -1), (10**9, 10**9), (MOST_PIXELS, 2)])
+@pytest.mark.parametrize("sides", [(0, 5), (5, -1), (10**9, 10**9), (PIXEL_LIMIT, 2)])
 def test_sizes_of_no_image(sides: tuple[int, int]) -> None:
-    assert checked_size({"h": 48.0, "w": MOST_PIXELS // 48}, "h", "w", "", "") == (48, MOST_PIXELS // 48)
+    assert checked_size({"h": 48.0, "w": PIXEL_LIMIT // 48}, "h", "w", "", "") == (48, PIXEL_LIMIT // 48)
     with pytest.raises(UserError, match=rf"^a\.json: no image has 'h' {sides[0]} and 'w' {sides[1]}; mend it$"):
         checked_size({"h": sides[0], "w": sides[1]}, "h", "w", "a.json", "mend it")
 

@@ -50,7 +50,7 @@ def test_what_a_user_wrote_is_shown_in_short() -> None:
         *("'a'", "1", "0.5", "None", "['a', 1]", "PosixPath('a')")
     ]
     for value in ("a" * 5000, 10**4000, ["a" * 5000] * 5000, Path("a" * 5000), "\0\udcff\n"):
-        assert len(shown(value)) < 600
+        assert len(shown(value)) < 700
         assert shown(value).isprintable()
 
 

@@ -16,7 +16,6 @@ from util.images import (
     complete_image_size,
     decode_image,
     decode_label,
-    find_files,
     image_size,
     read_image,
     read_label,
@@ -37,18 +36,6 @@ def jpeg(image: np.ndarray, **options: object) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(image).save(stream, format="JPEG", quality=95, **options)
     return stream.getvalue()
-
-
-def test_files_of_a_folder_are_sorted_and_hidden_ones_left_out(tmp_path: Path) -> None:
-    for name in ("b/2.png", "b/1.JPG", "a.jpg", "._a.jpg", ".previews/3.jpg", "notes.txt", "b/._1.JPG"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    (tmp_path / "folder.png").mkdir()
-    assert find_files(tmp_path, IMAGE_SUFFIXES) == [tmp_path / name for name in ("a.jpg", "b/1.JPG", "b/2.png")]
-    assert find_files(tmp_path, {".txt", ".png"}) == [tmp_path / name for name in ("b/2.png", "notes.txt")]
-    assert find_files(tmp_path, IMAGE_SUFFIXES, recursive=False) == [tmp_path / "a.jpg"]
-    (tmp_path / ".previews" / "b").mkdir()
-    assert find_files(tmp_path / ".previews", IMAGE_SUFFIXES) == [tmp_path / ".previews" / "3.jpg"]
 
 
 def test_a_label_of_another_size_than_its_image_is_named() -> None:
@@ -98,7 +85,7 @@ def test_image_comes_back(tmp_path: Path, image: np.ndarray) -> None:
 @pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
 def test_every_suffix_is_read_with_its_size(tmp_path: Path, image: np.ndarray, suffix: str) -> None:
     one_channel = suffix in (".pgm", ".pbm")
-    _, data = cv2.imencode(suffix, image[..., 0] if one_channel else image[..., ::-1])
+    _, data = cv2.imencode(".jpg" if suffix == ".jfif" else suffix, image[..., 0] if one_channel else image[..., ::-1])
     path = tmp_path / f"image{suffix}"
     path.write_bytes(data.tobytes())
     pixels = read_image(path)
@@ -233,6 +220,12 @@ def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path, image: np.n
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_side_that_a_format_cannot_have_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"wide\.jpg: 70000 x 1 pixels are too many for this format"):
+        write_image(tmp_path / "wide.jpg", np.zeros((1, 70_000, 3), dtype=np.uint8))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("read", [read_image, read_label, image_size])

@@ -11,7 +11,7 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from model.frozen.extractors import Extractor, build_extractor
+from model.frozen.extractors import FAMILIES, Extractor, build_extractor, extractor_file
 from tests import golden
 from util.errors import UserError
 
@@ -245,9 +245,60 @@ def test_code_in_a_pickle_is_not_run(tmp_path: Path) -> None:
             return (Path.touch, (tmp_path / "sprung",))  # type: ignore[return-value]
 
     torch.save({"state_dict": Trap()}, tmp_path / "w.pth")
-    with pytest.raises(UserError, match="not a readable weight file"):
+    with pytest.raises(UserError, match=r"holds more than tensors and plain values: \S+; save its tensors alone"):
         _build(tmp_path / "w.pth")
     assert not (tmp_path / "sprung").exists()
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """``weights/`` and ``initmodel/``, empty."""
+    found = (tmp_path / "weights", tmp_path / "initmodel")
+    for folder in found:
+        folder.mkdir()
+    monkeypatch.setattr("model.frozen.extractors.EXTRACTOR_FOLDERS", found)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("extractor", "names"),
+    [
+        ("moco", ["moco_v2_800ep_pretrain.pth.tar"]),
+        ("simclr", ["simclr_resnet50-1x.pth", "resnet50-1x.pth", "r50_1x_sk0.pth"]),
+        ("dino", ["dino_vit_B_8.pth", "dino_vitbase8_pretrain.pth", "dino_vitbase8_pretrain_full_checkpoint.pth"]),
+    ],
+)
+def test_each_extractor_has_files_of_its_own(folders: tuple[Path, Path], extractor: str, names: list[str]) -> None:
+    others = [name for other in ("moco", "simclr", "dino") if other != extractor for name in FAMILIES[other].files]
+    for name in others:
+        (folders[0] / name).touch()
+    assert extractor_file(extractor) is None
+    message = (
+        rf"^extractor {extractor}: weights not found as \S*/weights/{names[0]} or \S*/initmodel/{names[0]}; "
+        rf"fetch https://\S+\.pth\S*, put it into \S*/weights [^\n]*$"
+    )
+    with pytest.raises(UserError, match=message):
+        build_extractor(extractor, weights=None)
+    for name in reversed(names):
+        (folders[1] / name).touch()
+        assert extractor_file(extractor) == folders[1] / name
+    (folders[0] / names[-1]).touch()
+    assert extractor_file(extractor) == folders[0] / names[-1]
+
+
+def test_the_file_of_the_extractor_is_read_where_none_is_named(folders: tuple[Path, Path]) -> None:
+    (folders[0] / "resnet50-1x.pth").write_text("<html>")
+    with pytest.raises(UserError, match=r"weights/resnet50-1x\.pth: not a readable weight file \(a web page"):
+        build_extractor("simclr", weights=None)
+
+
+def test_weights_that_are_not_finite(tiny_weights: Path, tmp_path: Path) -> None:
+    state = torch.load(tiny_weights, weights_only=True)
+    for name in ("conv_stem.weight", "bn1.running_var"):
+        damaged = {**state, name: state[name].clone().index_fill_(0, torch.tensor([1]), float("nan"))}
+        torch.save(damaged, tmp_path / "nan.pth")
+        with pytest.raises(UserError, match=rf"nan\.pth: weights are not finite: 1 of \d+ tensors .* {name}"):
+            _build(tmp_path / "nan.pth")
 
 
 def test_unknown_model_and_models_without_such_features(tiny_weights: Path) -> None:
@@ -255,5 +306,7 @@ def test_unknown_model_and_models_without_such_features(tiny_weights: Path) -> N
         _build(tiny_weights, "timm:resnet_50")
     with pytest.raises(UserError, match=r"neither at output stride 8 nor on patches at any size; choose a conv"):
         _build(tiny_weights, "timm:test_mambaout")
+    with pytest.raises(UserError, match=r"neither at .* a vision transformer that takes images of any size"):
+        _build(tiny_weights, "timm:beit_base_patch16_224")
     with pytest.raises(UserError, match=r"Cluster\.stride=64: .*has features every 32 pixels; give 8, 16 or 32"):
         _build(tiny_weights, stride=64)

@@ -84,11 +84,49 @@ def test_others_are_described() -> None:
             id="DINO",
         ),
         pytest.param(lambda state: {"state_dict": state}, id="SimCLR"),
+        pytest.param(lambda state: prefixed("encoder_q.", state) | {"queue": torch.zeros(1)}, id="MoCo, not wrapped"),
+        pytest.param(
+            lambda state: {
+                "state_dict": prefixed("module.base_encoder.", state) | prefixed("module.momentum_encoder.", state)
+            },
+            id="MoCo v3",
+        ),
+        pytest.param(
+            lambda state: {"state_dict": prefixed("model.", state) | {"criterion.weight": torch.zeros(1)}},
+            id="Lightning",
+        ),
+        pytest.param(lambda state: {"model": prefixed("_orig_mod.", state)}, id="compiled"),
+        pytest.param(lambda state: {"model": prefixed("_orig_mod.module.", state)}, id="compiled DataParallel"),
+        pytest.param(lambda state: prefixed("module.module.", state), id="DataParallel twice"),
+        pytest.param(lambda state: {"model": {"state_dict": state}}, id="a checkpoint in a checkpoint"),
+        pytest.param(lambda state: {"model_state_dict": state, "optimizer_state_dict": {}}, id="model_state_dict"),
+        pytest.param(lambda state: {"model_state": state, 7: torch.zeros(1)}, id="model_state"),
+        pytest.param(lambda state: {"net": state, "acc": 93.1}, id="net"),
+        pytest.param(lambda state: {"ema": state}, id="ema"),
     ],
 )
 def test_checkpoints_are_unwrapped(content: Callable[[State], dict[str, Any]]) -> None:
     state = resnet(50)
     assert named_tensors(content(state)).keys() == state.keys()
+
+
+def test_the_published_network_is_known_through_any_wrapper() -> None:
+    tensors = {"adjust_feature_supp.0.weight": torch.zeros(1), "backbone.body.conv1.weight": torch.zeros(1)}
+    for prefix in ("", "module.", "module.module.", "_orig_mod.module."):
+        assert named_tensors({"state_dict": prefixed(prefix, tensors)}).keys() == tensors.keys()
+    assert "python -m model.import_published" in describe_tensors(tensors)
+
+
+def test_a_checkpoint_that_holds_itself_ends() -> None:
+    content: dict[str, Any] = {"weight": torch.zeros(1)}
+    content["model"] = content
+    assert named_tensors(content).keys() == {"weight"}
+
+
+@pytest.mark.parametrize("name", ["conv1.weight", "net.0.0.weight", "conv1.6.weight", "patch_embed.proj.weight"])
+def test_tensors_of_other_shapes_are_described(name: str) -> None:
+    for shape in ((), (0,), (7,)):
+        assert describe_tensors({name: torch.zeros(shape), "pos_embed": torch.zeros(shape)})
 
 
 def test_simclr_v2_becomes_torchvisions_resnet() -> None:

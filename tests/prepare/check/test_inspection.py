@@ -134,6 +134,28 @@ def test_a_jpeg_that_the_decoder_complains_about_is_a_warning(data: Path, check:
     assert re.match(rf"{path}: decoded, but perhaps damaged \(.*JPEG.*\); look at it, or copy", outcome.warnings[0])
 
 
+def test_a_jpeg_without_end_marker_is_a_warning(data: Path, check: Callable[..., Outcome]) -> None:
+    path = data / names("train", 2)[0]
+    path.write_bytes(path.read_bytes()[:-2])
+    outcome = check()
+    assert outcome.code == 0
+    assert re.match(rf"{path}: decoded, but perhaps damaged \(.*JPEG without end marker.*\)", outcome.warnings[0])
+
+
+def test_labels_that_were_smoothed_are_warned_of(data: Path, check: Callable[..., Outcome]) -> None:
+    """An edge between background and class 4 is no class 1, 2 or 3."""
+    path = data / names("val", 0)[1]
+    label = np.zeros((60, 44), dtype=np.uint8)
+    label[20:40, 10:30] = 4
+    write_label(path, cv2.GaussianBlur(label, (5, 5), 2))
+    assert not [warning for warning in check().warnings if "edges" in warning]  # so close, they may be classes
+    picture = np.random.default_rng(0).integers(0, 255, (60, 44), dtype=np.uint8)
+    for pixels, what in ((label * 60, "soft edges between 0 and 240"), (picture, "grey levels, not labels")):
+        write_label(path, cv2.GaussianBlur(pixels, (5, 5), 1))
+        (warning,) = [line for line in check().warnings if "training takes each level for a class" in line]
+        assert warning.startswith(f"{path}: {what}")
+
+
 def test_a_disk_that_fails_is_a_problem_of_the_file(
     data: Path, check: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -127,3 +127,14 @@ def test_files_of_another_kind(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no mask")
     with pytest.raises(UserError, match=r"text\.png: not a readable mask"):
         ColourMask(tmp_path / "text.png", table).read()
+
+
+def test_transparent_pixels_are_background(tmp_path: Path) -> None:
+    """Some tools give every pixel the object's colour, and the object by its opacity."""
+    table = read_colours(write(tmp_path / "colours.txt", TABLE))
+    pixels = np.full((48, 64, 4), (128, 0, 0, 0), dtype=np.uint8)
+    pixels[10:34, 20:44, 3] = 255
+    pixels[0, 0] = (9, 9, 9, 0)  # a colour that the table lacks
+    Image.fromarray(pixels).save(tmp_path / "mask.png")
+    mask = ColourMask(tmp_path / "mask.png", table).read()
+    assert (mask == 1).sum() == 576 and (mask == 0).sum() == 48 * 64 - 576

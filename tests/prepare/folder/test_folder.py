@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from episodes.lists import read_list
 from tests.prepare.own_images import SHAPE, prepare, written
+from tests.prepare.taken_folder import taken
 from util.config import experiments, load_config
 from util.errors import UserError
 from util.images import read_label, write_image, write_label
@@ -150,7 +152,7 @@ def _remove_mask(images: Path, masks: Path) -> None:
 
 
 def _colour_mask(images: Path, masks: Path) -> None:
-    cv2.imwrite(str(masks / "a" / "photo2.png"), np.zeros((*SHAPE, 3), dtype=np.uint8))
+    cv2.imwrite(str(masks / "a" / "photo2.png"), np.full((*SHAPE, 3), (0, 0, 9), dtype=np.uint8))
 
 
 def _binary_masks(images: Path, masks: Path) -> None:
@@ -252,3 +254,22 @@ def test_a_configuration_about_other_data_is_not_used(project: Path, images: Pat
     prepare(images)
     with pytest.raises(UserError, match=r"config/mine: DATA\.data_root is .* there and .* here; delete the folder"):
         prepare(images, "--root", images.parent / "elsewhere" / "mine")
+
+
+def test_two_commands_in_one_place(project: Path, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prepare.folder.only_process_in", taken)
+    with pytest.raises(UserError, match=r"data/mine: taken$"):
+        prepare(images)
+    assert not (project / "data").exists() and not (project / "lists").exists()
+
+
+def test_names_of_another_encoding_and_with_blanks(project: Path, images: Path) -> None:
+    masks = images.parent / "masks"
+    for folder, suffix in ((images, "jpg"), (masks, "png")):
+        os.rename(folder / "b" / f"photo1.{suffix}", folder / "b" / os.fsdecode(b"caf\xe9 1." + suffix.encode()))
+    prepare(images, "--masks", masks)
+    root = project / "data" / "mine"
+    read = [read_list(project / "lists" / "mine" / f"{part}.txt", root, need_labels=True) for part in ("train", "val")]
+    (path,) = [part.image_path(row) for part in read for row in range(len(part)) if "caf" in part.images[row]]
+    assert path.name == "caf_1.jpg"
+    assert os.fsencode(path.resolve().name) == b"caf\xe9 1.jpg"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image, ImageFilter
 
 from episodes.class_names import dataset_names
 from episodes.lists import read_list
@@ -237,6 +239,52 @@ def test_an_edited_json_is_drawn_again(project: Path, images: Path) -> None:
     np.testing.assert_array_equal(read_label(folder / "photo2.png"), expected["a/photo4"])
 
 
+def spoil_as(images: Path, change: Callable[[np.ndarray], Image.Image], *, stem: str = "a/photo4") -> np.ndarray:
+    """Write one mask of the folder in another way; returns what it means."""
+    path = images.parent / "masks" / f"{stem}.png"
+    label = read_label(path)
+    change(label).save(path)
+    return label
+
+
+UNUSUAL: dict[str, tuple[Callable[[np.ndarray], Image.Image], str]] = {
+    "16 bits": (lambda label: Image.fromarray(label.astype(np.uint16)), "values of type uint16"),
+    "grey in RGB": (lambda label: Image.fromarray(np.dstack([label] * 3)), "grey in three channels"),
+    "soft edges": (
+        lambda label: Image.fromarray(np.where(label == 5, 200, 0).astype(np.uint8)).filter(
+            ImageFilter.GaussianBlur(1)
+        ),
+        "soft edges between 0 and 200",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UNUSUAL)
+def test_unusual_masks_become_labels(
+    project: Path, images: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change, understood = UNUSUAL[kind]
+    label = spoil_as(images, change)
+    for _ in range(2):
+        prepare(images, "--masks", images.parent / "masks")
+        assert f"photo4.png (1 files): {understood}" in capsys.readouterr().err
+    made = project / "data" / "mine" / "SegmentationClassAug"
+    expected = np.where(label == 5, 200, 0) if kind == "soft edges" else label
+    assert (read_label(made / "photo4.png") != expected).mean() < 0.02
+    assert (read_label(made / "photo3.png") == read_label(images.parent / "masks" / "b" / "photo3.png")).all()
+    assert not (made / "photo3.png").is_symlink()
+
+
+def test_masks_are_found_under_the_names_that_macos_writes(project: Path, images: Path) -> None:
+    (images / "a" / "photo4.jpg").rename(images / "a" / unicodedata.normalize("NFC", "caf\u00e9.jpg"))
+    masks = images.parent / "masks"
+    (masks / "a" / "photo4.png").rename(masks / "a" / unicodedata.normalize("NFD", "caf\u00e9.png"))
+    (masks / "b" / "photo3.png").rename(masks / "b" / "Photo3.PNG")
+    prepare(images, "--masks", masks)
+    lists = [(project / "lists" / "mine" / f"{split}.txt").read_text() for split in ("train", "val")]
+    assert len("".join(lists).splitlines()) == 10
+
+
 def mixed(images: Path) -> list[object]:
     labelme_jsons(images.parent / "masks", {"b/photo3": np.zeros(SHAPE, dtype=np.uint8)})
     return ["--masks", images.parent / "masks"]
@@ -299,7 +347,7 @@ def one_annotated(images: Path) -> list[object]:
         (names_with_coco, r"--class-names names\.txt: not with COCO's JSON"),
         (names_with_a_table, r"--class-names names\.txt: not with --colours, which names the classes"),
         (a_table_without_masks, r"--colours table\.txt: needs masks; give their folder with --masks"),
-        (colours_without_a_table, r"a label must be an 8-bit palette .*prepare folder --colours.*\(and 9 more files\)"),
+        (colours_without_a_table, r"a label must be an 8-bit palette .*prepare folder --colours.*\(and 7 more files\)"),
         (an_unknown_colour, r"photo4\.png: 15 pixels of colour 1 2 3 that .*label_colors\.txt lacks"),
         (another_number_of_classes, r"--classes 7: 6 classes have names; leave it out"),
         (a_damaged_json, r"instances\.json: not valid JSON"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -52,8 +54,23 @@ def test_a_folder_may_be_named_at_any_level(folder: Path) -> None:
     assert read_all(folder.parent) == read_all(folder) == read_all(folder / "set") == FILES
 
 
+def test_one_more_folder_around_it(folder: Path) -> None:
+    around = folder.parent / "unpacked" / "downloads"
+    around.mkdir(parents=True)
+    folder.rename(around / "outer")
+    (around.parent / "notes.txt").write_text("of something else")
+    assert read_all(around.parent) == FILES
+
+
+def test_what_is_no_file_is_not_taken(folder: Path) -> None:
+    (folder / "set" / "images" / "3.jpg").mkdir()
+    (folder / "set" / "images" / "4.jpg").symlink_to("nowhere")
+    os.mkfifo(folder / "set" / "images" / "5.jpg")
+    assert read_all(folder) == FILES
+
+
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
-@pytest.mark.parametrize("top", ["outer/set", "./set", "."])
+@pytest.mark.parametrize("top", ["outer/set", "./set", ".", "downloads/outer/set", "downloads"])
 def test_a_tar_file_gives_the_same(folder: Path, mode: str, top: str) -> None:
     assert read_all(pack(folder, mode, top)) == FILES
 
@@ -94,12 +111,34 @@ def test_things_that_are_not_the_download(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"empty: nothing of the set in it; expected the folder set or set\.tar"):
         read_all(tmp_path / "empty")
-    for data in (b"", b"PK\x03\x04 a zip file", gzip.compress(b"no tar file"), b"\x1f\x8bbad"):
+    for data in (b"", gzip.compress(b"no tar file"), b"\x1f\x8bbad"):
         (tmp_path / "file").write_bytes(data)
         with pytest.raises(
             UserError, match=r"file: (not a tar file, or damaged \(.*download it again|nothing of the set)"
         ):
             read_all(tmp_path / "file")
+
+
+def test_other_archives_are_named(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        archive.writestr("images/1.jpg", b"one")
+    with pytest.raises(UserError, match=r"set\.zip: a zip file; unpack it and give its folder, or give the folder"):
+        read_all(tmp_path / "set.zip")
+    for mode, kind in (("w:xz", "xz"), ("w:bz2", "bzip2")):
+        with tarfile.open(tmp_path / "set.tar", mode) as archive:  # type: ignore[call-overload]
+            archive.addfile(tarfile.TarInfo("images/1.jpg"))
+        with pytest.raises(UserError, match=rf"set\.tar: a {kind} file; unpack it"):
+            read_all(tmp_path / "set.tar")
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_a_file_of_impossible_size_is_named(tmp_path: Path, mode: str) -> None:
+    with tarfile.open(tmp_path / "set.tar", mode) as archive:  # type: ignore[call-overload]
+        member = tarfile.TarInfo("images/1.jpg")
+        member.size = 1 << 40
+        archive.addfile(member)
+    with pytest.raises(UserError, match=r"set\.tar, images/1\.jpg: 1,099,511,627,776 bytes; expected the"):
+        read_all(tmp_path / "set.tar")
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz"])

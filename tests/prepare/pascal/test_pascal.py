@@ -36,6 +36,7 @@ from tests.prepare.pascal.voc_downloads import (
     write_ids,
     write_sbd_label,
 )
+from tests.prepare.taken_folder import taken
 from util.errors import UserError, run_command
 from util.files import digest_lines
 from util.images import read_image, read_label, write_image
@@ -184,11 +185,11 @@ def test_other_lists_are_reported_with_the_file_to_blame(
 def test_a_second_run_makes_nothing(tmp_path: Path, downloads: Downloads, capsys: pytest.CaptureFixture[str]) -> None:
     root = prepare(tmp_path, downloads)
     before = contents(tmp_path)
-    times = {path: path.lstat().st_mtime_ns for path in root.rglob("*.*")}
+    times = {path: path.lstat().st_mtime_ns for path in root.rglob("[!.]*.*")}
     prepare(tmp_path, downloads)
     assert f"{root}: already complete" in logged(capsys)
     assert contents(tmp_path) == before
-    assert {path: path.lstat().st_mtime_ns for path in root.rglob("*.*")} == times
+    assert {path: path.lstat().st_mtime_ns for path in root.rglob("[!.]*.*")} == times
 
 
 def test_only_what_is_missing_or_cut_is_made_again(
@@ -438,5 +439,21 @@ def test_a_subset_is_shrunk_from_the_same_labels(
 def test_a_subset_without_lists(tmp_path: Path, downloads: Downloads) -> None:
     with pytest.raises(UserError, match=r"nowhere: no lists in this folder; expected files that end in \.txt"):
         prepare(tmp_path, downloads, "--subset", tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe.txt")
+    with pytest.raises(UserError, match=r"no lists in this folder"):
+        prepare(tmp_path, downloads, "--subset", tmp_path)
     with pytest.raises(UserError, match=r"data/pascal is for the whole set; rename the folder"):
         prepare(tmp_path, downloads, "--subset", tmp_path / "lists" / "pascal")
+
+
+def test_two_commands_in_one_place(tmp_path: Path, downloads: Downloads, monkeypatch: pytest.MonkeyPatch) -> None:
+    lists = tmp_path / "small"
+    write_ids(lists / "train.txt", [f"JPEGImages/{VOC_VAL[0]}.jpg SegmentationClassAug/{VOC_VAL[0]}.png"])
+    monkeypatch.setattr(pascal, "only_process_in", taken)
+    with pytest.raises(UserError, match=r"data/pascal: taken$"):
+        prepare(tmp_path, downloads)
+    with pytest.raises(UserError, match=r"data/small: taken$"):
+        prepare(tmp_path, downloads, "--subset", lists)
+    with pytest.raises(UserError, match=r"data/downloads: taken$"):
+        main(arguments(tmp_path, "--download"))
+    assert not (tmp_path / "data").exists() and not (tmp_path / "lists").exists()

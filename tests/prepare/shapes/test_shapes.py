@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from prepare import shapes
 from prepare.__main__ import main
 from prepare.shapes.scene import CLASSES, draw_scene
+from tests.prepare.taken_folder import taken
 from util.errors import UserError
 from util.files import read_json
 from util.images import read_image, read_label
@@ -26,7 +28,7 @@ def draw(folder: Path, *, train: int = 9, val: int = 4, size: int = SIZE, seed: 
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*.*") if path.is_file()}
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("[!.]*.*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +95,7 @@ def test_void_separates_whatever_meets(scenes: list[tuple[np.ndarray, np.ndarray
 def test_a_second_run_draws_only_what_is_missing(tmp_path: Path) -> None:
     root = draw(tmp_path)
     before = contents(root)
-    times = {path: path.stat().st_mtime_ns for path in root.rglob("*.*")}
+    times = {path: path.stat().st_mtime_ns for path in root.rglob("[!.]*.*")}
     gone = root / "JPEGImages" / "shapes_train_000003.jpg"
     gone.unlink()
     (tmp_path / "lists" / "val.txt").unlink()
@@ -133,3 +135,10 @@ def test_command_line_mistakes_are_one_line(arguments: list[str], message: str) 
         main(arguments)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_two_commands_in_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shapes, "only_process_in", taken)
+    with pytest.raises(UserError, match=r"shapes: taken$"):
+        draw(tmp_path)
+    assert not list(tmp_path.iterdir())
