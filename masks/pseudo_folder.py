@@ -50,11 +50,16 @@ class PseudoFolder:
         self.images = images
         self.settings = dict(settings)
         self._partial = folder / ".partial"
+        self._unfinished = self._partial / "settings.json"
         self.learning = self._partial / "learning"
 
     def is_complete(self) -> bool:
-        """Whether nothing is left to do. Raises ``UserError`` when it is damaged or was made with other settings."""
+        """Whether nothing is left to do; writes nothing.
+
+        Raises ``UserError`` when it is damaged, was made with other settings or holds files of unknown origin.
+        """
         if not self.files.manifest.is_file():
+            self._refuse_others()
             return False
         # Unreadable images may be replaced while masks are being made, but not afterwards.
         self._check(self.files.read_manifest(), {"file_sizes_digest": self.images.file_sizes_digest()})
@@ -64,17 +69,15 @@ class PseudoFolder:
     def start(self) -> None:
         """Start the folder or continue it; only one process may do that at a time (``util.locks``).
 
-        Raises ``UserError`` when it was begun with other settings or holds masks of unknown origin.
+        Raises ``UserError`` when it was begun with other settings or holds files of unknown origin.
         """
-        unfinished = self._partial / "settings.json"
         # Rows of finished images count in list order, so a run can only be continued in the same order.
         order = {"list_order": digest_lines(self.images.images)}
-        if unfinished.is_file():
-            self._check(read_json_object(unfinished, _ADVICE), order)
+        if self._unfinished.is_file():
+            self._check(read_json_object(self._unfinished, _ADVICE), order)
             return
-        if any(map(_is_somebodys, self.files.folder.glob("*"))):
-            raise UserError(f"{self.files.folder}: holds files but neither a manifest nor a run to continue; {_ADVICE}")
-        write_json(unfinished, {**self.settings, **order})
+        self._refuse_others()
+        write_json(self._unfinished, {**self.settings, **order})
 
     def missing_rows(self, *, part: int = 0, parts: int = 1) -> list[int]:
         """Rows of the list that have no mask yet: of every ``parts`` rows the one with number ``part``.
@@ -120,6 +123,11 @@ class PseudoFolder:
 
     def save_learnt(self, tensors: Mapping[str, np.ndarray]) -> None:
         write_tensors(self.files.learnt, dict(tensors))
+
+    def _refuse_others(self) -> None:
+        """Raise ``UserError`` for files that neither a manifest nor an unfinished run explains."""
+        if not self._unfinished.is_file() and any(map(_is_somebodys, self.files.folder.glob("*"))):
+            raise UserError(f"{self.files.folder}: holds files but neither a manifest nor a run to continue; {_ADVICE}")
 
     def _is_done(self, row: int) -> bool:
         return read_left_over(self._regions_file(row), _REGION_KINDS) is not None and self._has_mask(row)

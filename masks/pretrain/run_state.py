@@ -54,9 +54,9 @@ class PretrainFiles:
             return 0
         at_the_start = copy.deepcopy(moco.state_dict())
         try:
+            epochs = range(self.record["epochs"] + 1).index(state["epochs"])  # a ValueError for any other number
             moco.load_state_dict(state["moco"])
             optimizer.load_state_dict(state["optimizer"])
-            epochs = int(state["epochs"])
         except _DOES_NOT_FIT:
             moco.load_state_dict(at_the_start)
             logger.warning("%s: not a state of this network; %s", self.partial, _ANEW)
@@ -99,7 +99,7 @@ class PretrainFiles:
         except UserError as error:
             logger.warning("%s", error)
             return None
-        if not isinstance(state.get("record"), dict):
+        if not _is_record(state.get("record")):
             logger.warning("%s: not the state of a run; %s", self.partial, _ANEW)
             return None
         self._check(self.partial, state["record"])
@@ -117,6 +117,11 @@ def _read_record(path: Path) -> dict[str, Any]:
         record = json.loads(metadata.get("record", "null"))
     except (ValueError, RecursionError):
         record = None
-    if not isinstance(record, dict):
+    if not _is_record(record):
         raise UserError(f"{path}: exists and was not made by this command; {advice}")
-    return record
+    return dict(record)
+
+
+def _is_record(value: Any) -> bool:
+    """Whether it can be compared with one: plain values by name."""
+    return isinstance(value, dict) and all(isinstance(part, str | int | float) for part in value.values())

@@ -25,6 +25,7 @@ from masks.report.quality import (
 MetricGroup = dict[str, Any]
 
 _NO_CLUSTERS = "this recipe has no clusters"
+_NO_PIXELS = "every pixel of the labels is ignored (255)"
 _RECALLS = (0.3, 0.5, 0.7)
 _POOLED = "total: every one counts equally; per_image: the mean within each image that has any, then over these images"
 
@@ -72,6 +73,8 @@ def clustering_metrics(table: np.ndarray, cluster_num: int | None) -> MetricGrou
     if cluster_num is None:
         return {"left_out": _NO_CLUSTERS}
     table = table[:cluster_num]
+    if not table.any():
+        return {"left_out": _NO_PIXELS}
     ious = 100 * matched_ious(table)
     return {
         "protocol": (

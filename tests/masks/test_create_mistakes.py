@@ -46,6 +46,7 @@ def test_masks_of_unknown_origin_are_not_overwritten(root: Path, tmp_path: Path)
     (tmp_path / "photo_00.png").write_bytes(b"somebody's work")
     with pytest.raises(UserError, match="neither a manifest nor a run to continue; delete the folder"):
         main(arguments(root, "objects", tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["photo_00.png"]
 
 
 def test_an_unreadable_image_is_named_and_can_be_mended(root: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors
@@ -75,6 +76,10 @@ def _train(moco: MoCo, optimizer: torch.optim.Optimizer) -> None:
     optimizer.step()
 
 
+def _change(path: Path, **changes: Any) -> None:
+    torch.save({**torch.load(path, weights_only=True), **changes}, path)
+
+
 def _shorten_the_queue(path: Path) -> None:
     state = torch.load(path, weights_only=True)
     state["moco"]["queue"] = state["moco"]["queue"][:, :2]
@@ -103,6 +108,8 @@ def _flip_a_bit(path: Path) -> None:
         (lambda path: path.write_bytes(b"my notes"), "not a readable weight file"),
         (lambda path: torch.save(_Hostile(), path), "not a readable weight file"),
         (lambda path: torch.save({"model": torch.ones(1)}, path), "not the state of a run; the run begins anew"),
+        (partial(_change, record={"epochs": torch.ones(2)}), "not the state of a run; the run begins anew"),
+        (partial(_change, epochs=-1), "not a state of this network; the run begins anew"),
         (_shorten_the_queue, "not a state of this network; the run begins anew"),
     ],
 )

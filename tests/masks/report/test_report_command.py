@@ -16,7 +16,7 @@ from episodes.lists import read_list, write_list
 from masks.pseudo_masks import PseudoMasks
 from masks.report import TrueLabels, report
 from masks.report.__main__ import existing_labels, main
-from masks.report.metric_groups import object_metrics
+from masks.report.metric_groups import clustering_metrics, object_metrics
 from masks.report.quality import Overlap, overlap
 from masks.report.sheet import save_sheets
 from tests.masks.small_images import COUNT, arguments, write_extractor, write_images
@@ -217,6 +217,8 @@ def test_nothing_to_measure_is_none_and_valid_json() -> None:
     groups = object_metrics([empty], 1)
     assert groups["objects"]["best_overlap"] == {"total": None, "per_image": None}
     assert "NaN" not in json.dumps(groups)
+    ignored = clustering_metrics(np.zeros((256, 3), dtype=np.int64), 4)
+    assert ignored == {"left_out": "every pixel of the labels is ignored (255)"}
 
 
 def test_a_label_that_does_not_fit_is_named(copied: Path, labelled: Path, tmp_path: Path) -> None:
