@@ -82,8 +82,10 @@ def test_term_ends_a_worker_and_a_process_under_torchrun_at_once(monkeypatch: py
     def main() -> None:
         worker = os.fork()
         if worker == 0:
-            os.kill(os.getpid(), signal.SIGTERM)
-            os._exit(0)
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            finally:
+                os._exit(0)
         statuses.append(os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]))
 
     run_command(lambda _: main(), [])
