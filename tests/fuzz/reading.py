@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from tests.fuzz.mutations import damaged
+from tests.time_limit import time_limit
 from util.errors import UserError
 
 _LONGEST = 20  # seconds that a reader may take
@@ -33,7 +31,7 @@ def read_one(reader: Reader, content: bytes, folder: Path) -> None:
     """Read a file of this content in ``folder``; raises what the reader raises, but for a ``UserError`` of one line."""
     path = folder / reader.name
     path.write_bytes(content)
-    with _time_limit():
+    with time_limit(_LONGEST):
         try:
             reader.read(path)
         except UserError as error:
@@ -66,19 +64,3 @@ def find_failure(reader: Reader, folder: Path, *, examples: int, number: int = 0
     except Exception as error:  # hypothesis raises what the smallest example raised, and reads that last
         return last, error
     return None
-
-
-@contextmanager
-def _time_limit() -> Iterator[None]:
-    """Raise ``TimeoutError`` in a block that takes too long."""
-
-    def stop(_: int, __: FrameType | None) -> NoReturn:
-        raise TimeoutError(f"read for more than {_LONGEST} seconds")
-
-    previous = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(_LONGEST)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, previous)

@@ -1,4 +1,4 @@
-"""Damaged files, a bounded number for each reader: see docs/architecture.md, "Damaged files"."""
+"""Damaged files, a bounded number for each reader: see docs/architecture.md, "Errors"."""
 
 from __future__ import annotations
 

@@ -5,12 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 import numpy as np
 import torch
@@ -25,25 +21,28 @@ import predict
 import prepare.__main__
 import test as test_command
 import train
+import util.native
 from tests.prepare.coco.small_coco import write_coco
 from tests.prepare.pascal.voc_downloads import draw_downloads
+from tests.time_limit import time_limit
 from tests.workspace import Workspace
 from util.errors import run_command
 from util.images import write_image, write_label
 
 Main = Callable[[list[str]], None]
 
-MAINS: dict[str, Main] = {
+COMMANDS: dict[str, Main] = {
     "train": train.main,
     "test": test_command.main,
     "predict": predict.main,
     "prepare": prepare.__main__.main,
-    "masks.create": masks.create.main,
-    "masks.report": masks.report.__main__.main,
-    "masks.pretrain": masks.pretrain.__main__.main,
-    "engine.report": engine.report.main,
     "engine.compare": engine.compare.main,
+    "engine.report": engine.report.main,
+    "masks.create": masks.create.main,
+    "masks.pretrain": masks.pretrain.__main__.main,
+    "masks.report": masks.report.__main__.main,
     "model.import_published": model.import_published.main,
+    "util.native": util.native.main,
 }
 _LONGEST = 60  # seconds that a mistake may take
 
@@ -115,9 +114,9 @@ class World(Workspace):
 def run(name: str, command_line: Sequence[str]) -> tuple[int, str]:
     """The exit code of a command (the first word of ``name``) and what it wrote to stderr."""
     errors = io.StringIO()
-    with _time_limit(), contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
+    with time_limit(_LONGEST), contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
         try:
-            run_command(MAINS[name.split()[0]], list(command_line))
+            run_command(COMMANDS[name.split()[0]], list(command_line))
         except SystemExit as stop:
             assert isinstance(stop.code, int)
             return stop.code, errors.getvalue()
@@ -138,17 +137,3 @@ def assert_one_line(errors: str) -> str:
     assert "Traceback" not in errors and "usage:" not in errors, errors
     assert not re.search(r"[\0-\x1f\x7f]", lines[0]), f"control characters: {lines[0]!r}"
     return lines[0]
-
-
-@contextmanager
-def _time_limit() -> Iterator[None]:
-    def stop(_: int, __: FrameType | None) -> NoReturn:
-        raise TimeoutError(f"more than {_LONGEST} seconds")
-
-    previous = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(_LONGEST)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, previous)

@@ -2,38 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
-import engine.compare
-import engine.report
-import masks.create
-import masks.pretrain.__main__
-import masks.report.__main__
-import model.import_published
-import predict
-import prepare.__main__
-import test as test_command
-import train
-import util.native
+from tests.mistakes.world import COMMANDS, Main
 from util.errors import run_command
 
-Main = Callable[[list[str]], None]
-
-COMMANDS: dict[str, Main] = {
-    "train": train.main,
-    "test": test_command.main,
-    "predict": predict.main,
-    "prepare": prepare.__main__.main,
-    "engine.compare": engine.compare.main,
-    "engine.report": engine.report.main,
-    "masks.create": masks.create.main,
-    "masks.pretrain": masks.pretrain.__main__.main,
-    "masks.report": masks.report.__main__.main,
-    "model.import_published": model.import_published.main,
-    "util.native": util.native.main,
-}
 # Without arguments it builds all operators.
 NEED_ARGUMENTS = {name: main for name, main in COMMANDS.items() if name != "util.native"}
 
