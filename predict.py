@@ -21,10 +21,10 @@ from util.arguments import Parser, whole_number
 from util.device import choose_device
 from util.distributed import require_one_process
 from util.errors import UserError, run_command
-from util.image_folders import list_images
 from util.images import check_same_size, read_image
+from util.images.image_folders import list_images
+from util.images.mask_files import doubt_about, read_object
 from util.logging import logger, start_logging
-from util.mask_files import doubt_about, read_object
 
 # An object of fewer pixels in the network's input may fall between the positions of its features, 8 x 8 pixels each.
 _FEW_PIXELS = 64

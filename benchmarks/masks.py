@@ -59,10 +59,10 @@ from masks.recipes.clusters import ClusterRecipe
 from masks.regions import mask_pool
 from model.frozen.timm_networks import normalization
 from model.weights import load_tensors, read_tensors
+from util.config.schema import Config
 from util.errors import run_command
 from util.files import PROJECT
 from util.images import read_image
-from util.schema import Config
 
 HEIGHT, WIDTH, SUPERPIXELS, CLUSTERS = 375, 500, 89, 50
 CHANNELS, ROWS, COLUMNS = 2048, 15, 20

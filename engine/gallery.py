@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from engine.evaluate import batch_logits
 from engine.metrics import EpisodeScore
-from util.draw import contact_sheet, overlay
 from util.images import IMAGENET_MEAN, IMAGENET_STD, write_image
+from util.images.draw import contact_sheet, overlay
 
 TITLES = ("support", "query", "truth", "prediction")
 EXAMPLES, WORST = "examples.png", "worst.png"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from util.draw import overlay
 from util.errors import UserError
 from util.files import read_json, write_json
 from util.images import write_image, write_label
+from util.images.draw import overlay
 
 _RECORD = "predictions.json"
 _MASK, _PROBABILITY, _OVERLAY = _ENDINGS = ("_mask.png", "_probability.png", "_overlay.jpg")

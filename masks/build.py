@@ -17,10 +17,10 @@ from masks.regions import RegionFilter
 from model.frozen.extractors import Extractor, build_extractor, extractor_file
 from model.frozen.timm_networks import FROM_TIMM
 from util.config import experiments, load_config
+from util.config.schema import Config
 from util.errors import UserError
 from util.files import digest_file
 from util.logging import logger
-from util.schema import Config
 
 # Keys of Cluster that the masks of every recipe depend on; a recipe names its own.
 _COMMON_KEYS = (

@@ -30,6 +30,7 @@ from masks.regions import region_rows
 from masks.report import report, report_table
 from model.frozen.extractors import Extractor
 from util.arguments import Parser
+from util.config.schema import Config
 from util.device import available_cores
 from util.distributed import (
     from_first,
@@ -44,7 +45,6 @@ from util.distributed import (
 from util.errors import run_command
 from util.files import write_json
 from util.logging import logger, start_logging
-from util.schema import Config
 
 # Estimates for the disk space of an image: its mask, regions that it keeps, a number of their embeddings.
 _MASK_BYTES = 3000

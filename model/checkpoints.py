@@ -13,9 +13,9 @@ from model.fss_network import FSSModel, NetworkSettings
 from model.hub import WEIGHTS_FILE, StoredNetwork, read_folder
 from model.weights import load_all
 from model.weights.tensor_names import PUBLISHED_MARK, describe_tensors, named_tensors
+from util.config.published_keys import PUBLISHED
 from util.errors import UserError
 from util.files import digest_file
-from util.published_keys import PUBLISHED
 from util.settings import describe_problems, differences
 from util.tensor_files import read_tensor_file
 

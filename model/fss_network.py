@@ -25,8 +25,8 @@ from model.prior import prior
 from model.query_transformer import QueryTransformer
 from model.support_prototypes import SupportPrototypes
 from model.weights import Weights, load_all
+from util.config.schema import TrainSection
 from util.errors import UserError
-from util.schema import TrainSection
 from util.settings import describe_problems
 
 # Before training, the logits are the nearest contrast times this.
@@ -36,8 +36,8 @@ CONTRAST_SCALE = 15.0
 class NetworkSettings(BaseModel):
     """Which network it is, and the size of the images it is made for: saved with its weights, and enough to build it.
 
-    The names are those of the configuration's section ``TRAIN``, where ``util.schema`` explains them. The numbers of
-    prototypes have defaults because files written before they were settings lack them.
+    The names are those of the configuration's section ``TRAIN``, where ``util.config.schema`` explains them. The
+    numbers of prototypes have defaults because files written before they were settings lack them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

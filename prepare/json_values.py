@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from util.errors import UserError
-from util.image_files import PIXEL_LIMIT
+from util.images.image_files import PIXEL_LIMIT
 
 # pycocotools and Pillow follow an outline pixel by pixel, in 32-bit numbers: its largest coordinate, and its length.
 _FARTHEST = 1e6

@@ -33,10 +33,10 @@ from tests.masks.small_images import EXTRACTOR, draw_image, write_extractor
 from tests.model.networks import random_episode
 from util.array_files import ArrayKind
 from util.config import load_config
+from util.config.schema import ClusterSection
 from util.errors import UserError
 from util.files import PROJECT
 from util.images import read_image, write_image, write_label
-from util.schema import ClusterSection
 
 IMAGES, CLASSES = 16, 4
 DATASET = """

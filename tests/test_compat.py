@@ -4,7 +4,8 @@ Matters that other tests show:
     LSH planes, first centroids, ties, empty clusters       model/test_hamming_clustering.py
     last superpixel; pseudo masks squeezed by the padding   masks/test_assign.py
     void pixels in the Dice loss; in no metric              model/test_loss.py; engine/test_metrics.py
-    neighbours of a region; how many when published         episodes/test_region_table.py; util/test_config_published.py
+    neighbours of a region                                  episodes/test_region_table.py
+    how many neighbours when published                      util/config/test_config_published.py
     five shots, alike in both                               model/test_published_network.py
     logits stretched; black padding in tests                engine/test_evaluate.py; episodes/test_transforms.py
 """

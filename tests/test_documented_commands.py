@@ -20,6 +20,7 @@ from util.files import PROJECT
 COMMANDS = [
     (r"bash demo\.sh", "installs, then trains for minutes; its steps stand in other rows"),
     (r"(bash|sh) (tests/run\.sh|\.ci/run).*", "runs this test"),
+    (r"python -m tests\.fuzz --minutes 10 images", "tests/fuzz/test_readers.py::test_the_command"),
     (r"uvx pre-commit install .*", "downloads a tool and changes the checkout's hooks"),
     (r"bash install\.sh", "tests/util/test_native.py::test_installing_survives_a_machine_without_compiler"),
     (r"bash (model|masks)/\w+/make\.sh", "tests/util/test_native.py::test_all_folders_build_without_cuda"),

@@ -13,8 +13,8 @@ from tqdm import tqdm
 from episodes.lists import read_list
 from util.distributed import rank
 from util.errors import UserError
-from util.image_folders import list_images
 from util.images import IMAGE_SUFFIXES, read_image
+from util.images.image_folders import list_images
 
 MEMORY_LIMIT = 2 << 30  # bytes of decoded images; a folder that needs more is read again in every epoch
 

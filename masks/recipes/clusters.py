@@ -19,7 +19,7 @@ from masks.features import FeatureMaps, squares, unit_length
 from masks.prepared_images import PreparedImage, prepare_images
 from masks.recipes.recipe import Learnt, Maps, Recipe, Segmentation, with_progress
 from util.array_files import ArrayKind
-from util.schema import ClusterSection, Config
+from util.config.schema import ClusterSection, Config
 
 _RESNETS = ("moco", "simclr")
 _PUBLISHED_STRIDE = 32

@@ -23,9 +23,9 @@ from masks.features import FeatureMaps, interpolation, unit_length
 from masks.prepared_images import PreparedImage
 from masks.recipes.recipe import Learnt, Maps, Recipe, Segmentation
 from util.array_files import ArrayKind, read_left_over, write_tensors
+from util.config.schema import ClusterSection
 from util.distributed import rank, wait_for_all, world_size
 from util.errors import UserError
-from util.schema import ClusterSection
 
 BACKGROUND, OBJECT = 0, 1
 _ROUNDS = 8

@@ -14,8 +14,8 @@ from episodes.lists import ImageList
 from masks.features import FeatureMaps
 from masks.prepared_images import PreparedImage, SuperpixelSettings, prepare_images
 from util.array_files import ArrayKind
+from util.config.schema import ClusterSection, Config
 from util.distributed import rank
-from util.schema import ClusterSection, Config
 
 # Feature maps of one image, (D, h, w) float32 each.
 Maps = tuple[np.ndarray, ...]

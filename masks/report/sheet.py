@@ -9,9 +9,9 @@ import numpy as np
 
 from episodes.lists import ImageList
 from masks.pseudo_masks import PseudoMasks
-from util.draw import contact_sheet, overlay
 from util.errors import UserError
 from util.images import read_image, read_label, write_image
+from util.images.draw import contact_sheet, overlay
 from util.seed import python_random
 
 SHEET = "report.png"

@@ -11,8 +11,8 @@ from episodes.folds import ALL_FOLDS, fold_classes
 from prepare.check.parts import Part
 from prepare.check.problems import Problem
 from util.config import Config
+from util.config.schema import DataSection
 from util.errors import UserError
-from util.schema import DataSection
 
 # Papers report one and five shots.
 _MORE_SHOTS = 5

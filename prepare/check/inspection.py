@@ -17,8 +17,8 @@ from PIL import Image
 from prepare.check.problems import Problem
 from util.errors import UserError
 from util.images import IGNORE, check_same_size, read_image, read_label
+from util.images.soft_edges import find_two_values, is_picture
 from util.logging import logger
-from util.soft_edges import find_two_values, is_picture
 
 _VALUES = 256
 _LISTED_VALUES = 5

@@ -10,8 +10,8 @@ from episodes.lists import ListLine, scan_list
 from episodes.protocols import protocol
 from prepare.check.problems import Problem
 from prepare.pascal.voc_lists import first_few
+from util.config.schema import DataSection
 from util.errors import UserError
-from util.schema import DataSection
 
 
 class Part(NamedTuple):

@@ -9,7 +9,7 @@ import numpy as np
 
 from prepare.json_values import check_outline, checked_value, whole
 from util.errors import UserError, shown
-from util.image_files import PIXEL_LIMIT
+from util.images.image_files import PIXEL_LIMIT
 
 ADVICE = "correct the file or download it again"
 # The most bits of a run length, and those in each of its characters.

@@ -14,8 +14,8 @@ from episodes.class_names import checked_names
 from util.errors import UserError, shown
 from util.files import read_lines
 from util.images import IGNORE, image_size
+from util.images.mask_files import colour_codes, colour_name, read_mask_colours
 from util.logging import logger
-from util.mask_files import colour_codes, colour_name, read_mask_colours
 
 _Colour = tuple[int, int, int]
 

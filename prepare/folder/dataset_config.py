@@ -1,4 +1,4 @@
-"""The configuration file of a dataset made from a folder; its experiments are composed (``util.experiments``)."""
+"""The configuration file of a dataset made from a folder; ``util.config.experiments`` composes its experiments."""
 
 from __future__ import annotations
 

@@ -14,10 +14,10 @@ from prepare.folder.colour_masks import ColourMask, read_colours
 from prepare.folder.labelme import read_labelme
 from prepare.folder.matching import match_names
 from util.errors import UserError
-from util.image_folders import find_files
 from util.images import image_size
+from util.images.image_folders import find_files
+from util.images.mask_files import MaskReading, read_mask
 from util.logging import logger
-from util.mask_files import MaskReading, read_mask
 
 
 class Mask(Protocol):

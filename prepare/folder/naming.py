@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from util.errors import UserError
-from util.image_folders import list_images
 from util.images import IMAGE_SUFFIXES
+from util.images.image_folders import list_images
 
 
 def find_own_images(images: Path, masks: Path | None) -> list[Path]:

@@ -21,7 +21,7 @@ from util.errors import UserError, run_command
 from util.files import write_bytes
 from util.logging import logger
 
-_CORPUS = Path(__file__).parent / "corpus"
+CORPUS = Path(__file__).parent / "corpus"
 _EXAMPLES = 500  # between two looks at the clock
 
 
@@ -49,7 +49,7 @@ def _fuzz(name: str, minutes: float) -> bool:
             files += _EXAMPLES
             if failure is not None:
                 content, error = failure
-                kept = _CORPUS / name / hashlib.sha256(content).hexdigest()[:12]
+                kept = CORPUS / name / hashlib.sha256(content).hexdigest()[:12]
                 write_bytes(kept, content)
                 sys.stdout.write(f"{name}: {error!r}\n  {kept}\n")
                 return False

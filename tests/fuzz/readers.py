@@ -40,7 +40,7 @@ from tests.model.networks import tiny_model
 from util.config import load_config
 from util.files import PROJECT, write_json
 from util.images import image_size, read_image, read_label, write_label
-from util.mask_files import read_object
+from util.images.mask_files import read_object
 
 _MOST_PIXELS = 10**6  # of a label that a fuzzed outline is drawn into
 

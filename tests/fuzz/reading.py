@@ -12,7 +12,7 @@ from tests.fuzz.mutations import damaged
 from tests.time_limit import time_limit
 from util.errors import UserError
 
-_LONGEST = 20  # seconds that a reader may take
+_LONGEST = 60  # seconds that a reader may take
 
 
 class Reader(NamedTuple):

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.fuzz import __main__ as fuzz
+from tests.fuzz.__main__ import CORPUS
 from tests.fuzz.mutations import Edit
 from tests.fuzz.readers import READERS, build_reader
 from tests.fuzz.reading import Reader, find_failure, read_one
 from util.errors import UserError
 
-CORPUS = Path(__file__).parent / "corpus"
 EXAMPLES = 300
 
 
@@ -47,6 +48,19 @@ def test_a_reader_that_breaks_is_found_with_a_small_file(tmp_path: Path) -> None
     assert failure is not None
     assert b"\xff" in failure[0] and len(failure[0]) < 10
     assert isinstance(failure[1], AssertionError)
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    fuzz.main(["--minutes", "0.0001", "images"])
+    assert capsys.readouterr().out == "images: 500 files, no finding\n"
+    broken = Reader("file", lambda path: path.read_text().encode("ascii"), [b"sound"])
+    monkeypatch.setattr(fuzz, "build_reader", lambda *_: broken)
+    monkeypatch.setattr(fuzz, "CORPUS", tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        fuzz.main(["images", "--minutes", "5"])
+    (kept,) = tmp_path.glob("images/*")
+    assert stop.value.code == 1 and "UnicodeDecodeError" in capsys.readouterr().out
+    assert not kept.read_bytes().isascii()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from prepare.json_values import check_outline, checked_name, checked_size, checked_value, whole
 from util.errors import UserError
-from util.image_files import PIXEL_LIMIT
+from util.images.image_files import PIXEL_LIMIT
 
 
 @pytest.mark.parametrize(("value", "number"), [(48, 48), (48.0, 48), (-3.0, -3), (0, 0), (2**63 - 1, 2**63 - 1)])

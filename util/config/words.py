@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from util.config.published_keys import ALIASES, DISTRIBUTED, LAYERS, WITHOUT_EFFECT
+from util.config.schema import FIELDS
+from util.config.strict_yaml import is_text, parse_yaml
 from util.errors import shown
-from util.published_keys import ALIASES, DISTRIBUTED, LAYERS, WITHOUT_EFFECT
-from util.schema import FIELDS
-from util.strict_yaml import is_text, parse_yaml
 
 WEIGHTS_FROM_TIMM = Path("timm")
 _MOST_LETTERS = 4096
@@ -55,7 +55,7 @@ def _full_name(key: str) -> str | None:
 
 
 def _parse(name: str, text: str) -> Any:
-    """The value of a word: a path as typed, anything else as ``util.strict_yaml`` reads it."""
+    """The value of a word: a path as typed, anything else as ``util.config.strict_yaml`` reads it."""
     field = FIELDS.get(ALIASES.get(name, name))
     if field is not None and "Path" in str(field.annotation):
         if text.lower() in ("", "null", "none"):

@@ -13,8 +13,8 @@ from PIL import Image
 
 from util.errors import UserError
 from util.files import atomic_write, write_bytes
-from util.image_files import DECODER_ERRORS, Header, header_of, open_image, read_file, turn
-from util.jpeg_ends import with_end
+from util.images.image_files import DECODER_ERRORS, Header, header_of, open_image, read_file, turn
+from util.images.jpeg_ends import with_end
 
 # OpenCV reads the pixels and Pillow the size, so a format counts if both installed builds support it.
 _SUFFIXES = (
@@ -96,7 +96,7 @@ def read_label(path: Path) -> np.ndarray:
     """Read a label map as uint8 (H, W): the palette index or grey value of each pixel; 255 is ignored.
 
     Raises ``UserError`` for a missing, unreadable, truncated or colour file and for one of more than ``PIXEL_LIMIT``
-    pixels. What people paint or export as a mask is read by ``util.mask_files``.
+    pixels. What people paint or export as a mask is read by ``util.images.mask_files``.
     """
     return decode_label(read_file(path, "label"), path)
 

@@ -1,4 +1,4 @@
-"""util.strict_yaml: text means one thing, and whatever is typed ends in a value or in one line."""
+"""util.config.strict_yaml: text means one thing, and whatever is typed ends in a value or in one line."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from util.config.strict_yaml import is_text, parse_yaml, read_yaml
 from util.errors import UserError
-from util.strict_yaml import is_text, parse_yaml, read_yaml
 
 VALUES: dict[str, object] = {
     "010": 10,

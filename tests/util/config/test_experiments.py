@@ -1,4 +1,4 @@
-"""util.experiments: which experiments there are, and the files of each."""
+"""util.config.experiments: which experiments there are, and the files of each."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from util.config.experiments import experiment_files, experiment_names, own_experiments, split_of, with_split
 from util.errors import UserError
-from util.experiments import experiment_files, experiment_names, own_experiments, split_of, with_split
 
 SHARED = ("base", "ssl", "split", "small", "large", "._large")
 

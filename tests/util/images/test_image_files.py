@@ -1,4 +1,4 @@
-"""util.image_files: headers, EXIF's orientation, the bound on pixels, files that are none."""
+"""util.images.image_files: headers, EXIF's orientation, the bound on pixels, files that are none."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 from PIL import ExifTags, Image, features
 
 from util.errors import UserError
-from util.image_files import PIXEL_LIMIT, turn
 from util.images import image_size, read_image, read_label
+from util.images.image_files import PIXEL_LIMIT, turn
 
 # Four quarters in different colours: (40, 60, 3) uint8.
 QUARTERS = np.zeros((40, 60, 3), dtype=np.uint8)

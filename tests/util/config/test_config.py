@@ -10,8 +10,8 @@ import yaml
 
 from util import config as config_module
 from util.config import experiments, load_config, save_config
+from util.config.schema import FIELDS, Config
 from util.files import PROJECT
-from util.schema import FIELDS, Config
 
 EXPERIMENTS = [(dataset, name) for dataset in ("pascal", "coco", "shapes") for name in experiments(dataset)]
 

@@ -1,8 +1,8 @@
 """Reading a configuration: an experiment's YAML files, then ``key=value`` arguments of the command line.
 
-``load_config(dataset, experiment, overrides)`` is the only way in; what it returns is complete, checked and
-frozen. ``util.experiments`` names the files of an experiment; ``util.schema`` holds the keys, under the published
-code's names where it had one.
+``load_config(dataset, experiment, overrides)`` is the only way in; what it returns is complete, checked and frozen.
+``util.config.experiments`` names the files of an experiment; ``util.config.schema`` holds the keys, under the
+published code's names where it had one.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from util.config.experiments import experiment_files, experiment_names, own_experiments, split_of, with_split
+from util.config.published_keys import ALIASES, LAYERS, PUBLISHED, drop_keys_without_effect
+from util.config.schema import SECTIONS, Config
+from util.config.strict_yaml import read_yaml
+from util.config.words import WEIGHTS_FROM_TIMM, read_words, suggestion
 from util.errors import UserError, shown
-from util.experiments import experiment_files, experiment_names, own_experiments, split_of, with_split
 from util.files import PROJECT, write_text
 from util.logging import warn_once
-from util.published_keys import ALIASES, LAYERS, PUBLISHED, drop_keys_without_effect
-from util.schema import SECTIONS, Config
-from util.strict_yaml import read_yaml
-from util.words import WEIGHTS_FROM_TIMM, read_words, suggestion
 
 _SPLIT = "TRAIN.split"
 _LAYERS = (50, 101)
@@ -52,7 +52,9 @@ def load_config(dataset: str, experiment: str, overrides: Sequence[str] = ()) ->
 
     ``TRAIN.split`` comes from the name. ``overrides`` holds ``TRAIN.epochs=3``, ``epochs=3``, or the same as two
     arguments without the equals sign. Relative paths in a YAML file start at the project's folder, those in
-    ``overrides`` at the working directory. Files of the published code load as they are (``util.published_keys``).
+    ``overrides`` at the working directory. Files of the published code load as they are
+    (``util.config.published_keys``).
+
     Raises ``UserError`` that lists every unknown key, wrong type and impossible value at once, also a ``TRAIN.split``
     that contradicts the experiment's name.
     """

@@ -1,4 +1,4 @@
-"""util.soft_edges: masks of one object with soft edges, label maps and pictures, told apart."""
+"""util.images.soft_edges: masks of one object with soft edges, label maps and pictures, told apart."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from util.soft_edges import find_two_values, is_picture
+from util.images.soft_edges import find_two_values, is_picture
 
 
 def drawing(height: int, width: int, factor: int = 1) -> Image.Image:

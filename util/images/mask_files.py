@@ -12,8 +12,8 @@ import numpy as np
 
 from util.errors import UserError
 from util.images import IGNORE
-from util.mask_pixels import MaskPixels, decode_colours, decode_mask, split_channels
-from util.soft_edges import TwoValues, find_two_values, is_picture, level_counts
+from util.images.mask_pixels import MaskPixels, decode_colours, decode_mask, split_channels
+from util.images.soft_edges import TwoValues, find_two_values, is_picture, level_counts
 
 _LABEL_ADVICE = "save labels as 8-bit PNG without smoothing, or an object in white on black"
 # What is opaque in more colours than this is a picture that was cut out.

@@ -1,4 +1,4 @@
-"""Decodes mask files to values and transparency, whatever their mode: what they mean is told by ``util.mask_files``."""
+"""Mask files as values and transparency, whatever their mode; ``util.images.mask_files`` says what they mean."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from util.errors import UserError
-from util.image_files import header_of, open_image, read_file, turn
-from util.jpeg_ends import with_end
+from util.images.image_files import header_of, open_image, read_file, turn
+from util.images.jpeg_ends import with_end
 
 _FORMATS = ("PNG", "TIFF", "BMP", "GIF", "JPEG")
 _COLOUR_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}

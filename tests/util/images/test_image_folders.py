@@ -1,4 +1,4 @@
-"""util.image_folders: what is found in the folders that people have, and what is left out."""
+"""util.images.image_folders: what is found in the folders that people have, and what is left out."""
 
 import os
 import shutil
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from util.image_folders import find_files, list_images
 from util.images import IMAGE_SUFFIXES
+from util.images.image_folders import find_files, list_images
 from util.logging import start_logging
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from util import config as config_module
 from util.config import load_config
+from util.config.schema import Config
 from util.errors import UserError
 from util.files import PROJECT
 from util.logging import warn_once
-from util.schema import Config
 
 WriteConfig = Callable[[str], None]
 

@@ -1,4 +1,4 @@
-"""util.words: any text whatever is a value, or one line that names the key."""
+"""util.config.words: any text whatever is a value, or one line that names the key."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from util.config import load_config
+from util.config.schema import FIELDS
+from util.config.words import read_words
 from util.errors import UserError
-from util.schema import FIELDS
-from util.words import read_words
 
 NUMBERS = ("epochs", "base_lr", "train_h", "split", "manual_seed", "cluster_num")
 # What earlier YAML read as a number, and what Python's own conversions would.

@@ -1,4 +1,4 @@
-"""util.jpeg_ends: a JPEG that lacks only its end marker, and one that lacks pixels."""
+"""util.images.jpeg_ends: a JPEG that lacks only its end marker, and one that lacks pixels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image
 
 from util.errors import UserError
 from util.images import decode_image
-from util.jpeg_ends import with_end
+from util.images.jpeg_ends import with_end
 from util.logging import start_logging
 
 ROWS, COLUMNS = np.mgrid[:90, :130]

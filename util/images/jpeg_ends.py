@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from util.errors import UserError
-from util.image_files import open_image
+from util.images.image_files import open_image
 from util.logging import logger
 
 _START, _END, _SCAN = b"\xff\xd8", b"\xff\xd9", 0xDA

@@ -1,4 +1,4 @@
-"""util.mask_files: what masks of all kinds mean; the object is a square of 576 pixels unless told otherwise."""
+"""util.images.mask_files: what masks of all kinds mean; the object is a square of 576 pixels unless told otherwise."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import ExifTags, Image, ImageDraw, ImageFilter
 
 from util.errors import UserError
 from util.images import read_label, write_label
-from util.mask_files import doubt_about, object_of, read_mask, read_mask_colours, read_object
+from util.images.mask_files import doubt_about, object_of, read_mask, read_mask_colours, read_object
 
 OBJECT = np.zeros((48, 64), dtype=bool)
 OBJECT[10:34, 20:44] = True
