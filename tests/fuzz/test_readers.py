@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.fuzz.mutations import Edit
 from tests.fuzz.readers import READERS, build_reader
 from tests.fuzz.reading import Reader, find_failure, read_one
 from util.errors import UserError
+from util.logging import logger
 
 EXAMPLES = 300
 
@@ -50,6 +52,14 @@ def test_a_reader_that_breaks_is_found_with_a_small_file(tmp_path: Path) -> None
     assert isinstance(failure[1], AssertionError)
 
 
+@pytest.fixture
+def _logging_as_before() -> Iterator[None]:
+    level = logger.level
+    yield
+    logger.setLevel(level)
+
+
+@pytest.mark.usefixtures("_logging_as_before")
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     fuzz.main(["--minutes", "0.0001", "images"])
     assert capsys.readouterr().out == "images: 500 files, no finding\n"
