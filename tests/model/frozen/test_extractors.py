@@ -197,6 +197,12 @@ def test_mirror_image_and_sizes_are_averaged(tiny_weights: Path, vit_weights: Pa
     assert torch.allclose(averaged(images.flip(-1)), averaged(images).flip(-1), atol=1e-4)
 
 
+def test_a_thin_image_keeps_a_pixel_at_a_small_size(tiny_weights: Path) -> None:
+    extractor = build_extractor("timm:test_efficientnet", weights=tiny_weights, stride=16, scales=[0.01, 1.0])
+    features = extractor(torch.rand(1, 3, 10, 400))
+    assert features.shape[2:] == (1, 25) and features.isfinite().all()
+
+
 def test_missing_weights() -> None:
     with pytest.raises(UserError, match=r"timm:test_efficientnet: weights are missing; give weights=FILE"):
         _build(None)
