@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import torch
 from PIL import ExifTags, Image
 from scipy.io import savemat
 from scipy.sparse import csc_matrix
+from torch import nn
 
 from engine.compare import compare, paired_test
 from engine.metrics import EpisodeMetrics
@@ -28,7 +30,7 @@ from episodes.lists import read_list
 from episodes.region_table import RegionTable
 from model import load_model
 from model.checkpoints import CHECKPOINT_VERSION
-from model.weights import read_tensors
+from model.weights import load_tensors, read_tensors
 from prepare.coco.annotations import read_own_instances
 from prepare.coco.drawing import draw_label
 from prepare.folder.colour_masks import read_colours
@@ -186,7 +188,8 @@ def _checkpoints(folder: Path) -> Reader:
 
 
 def _weights(folder: Path) -> Reader:
-    tensors = {"module.encoder_q.conv1.weight": torch.zeros(2, 3), "module.encoder_q.bn1.bias": torch.ones(2)}
+    network = nn.Sequential(OrderedDict(conv1=nn.Conv2d(3, 2, 1)))
+    tensors = {f"module.encoder_q.{name}": tensor for name, tensor in network.state_dict().items()}
     seeds = [safetensors.torch.save(tensors)]
     for content, is_zip in (({"state_dict": tensors, "epoch": 3}, True), ({"model": tensors}, False)):
         buffer = io.BytesIO()
@@ -194,8 +197,8 @@ def _weights(folder: Path) -> Reader:
         seeds.append(buffer.getvalue())
 
     def read(path: Path) -> None:
-        weights = read_tensors(path)
-        assert weights.tensors and all(tensor.isfinite().all() for tensor in weights.tensors.values())
+        load_tensors(network, read_tensors(path), name="the network")
+        assert all(tensor.isfinite().all() for tensor in network.parameters())
 
     tokens = [
         b"ctorch._utils\n_rebuild_tensor_v2\n",
