@@ -15,7 +15,7 @@ from util.array_files import read_arrays, write_tensors
 from util.device import available_cores
 from util.errors import UserError
 from util.files import cache_folder, digest_lines
-from util.images import check_same_size, image_size, read_image, read_label
+from util.images import check_same_size, image_size, read_label
 
 # Images that a thread counts at a time: one task per image would take a gigabyte for a million images.
 _BLOCK = 64
@@ -96,7 +96,5 @@ def _count(images: ImageList, row: int) -> np.ndarray:
     """Pixels of each of the 256 label values, int64 (256,)."""
     image_path, label_path = images.image_path(row), images.label_path(row)
     label = read_label(label_path)
-    if label.shape != image_size(image_path):
-        # The header does not show every EXIF rotation; the decoded image does.
-        check_same_size(image_path, read_image(image_path).shape[:2], label_path, label.shape)
+    check_same_size(image_path, image_size(image_path), label_path, label.shape)
     return np.bincount(label.ravel(), minlength=256)
