@@ -71,9 +71,9 @@ def main(arguments: list[str]) -> None:
         if folder not in FOLDERS.values():
             known = ", ".join(str(path.relative_to(PROJECT)) for path in FOLDERS.values())
             raise UserError(f"{folder} holds no native operators: expected {known}")
-    failures = [line for folder in folders for line in build(folder)]
+    failures = [failure for folder in folders if (failure := build(folder)) is not None]
     if failures:
-        raise UserError("\n  ".join(failures))
+        raise UserError("; ".join(failures))
 
 
 def load(folder: Path) -> tuple[str, ...]:
@@ -115,11 +115,10 @@ def backends() -> dict[str, str]:
     return rows
 
 
-def build(folder: Path) -> list[str]:
+def build(folder: Path) -> str | None:
     """Build the missing operators of a folder and print the outcome.
 
-    Returns an empty list, or two lines when a library could not be built: why, and what to do.
-    A missing CUDA toolkit is not a failure.
+    Returns None, or, when a library could not be built, why and what to do. A missing CUDA toolkit is not a failure.
     """
     for device in _devices(folder):
         name = f"{folder.relative_to(PROJECT)} for {device.upper()}"
@@ -136,9 +135,9 @@ def build(folder: Path) -> list[str]:
             _compile(_sources(folder, device)[0], library, home)
         except BuildError as error:
             again = f"run bash {folder.relative_to(PROJECT)}/make.sh again; without it everything works, slower"
-            return [f"{name} could not be built: {error}", f"{error.remedy} and {again}"]
+            return f"{name} could not be built: {error}; {error.remedy} and {again}"
         print(f"{name}: built in {time.monotonic() - start:.0f} s")
-    return []
+    return None
 
 
 def _compile(source: Path, library: Path, home: Path | None) -> None:

@@ -73,14 +73,14 @@ def test_both_folders_build_with_cuda(project: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_machine_without_compiler_is_reported_in_two_lines_and_works(
+def test_a_machine_without_compiler_is_reported_in_one_line_and_works(
     project: Path, no_compiler: dict[str, str]
 ) -> None:
     done = make(project, "model/ops", no_compiler)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "error: model/ops for CPU could not be built: no C++ compiler (c++) on the PATH",
-        "  install one (g++ or clang++) and run bash model/ops/make.sh again; without it everything works, slower",
+        "error: model/ops for CPU could not be built: no C++ compiler (c++) on the PATH; "
+        "install one (g++ or clang++) and run bash model/ops/make.sh again; without it everything works, slower"
     ]
     assert backends(project) == "reference / reference / reference"
 
@@ -102,9 +102,9 @@ def test_a_build_that_fails_names_the_error_and_the_log(project: Path) -> None:
     source.write_text("#error nothing of this compiles\n")
     done = make(project, "model/ops", {**os.environ, "CUDA_HOME": ""})
     assert done.returncode == 2
-    first, second = done.stderr.splitlines()
-    assert first.endswith("deform_attn_cpu.cpp:1:2: error: #error nothing of this compiles")
-    assert "deform_attn_cpu.log, fix it and run bash model/ops/make.sh again" in second
+    (line,) = done.stderr.splitlines()
+    assert "deform_attn_cpu.cpp:1:2: error: #error nothing of this compiles; see " in line
+    assert "deform_attn_cpu.log, fix it and run bash model/ops/make.sh again" in line
     assert "#error" in (project / "model/ops/build/deform_attn_cpu.log").read_text()
     assert backends(project) == "reference / reference / reference"
 
