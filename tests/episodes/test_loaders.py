@@ -127,6 +127,7 @@ def test_a_worker_reports_what_fails_but_not_that_its_parent_is_gone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(loaders.signal, "signal", lambda *_: None)
     loaders._start_worker(0)
     for error in (BrokenPipeError("gone"), EOFError("gone"), ValueError("ours")):
         sys.excepthook(type(error), error, None)
