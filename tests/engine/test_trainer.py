@@ -1,4 +1,4 @@
-"""What TensorBoard gets of a run, and that drawing changes nothing in training."""
+"""What TensorBoard gets of a run, and what its checkpoints hold."""
 
 from __future__ import annotations
 
