@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 
-from engine.epoch import Metrics
+from engine.epoch_report import Metrics
 from engine.evaluate import evaluate
 from engine.optimizers import build_optimizers
 from engine.run_folder import LATEST, LOG, check_run_folder, describe_run, interrupted_run
@@ -26,6 +26,7 @@ from util.config import Config, load_config
 from util.device import choose_device, memory_for
 from util.distributed import require_one_process
 from util.errors import UserError, run_command
+from util.files import remove_left_overs
 from util.locks import only_process_in
 from util.logging import logger, start_logging
 from util.seed import seed_everything
@@ -47,6 +48,8 @@ def main(arguments: list[str]) -> None:
     episodes = training_episodes(config, images)
     with only_process_in(config.run_folder):
         check_run_folder(config.run_folder)
+        for suffix in (".pth", ".jsonl"):
+            remove_left_overs(config.run_folder, suffix)
         start_logging(config.run_folder / LOG)
         train(config, build_trainer(config, episodes, digest_training_data(config, images)))
 
@@ -63,6 +66,8 @@ def train(config: Config, trainer: Trainer) -> None:
         *(config.dataset, config.experiment, trainer.device),
         *(trainer.finished_epochs + 1, config.TRAIN.epochs, trainer.steps, config.run_folder),
     )
+    if trainer.position is not None or trainer.finished_epochs > 0:
+        logger.info("continuing after %s", trainer.last_step)
     trainer.run()
     logger.info("trained: %s", config.run_folder / LATEST)
 
@@ -96,7 +101,7 @@ def build_trainer(config: Config, episodes: TrainingEpisodes, training_data: Map
             transformer_weight_decay=settings.transformer_weight_decay,
         ),
         device=device,
-        batches=lambda epoch: make_loader(episodes, epoch=epoch, drop_last=True, **loading),
+        batches=lambda epoch, first: make_loader(episodes, epoch=epoch, first_batch=first, drop_last=True, **loading),
         steps=epoch_episodes // settings.batch_size,
         validate=partial(validation_metrics, config, model, device) if settings.evaluate else None,
         picture_batch=(lambda: collate([episodes[0, 0]])) if config.VIS.visualize else None,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,14 @@ from model.checkpoints import read_checkpoint
 from util.config import Config, save_config
 from util.environment import describe_environment
 from util.errors import UserError
-from util.files import write_text
+from util.files import atomic_write, write_text
+from util.logging import logger
 from util.settings import differences
 from util.tensor_files import write_torch_file
 
 LATEST = "latest.pth"
+PREVIOUS = "previous.pth"
+DAMAGED = "damaged.pth"
 BEST = "best.pth"
 EPOCHS = "epochs.jsonl"
 LOG = "log.txt"
@@ -23,8 +28,8 @@ _CONFIG = "config.yaml"
 # Keys that may differ when a run is continued: neither episodes nor weights depend on them.
 _FREE_KEYS = {
     "TRAIN": {
-        "workers", "print_freq", "save_freq", "train_gpu", "save_path", "resume", "evaluate", "best_on_validation",
-        "batch_size_val", "episodes", "val_size",
+        "workers", "print_freq", "save_freq", "save_minutes", "train_gpu", "save_path", "resume", "evaluate",
+        "best_on_validation", "batch_size_val", "episodes", "val_size",
     },
     "DATA": {"data_root", "val_list"},
     "Cluster": {"threads"},
@@ -32,7 +37,10 @@ _FREE_KEYS = {
 }  # fmt: skip
 
 
-def check_run_folder(folder: Path, names: Iterable[str] = (_CONFIG, LOG, EPOCHS, LATEST, BEST)) -> None:
+_WRITTEN = (_CONFIG, LOG, EPOCHS, LATEST, PREVIOUS, DAMAGED, BEST)
+
+
+def check_run_folder(folder: Path, names: Iterable[str] = _WRITTEN) -> None:
     """Raise ``UserError`` where a folder takes the place of a file: writing it, much later, would fail."""
     for name in names:
         if (folder / name).is_dir():
@@ -40,24 +48,29 @@ def check_run_folder(folder: Path, names: Iterable[str] = (_CONFIG, LOG, EPOCHS,
 
 
 def interrupted_run(config: Config, training_data: Mapping[str, str]) -> dict[str, Any] | None:
-    """The checkpoint to continue from: ``TRAIN.resume``, else the run folder's latest; None where there is none.
+    """The checkpoint to continue from: ``TRAIN.resume``, else the run folder's newest; None where there is none.
 
     ``training_data`` holds digests of what the run is trained on (``episodes.build.digest_training_data``). A folder
     without a checkpoint is free for any run. Raises ``UserError`` that names every setting and digest in which the run
     of the checkpoint differs, or that of the folder's own checkpoint, which this run would replace.
     """
-    resume = config.TRAIN.resume
+    resume, folder = config.TRAIN.resume, config.run_folder
     if resume is not None and not resume.is_file():
         raise UserError(f"TRAIN.resume={resume}: checkpoint not found; leave the key empty to start from the beginning")
-    own = next((path for name in (LATEST, BEST) if (path := config.run_folder / name).is_file()), None)
-    checkpoint = None
+    newest, problem = _newest_sound(folder)
+    own = read_checkpoint(folder / BEST) if newest is None and (folder / BEST).is_file() else newest
     if own is not None:
         advice = "set TRAIN.save_path to another folder, or delete this one"
-        checkpoint = _read_same_run(own, f"{config.run_folder} holds", config, training_data, advice)
-    if resume is not None:
-        advice = f"change the configuration, or start a new run from its weights with TRAIN.weight={resume}"
-        return _read_same_run(resume, f"TRAIN.resume={resume} is of", config, training_data, advice)
-    return checkpoint if own is not None and own.name == LATEST else None
+        _check_same_run(own, f"{folder} holds", config, training_data, advice)
+    if problem is not None:
+        logger.warning("%s; continuing from the checkpoint before it", problem)
+        _replace_latest(folder)
+    if resume is None:
+        return newest
+    elsewhere = read_checkpoint(resume)
+    advice = f"change the configuration, or start a new run from its weights with TRAIN.weight={resume}"
+    _check_same_run(elsewhere, f"TRAIN.resume={resume} is of", config, training_data, advice)
+    return elsewhere
 
 
 def describe_run(config: Config, *, copies: Mapping[str, Path]) -> None:
@@ -77,21 +90,56 @@ def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
     write_torch_file(path, checkpoint)
 
 
+def save_latest(folder: Path, checkpoint: dict[str, Any]) -> None:
+    """``save_checkpoint`` as the latest of ``folder``, which keeps the one before; at any time there is a latest."""
+    if (folder / LATEST).is_file():
+        with atomic_write(folder / PREVIOUS) as temporary:
+            try:
+                os.link(folder / LATEST, temporary)
+            except OSError:  # a file system without hard links
+                shutil.copyfile(folder / LATEST, temporary)
+    save_checkpoint(folder / LATEST, checkpoint)
+
+
 def checkpoint_origin(config: Config) -> dict[str, Any]:
     """The origin that a checkpoint records: the resolved configuration and the versions of the software."""
     return {"config": config.model_dump(mode="json"), "environment": json.loads(json.dumps(describe_environment()))}
 
 
-def _read_same_run(
-    path: Path, place: str, config: Config, training_data: Mapping[str, str], advice: str
-) -> dict[str, Any]:
-    """The checkpoint, which must be of the run that ``config`` describes; one without digests may be of any data."""
-    checkpoint = read_checkpoint(path)
+def _newest_sound(folder: Path) -> tuple[dict[str, Any] | None, str | None]:
+    """The latest checkpoint and None, or the previous one and what is wrong with the latest; None for no checkpoint.
+
+    Raises ``UserError`` that names both where both are damaged.
+    """
+    problems = []
+    for path in (folder / LATEST, folder / PREVIOUS):
+        if not path.is_file():
+            problems.append(f"{path}: missing")
+            continue
+        try:
+            return read_checkpoint(path), problems[0] if problems else None
+        except UserError as problem:
+            problems.append(str(problem))
+    if all(problem.endswith(": missing") for problem in problems):
+        return None, None
+    raise UserError(f"{'; '.join(problems)}; delete what is damaged to start from the beginning")
+
+
+def _replace_latest(folder: Path) -> None:
+    """Put the previous checkpoint in the place of the latest, which is kept aside."""
+    if (folder / LATEST).is_file():
+        os.replace(folder / LATEST, folder / DAMAGED)
+    os.replace(folder / PREVIOUS, folder / LATEST)
+
+
+def _check_same_run(
+    checkpoint: Mapping[str, Any], place: str, config: Config, training_data: Mapping[str, str], advice: str
+) -> None:
+    """Raise ``UserError`` where ``config`` describes another run; a checkpoint without digests may be of any data."""
     actual = {"training_data": checkpoint.get("training_data", training_data), **checkpoint["config"]}
     different = differences(actual, {"training_data": training_data, **_decisive_settings(config)})
     if different:
         raise UserError(f"{place} another run ({'; '.join(different)}); {advice}")
-    return checkpoint
 
 
 def _decisive_settings(config: Config) -> dict[str, Any]:

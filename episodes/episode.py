@@ -147,18 +147,26 @@ class EpisodeSampler(Sampler[list[EpisodeKey]]):
     """Batches of keys (epoch, 0..episodes-1) in order.
 
     Among ``world_size`` processes step t of process ``rank`` is batch t * world_size + rank: together they see what one
-    process with a ``world_size`` times larger batch would see.
+    process with a ``world_size`` times larger batch would see. A process leaves out its batches before ``first_batch``.
     """
 
     def __init__(
-        self, *, epoch: int, episodes: int, batch_size: int, drop_last: bool, rank: int = 0, world_size: int = 1
+        self,
+        *,
+        epoch: int,
+        episodes: int,
+        batch_size: int,
+        drop_last: bool,
+        first_batch: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         unit = batch_size * world_size
         usable = episodes // unit * unit if drop_last else episodes
         self.epoch = epoch
         self.batches = [
             range(start, min(start + batch_size, usable)) for start in range(rank * batch_size, usable, unit)
-        ]
+        ][first_batch:]
 
     def __len__(self) -> int:
         return len(self.batches)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from types import TracebackType
@@ -42,10 +43,13 @@ def make_loader(
     batch_size: int,
     workers: int,
     drop_last: bool,
+    first_batch: int = 0,
     rank: int = 0,
     world_size: int = 1,
 ) -> EpisodeLoader:
     """The episodes (epoch, 0..episodes-1) of ``dataset`` in order, ``batch_size`` at a time.
+
+    Batches before ``first_batch`` are left out, and their episodes are not read.
 
     Neither ``workers`` nor ``batch_size`` changes an episode, and no global random generator is used. Of ``world_size``
     processes this one reads the batches of ``rank`` (``EpisodeSampler``).
@@ -55,6 +59,7 @@ def make_loader(
         episodes=episodes,
         batch_size=batch_size,
         drop_last=drop_last,
+        first_batch=first_batch,
         rank=rank,
         world_size=world_size,
     )
@@ -91,8 +96,14 @@ def _collate_or_error(items: Sequence[Episode | UserError]) -> Batch | UserError
 
 
 def _start_worker(worker: int) -> None:
-    """One thread per worker: more would compete for the cores. The loader itself limits torch's threads."""
+    """One thread per worker: more would compete for the cores. The loader itself limits torch's threads.
+
+    Signals are the parent's: Ctrl-C and Slurm send them to all processes, and a training needs a worker until it has
+    saved. Workers end with their parent.
+    """
     cv2.setNumThreads(0)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
     sys.excepthook = _report_unless_abandoned
 
 

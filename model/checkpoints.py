@@ -62,7 +62,7 @@ def read_network(path: Path) -> StoredNetwork:
     checkpoint = read_checkpoint(path)
     config = checkpoint["config"]
     origin = {
-        "trained": f"{config['dataset']} {config['experiment']}, {checkpoint['epoch']} epochs",
+        "trained": f"{config['dataset']} {config['experiment']}, {_length(checkpoint)}",
         "label_use": checkpoint["label_use"],
         "novel_images": "dropped" if config.get("DATA", {}).get("drop_novel_images") else "kept",
     }
@@ -94,6 +94,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return {"network": named, **checkpoint}
 
 
+def _length(checkpoint: Mapping[str, Any]) -> str:
+    """How long a network was trained."""
+    epochs, position = f"{checkpoint['epoch']} epochs", checkpoint.get("position")
+    return epochs if position is None else f"{epochs} and {position['step']} of {position['steps']} steps"
+
+
 class _Origin(BaseModel):
     """The part of a checkpoint's configuration that is read."""
 
@@ -101,6 +107,13 @@ class _Origin(BaseModel):
     experiment: str
     DATA: dict[str, Any] = {}
     TRAIN: dict[str, Any]
+
+
+class _Position(BaseModel):
+    """The part of a position within an epoch that is read; the rest continues the training."""
+
+    step: int = Field(ge=0)
+    steps: int = Field(ge=1)
 
 
 class _Checkpoint(BaseModel):
@@ -112,6 +125,7 @@ class _Checkpoint(BaseModel):
     config: _Origin
     model: dict[str, Tensor]
     epoch: int = Field(ge=0)
+    position: _Position | None = None
     label_use: str
     optimizers: dict[str, dict[str, Any]] = {}
     best_miou: float = -1.0

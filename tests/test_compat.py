@@ -212,4 +212,5 @@ def test_the_last_checkpoint_is_kept_and_the_best_when_asked_for(data: list[str]
     trainer.validate = iter([{"miou": miou, "fb_iou": 0.5, "accuracy": 0.5} for miou in (0.5, 0.2)]).__next__
     trainer.run()
     epochs = {path.name: torch.load(path, weights_only=True)["epoch"] for path in tmp_path.glob("*.pth")}
-    assert epochs == ({"latest.pth": 2, "best.pth": 1} if best else {"latest.pth": 2})
+    # The previous checkpoint is of the second epoch before its validation.
+    assert epochs == {"latest.pth": 2, "previous.pth": 1, **({"best.pth": 1} if best else {})}

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
+import random
 import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -18,7 +21,10 @@ import yaml
 
 import test as test_command
 import train as train_command
+from engine import epoch
+from model.checkpoints import read_checkpoint
 from tests.workspace import Workspace, equal
+from util.errors import run_command
 from util.files import PROJECT, read_json, write_json
 
 pytest_plugins = ["tests.workspace"]
@@ -32,41 +38,111 @@ with only_process_in(Path(sys.argv[1]), sys.argv[2]):
 """
 
 
-@pytest.mark.slow
-def test_a_killed_run_continues_to_the_same_weights(workspace: Workspace) -> None:
-    uninterrupted = workspace.train("uninterrupted", "TRAIN.epochs=4")
-    overrides = workspace.overrides("killed", "TRAIN.epochs=4")
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [sys.executable, str(PROJECT / "train.py"), "shapes", "ssl_demo", *overrides],
-        env=environment, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    checkpoint = workspace.root / "killed" / "latest.pth"
-    while not checkpoint.exists() and process.poll() is None:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    finished = torch.load(checkpoint, weights_only=True)["epoch"]
-    assert 1 <= finished <= 4
-    assert equal(uninterrupted, workspace.train("killed", "TRAIN.epochs=4"))
-    epochs = [json.loads(line)["epoch"] for line in (workspace.root / "killed/epochs.jsonl").read_text().splitlines()]
-    assert epochs == [1, 2, 3, 4]
+@contextmanager
+def signal_after_each_step(number: signal.Signals) -> Iterator[None]:
+    """Send a signal to this process after every step of a training."""
+    step = epoch._train_step
+
+    def step_and_signal(*arguments: Any) -> object:
+        metrics = step(*arguments)
+        os.kill(os.getpid(), number)
+        return metrics
+
+    with patch("engine.epoch._train_step", step_and_signal):
+        yield
+
+
+def tensors(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """The weights and the averages of the optimizers."""
+    states = checkpoint["optimizers"]
+    averages = {
+        f"{optimizer} {number} {name}": value
+        for optimizer in states
+        for number, state in states[optimizer]["state"].items()
+        for name, value in state.items()
+    }
+    return {**checkpoint["model"], **averages}
 
 
 @pytest.mark.slow
-def test_term_ends_a_training_in_one_line(workspace: Workspace) -> None:
-    overrides = workspace.overrides("terminated", "TRAIN.epochs=1000", "TRAIN.workers=2")
-    process = subprocess.Popen(
-        ["sh", str(PROJECT / "train.sh"), "shapes", "ssl_demo", *overrides], stderr=subprocess.PIPE, text=True
+@pytest.mark.parametrize(
+    ("experiment", "words"),
+    [("ssl_demo", []), ("split0_demo", []), ("split0_demo", ["TRAIN.compat=published", "TRAIN.workers=1"])],
+    ids=["unsupervised", "supervised", "published"],
+)
+def test_a_run_that_is_interrupted_after_every_step(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str], experiment: str, words: list[str]
+) -> None:
+    """It ends with the weights, the optimizers and the log of an uninterrupted run.
+
+    The published experiments are validated: after the last step that is still to be done.
+    """
+    words = ["TRAIN.epochs=1", "TRAIN.epoch_episodes=6", "TRAIN.print_freq=2", "VIS.visualize=false", *words]
+    runs = [f"{name}_{experiment}_{len(words)}" for name in ("whole", "interrupted")]
+    workspace.train(runs[0], *words, experiment=experiment)
+    arguments = ["shapes", experiment, *workspace.overrides(runs[1], *words)]
+    said = []
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+        with signal_after_each_step(number), pytest.raises(SystemExit) as stop:
+            run_command(train_command.main, arguments)
+        assert stop.value.code == 128 + number
+        said.append(capsys.readouterr().err.splitlines()[-1])
+    first, second, third = (
+        f"interrupted: saved after step {step} of epoch 1; the same command continues there" for step in (1, 2, 3)
     )
-    assert process.stderr is not None
-    while "iteration" not in process.stderr.readline():
-        assert process.poll() is None
-    process.terminate()
-    *lines, last = process.communicate()[1].splitlines()
-    assert process.returncode == 143
-    assert last == "interrupted: the same command continues from what is on the disk"
-    assert not [line for line in lines if "iteration" not in line]
+    assert said == [first, second, "interrupted: all 1 epochs are trained and saved" if len(words) == 4 else third]
+    train_command.main(arguments)
+    whole, interrupted = (read_checkpoint(workspace.root / run / "latest.pth") for run in runs)
+    assert equal(tensors(whole), tensors(interrupted)) and "position" not in interrupted
+    logs = [(workspace.root / run / "epochs.jsonl").read_text() for run in runs]
+    assert logs[0] == logs[1]
+    log = (workspace.root / runs[1] / "log.txt").read_text()
+    assert re.findall(r"continuing after step (\d) of epoch 1", log) == ["1", "2", "3"][: len(words) - 2]
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_at_random_moments(workspace: Workspace) -> None:
+    """It ends with the weights and the log of an uninterrupted run, and every line that it says is true."""
+    words = ["TRAIN.epochs=40", "TRAIN.print_freq=3", "TRAIN.workers=1", "TRAIN.save_freq=5"]
+    whole = workspace.train("never_killed", *words)
+    random_moment, folder = random.Random(1), workspace.root / "often_killed"
+    overrides = workspace.overrides(folder.name, *words, "TRAIN.save_minutes=0.0005")
+    signals = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
+    for number in [*signals, *signals]:
+        process = subprocess.Popen(
+            ["sh", str(PROJECT / "train.sh"), "shapes", "ssl_demo", *overrides],
+            env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert process.stderr is not None
+        while "  loss " not in process.stderr.readline():
+            assert process.poll() is None
+        time.sleep(random_moment.uniform(0, 0.3))
+        process.send_signal(number)
+        if number == signal.SIGUSR1:
+            while "saved after step" not in process.stderr.readline():
+                assert process.poll() is None
+            process.kill()
+        last = process.communicate()[1].splitlines()[-1:]
+        assert process.returncode in (-signal.SIGKILL, 128 + number)
+        if process.returncode > 0:
+            (line,) = last
+            checkpoint = read_checkpoint(folder / "latest.pth")
+            position = checkpoint.get("position") or {"step": 2}
+            epoch = checkpoint["epoch"] + ("position" in checkpoint)
+            place = f"step {position['step']} of epoch {epoch}"
+            assert line == f"interrupted: saved after {place}; the same command continues there"
+    assert equal(whole, workspace.train(folder.name, *words))
+    assert (folder / "epochs.jsonl").read_text() == (workspace.root / "never_killed" / "epochs.jsonl").read_text()
+    assert not list(folder.glob(".*.pth.*"))
+    assert all(path.stat().st_size for path in (folder / "tensorboard").iterdir())
+
+
+def test_a_test_of_a_run_within_an_epoch_says_so(workspace: Workspace) -> None:
+    arguments = ["shapes", "ssl_demo", *workspace.overrides("within", "TRAIN.epoch_episodes=6")]
+    with signal_after_each_step(signal.SIGINT), pytest.raises(KeyboardInterrupt):
+        train_command.main(arguments)
+    protocol = workspace.test("within")["protocol"]
+    assert isinstance(protocol, dict) and protocol["trained"] == "shapes ssl_demo, 0 epochs and 1 of 3 steps"
 
 
 def test_the_advice_after_a_loss_that_is_not_finite(workspace: Workspace, fails: Callable[..., str]) -> None:

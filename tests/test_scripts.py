@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,19 @@ def test_a_signal_while_modules_are_imported(tmp_path: Path, script: str, number
     done = run("env", f"PYTHONPATH={tmp_path}", "sh", PROJECT / script, "shapes", "ssl_demo", folder=tmp_path)
     line = "interrupted: nothing was begun; the same command starts it\n"
     assert (done.returncode, done.stdout, done.stderr) == (code, "", line)
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_a_signal_after_the_last_line(tmp_path: Path, number: str) -> None:
+    """A process takes a moment to end; it has nothing to say any more."""
+    (tmp_path / "command.py").write_text(
+        "import atexit, os, signal\n"
+        f"atexit.register(os.kill, os.getpid(), signal.{number})\n"
+        "os.kill(os.getpid(), signal.SIGUSR1)\n"
+        "print('done', flush=True)"
+    )
+    done = run(sys.executable, PROJECT / "util" / "launch.py", tmp_path / "command.py", folder=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (-getattr(signal, number), "done\n", "")
 
 
 def test_a_python_without_torch(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ _ADVICE = {
 }
 
 
+_CONTINUES = "the same command continues from what is on the disk"
 _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxother = 100
 
@@ -56,7 +57,8 @@ def run_command(main: Callable[[list[str]], None], arguments: list[str] | None =
 
     Exit code 0 when ``main`` returns, 2 after a ``UserError``, a full disk or a place that cannot be written
     to (one line on stderr, no traceback unless ``--debug`` is among the arguments), 130 after Ctrl-C, 143 after TERM.
-    Any other exception is a bug of this project and keeps its traceback.
+    These print a line too: the text of the exception, where a command gives it one. Any other exception is a bug of
+    this project and keeps its traceback.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
@@ -75,7 +77,7 @@ def run_command(main: Callable[[list[str]], None], arguments: list[str] | None =
         print(f"error: {mistake}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as interruption:
-        print("interrupted: the same command continues from what is on the disk", file=sys.stderr)
+        print(f"interrupted: {str(interruption) or _CONTINUES}", file=sys.stderr)
         sys.exit(143 if isinstance(interruption, Terminated) else 130)
 
 
@@ -83,11 +85,14 @@ def run_command(main: Callable[[list[str]], None], arguments: list[str] | None =
 def _interruptible() -> Iterator[None]:
     """Ctrl-C and TERM raise in the block; a signal that the process was started to ignore stays ignored.
 
+    USR1, which Slurm sends ahead of a time limit and which would end the process, is ignored where nothing heeds it.
+
     Processes under torchrun keep what TERM does by itself: torchrun ends them so, and says why.
     """
     handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: _terminate}
     if "TORCHELASTIC_RUN_ID" in os.environ:
         del handlers[signal.SIGTERM]
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     for number, handler in handlers.items():
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, handler)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+
+from util.errors import UserError
 
 
 def seed_number(*key: object) -> int:
@@ -35,3 +40,34 @@ def seed_everything(*key: object) -> None:
     random.seed(number)
     np.random.seed(number % 2**32)
     torch.manual_seed(number)
+
+
+def generator_states(device: torch.device) -> dict[str, Any]:
+    """The states of the global generators, and of that of ``device``: plain values and tensors."""
+    numpy_state: Any = np.random.get_state(legacy=False)
+    key = torch.from_numpy(numpy_state["state"]["key"].astype(np.int64))
+    states = {
+        "python": random.getstate(),
+        "numpy": {**numpy_state, "state": {**numpy_state["state"], "key": key}},
+        "torch": torch.get_rng_state(),
+    }
+    return {**states, "cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else states
+
+
+def restore_generators(states: Mapping[str, Any], device: torch.device, source: Path) -> None:
+    """Restore what ``generator_states`` returned; a GPU that had none keeps its state.
+
+    Raises ``UserError``, which names ``source``, for anything else.
+    """
+    try:
+        random.setstate(states["python"])
+        key = states["numpy"]["state"]["key"].numpy()
+        np.random.set_state({**states["numpy"], "state": {**states["numpy"]["state"], "key": key}})
+        torch.set_rng_state(states["torch"])
+        if device.type == "cuda" and "cuda" in states:
+            torch.cuda.set_rng_state(states["cuda"], device)
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError):
+        raise UserError(
+            f"{source}: cannot be continued, its states of random generators are damaged; "
+            f"start a run from its weights with TRAIN.weight={source}"
+        ) from None

@@ -45,7 +45,7 @@ def small_trainer(folder: Path, *overrides: str, pictures: bool = True, validate
             model, base_lr=0.002, momentum=0.9, weight_decay=1e-4, transformer_lr=1e-4, transformer_weight_decay=0.01
         ),
         device=torch.device("cpu"),
-        batches=lambda epoch: [training_batch()] * STEPS,
+        batches=lambda epoch, first: [training_batch()] * (STEPS - first),
         steps=STEPS,
         validate=(lambda: {"miou": 0.5, "fb_iou": 0.6, "accuracy": 0.7}) if validate else None,
         picture_batch=training_batch if pictures else None,

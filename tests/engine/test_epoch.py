@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from engine.epoch import Metrics, train_one_epoch
+from engine.epoch import train_one_epoch
+from engine.epoch_report import EpochReport, Metrics
 from engine.optimizers import Optimizers
 from util.errors import UserError
 from util.logging import logger
@@ -58,14 +59,12 @@ def train(model: nn.Module, rows: list[int], print_freq: int) -> tuple[Metrics, 
     epoch = train_one_epoch(
         model,
         [batch(count) for count in rows],
+        EpochReport(11, 20, lines.__setitem__),
         loss=object_share,
         optimizers=Optimizers(torch.optim.SGD(model.parameters(), lr=0.1), torch.optim.AdamW(model.parameters(), 0.2)),
         sgd_lr=lambda iteration: iteration / 100,
-        first_iteration=11,
-        last_iteration=20,
         device=CPU,
         print_freq=print_freq,
-        on_printed_line=lines.__setitem__,
     )
     return epoch, lines
 

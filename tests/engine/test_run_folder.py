@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.run_folder import BEST, LATEST, check_run_folder, describe_run, interrupted_run
+from engine.run_folder import (
+    BEST,
+    DAMAGED,
+    LATEST,
+    PREVIOUS,
+    check_run_folder,
+    describe_run,
+    interrupted_run,
+    save_latest,
+)
 from engine.trainer import Trainer
 from tests.engine.small_training import DIGESTS, small_config, small_trainer
 from util.errors import UserError
@@ -78,7 +87,98 @@ def test_the_checkpoints_of_another_run_are_not_replaced(run: Trainer, tmp_path:
     assert interrupted_run(small_config(tmp_path, "TRAIN.epochs=1"), DIGESTS) is None
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "log.txt", "epochs.jsonl", LATEST, BEST])
+@pytest.fixture
+def two_checkpoints(run: Trainer, tmp_path: Path) -> Path:
+    """A folder with a checkpoint and the one before, which are told by their best mIoU."""
+    checkpoint = torch.load(run.config.run_folder / LATEST, weights_only=True)
+    for best in (0.1, 0.2, 0.3):
+        save_latest(tmp_path, {**checkpoint, "best_miou": best})
+    return tmp_path
+
+
+def best_miou(folder: Path, *words: str) -> float | None:
+    checkpoint = interrupted_run(small_config(folder, "TRAIN.epochs=1", *words), DIGESTS)
+    return None if checkpoint is None else checkpoint["best_miou"]
+
+
+def damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_last_two_checkpoints_are_kept(two_checkpoints: Path) -> None:
+    assert files(two_checkpoints) == [LATEST, PREVIOUS]
+    assert best_miou(two_checkpoints) == 0.3
+    (two_checkpoints / PREVIOUS).replace(two_checkpoints / LATEST)
+    assert best_miou(two_checkpoints) == 0.2
+
+
+def test_a_file_system_without_hard_links(two_checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", refuse)
+    save_latest(two_checkpoints, {"version": 1})
+    assert best_miou_of(two_checkpoints / PREVIOUS) == 0.3
+    assert files(two_checkpoints) == [LATEST, PREVIOUS]
+
+
+def best_miou_of(path: Path) -> float:
+    best: float = torch.load(path, weights_only=True)["best_miou"]
+    return best
+
+
+def test_a_kill_while_saving_leaves_a_latest(two_checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("engine.run_folder.write_torch_file", die)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            save_latest(two_checkpoints, {"version": 1})
+        assert files(two_checkpoints) == [LATEST, PREVIOUS]
+        assert best_miou(two_checkpoints) == 0.3
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(two_checkpoints: Path, messages: list[str]) -> None:
+    """It is kept aside, and the next checkpoint does not replace the sound one by it."""
+    damage(two_checkpoints / LATEST)
+    with pytest.raises(UserError, match="another run"):
+        best_miou(two_checkpoints, "TRAIN.base_lr=0.5")
+    assert files(two_checkpoints) == [LATEST, PREVIOUS]
+    assert best_miou(two_checkpoints) == 0.2
+    (message,) = messages
+    assert message.startswith(f"{two_checkpoints / LATEST}: not a readable weight file (")
+    assert message.endswith("; continuing from the checkpoint before it")
+    assert files(two_checkpoints) == [DAMAGED, LATEST]
+    assert best_miou(two_checkpoints) == 0.2
+    assert len(messages) == 1
+
+
+def test_a_latest_that_is_missing(two_checkpoints: Path, messages: list[str]) -> None:
+    (two_checkpoints / LATEST).unlink()
+    assert best_miou(two_checkpoints) == 0.2
+    assert messages == [f"{two_checkpoints / LATEST}: missing; continuing from the checkpoint before it"]
+    assert files(two_checkpoints) == [LATEST]
+
+
+def test_two_damaged_checkpoints_are_named_in_one_line(two_checkpoints: Path) -> None:
+    for name in (LATEST, PREVIOUS):
+        damage(two_checkpoints / name)
+    first, second = (rf"{re.escape(str(two_checkpoints / name))}: not a readable[^\n]*" for name in (LATEST, PREVIOUS))
+    with pytest.raises(UserError, match=rf"^{first}; {second}; delete what is damaged to start from the beginning$"):
+        best_miou(two_checkpoints)
+    for name in (LATEST, PREVIOUS):
+        (two_checkpoints / name).unlink()
+    assert best_miou(two_checkpoints) is None
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "log.txt", "epochs.jsonl", LATEST, PREVIOUS, DAMAGED, BEST])
 def test_a_folder_in_the_place_of_a_file(tmp_path: Path, name: str) -> None:
     check_run_folder(tmp_path)
     (tmp_path / name).mkdir()

@@ -1,4 +1,4 @@
-"""What TensorBoard gets of a run, and that drawing changes nothing in training."""
+"""What TensorBoard gets of a run, and what its checkpoints hold."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import torch
 from tensorboardX.proto.event_pb2 import Event
 
-from engine.run_folder import BEST, LATEST, save_checkpoint
+from engine.run_folder import BEST, LATEST, save_latest
 from model.checkpoints import read_checkpoint
 from tests.engine.small_training import small_trainer
 from util.errors import UserError
@@ -85,7 +85,7 @@ def test_a_resumed_run_drops_the_points_that_it_repeats(tmp_path: Path) -> None:
 
 def test_points_and_pictures_are_on_the_disk_before_the_checkpoint(tmp_path: Path) -> None:
     on_disk: list[dict[str, list[int]]] = []
-    with patch("engine.trainer.save_checkpoint", lambda *_: on_disk.append(points(tmp_path))):
+    with patch("engine.trainer.save_latest", lambda *_: on_disk.append(points(tmp_path))):
         small_trainer(tmp_path, "TRAIN.epochs=2").run()
     assert [(steps["train/loss"], steps["episode"]) for steps in on_disk] == [([2, 3], [3]), ([2, 3, 5, 6], [3, 6])]
 
@@ -93,15 +93,15 @@ def test_points_and_pictures_are_on_the_disk_before_the_checkpoint(tmp_path: Pat
 def test_the_best_checkpoint_is_written_before_the_latest(tmp_path: Path) -> None:
     """A run that is killed in between repeats the epoch, and has both."""
 
-    def die_at_latest(path: Path, checkpoint: dict[str, object]) -> None:
-        if path.name == LATEST:
+    def die_at_the_end(folder: Path, checkpoint: dict[str, object]) -> None:
+        if "position" not in checkpoint:
             raise KeyboardInterrupt
-        save_checkpoint(path, checkpoint)
+        save_latest(folder, checkpoint)
 
     words = ("TRAIN.epochs=1", "TRAIN.best_on_validation=true")
-    with patch("engine.trainer.save_checkpoint", die_at_latest), pytest.raises(KeyboardInterrupt):
+    with patch("engine.trainer.save_latest", die_at_the_end), pytest.raises(KeyboardInterrupt, match="saved after"):
         small_trainer(tmp_path, *words, validate=True, pictures=False).run()
-    assert (tmp_path / BEST).is_file() and not (tmp_path / LATEST).exists()
+    assert (tmp_path / BEST).is_file() and read_checkpoint(tmp_path / LATEST)["epoch"] == 0
 
 
 def test_a_best_checkpoint_that_is_missing_is_made_of_the_epochs_that_are_left(

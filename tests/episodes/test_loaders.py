@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
@@ -63,6 +65,41 @@ def test_a_resumed_run_sees_what_an_uninterrupted_one_sees(training: SupervisedE
         last = read(training, epoch=epoch)
     resumed = SupervisedEpisodes(images, (1, 2, 3), shots=2, seed=5, transform=TRAIN, min_area=200)
     assert_same_episodes(last, read(resumed, epoch=2))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_goes_on_at_a_batch_without_reading_those_before(training: SupervisedEpisodes, workers: int) -> None:
+    whole = read(training)
+
+    class Recorded:
+        def __getitem__(self, key: tuple[int, int]) -> object:
+            assert key[1] >= 8, "an episode of an earlier batch"
+            return training[key]
+
+    rest = make_loader(
+        Recorded(),  # type: ignore[arg-type]
+        epoch=0, episodes=12, batch_size=4, workers=workers, drop_last=False, first_batch=2,
+    )  # fmt: skip
+    assert len(rest) == 1
+    assert_same_episodes(whole[2:], list(rest))
+
+
+def test_signals_are_the_parents(training: SupervisedEpisodes) -> None:
+    """Ctrl-C and Slurm send them to all processes; a training needs a worker until it has saved."""
+    parent = os.getpid()
+
+    class Signalled:
+        def __getitem__(self, key: tuple[int, int]) -> object:
+            assert os.getpid() != parent
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+                os.kill(os.getpid(), number)
+            return training[key]
+
+    loader = make_loader(
+        Signalled(),  # type: ignore[arg-type]
+        epoch=0, episodes=4, batch_size=4, workers=1, drop_last=False,
+    )  # fmt: skip
+    assert len(list(loader)) == 1
 
 
 def test_global_generators_are_neither_read_nor_moved(training: SupervisedEpisodes) -> None:
@@ -127,6 +164,7 @@ def test_a_worker_reports_what_fails_but_not_that_its_parent_is_gone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(loaders.signal, "signal", lambda *_: None)
     loaders._start_worker(0)
     for error in (BrokenPipeError("gone"), EOFError("gone"), ValueError("ours")):
         sys.excepthook(type(error), error, None)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from util.errors import UserError, run_command, shown
+from util.errors import Terminated, UserError, run_command, shown
 from util.files import atomic_write, write_text
 
 INTERRUPTED = "interrupted: the same command continues from what is on the disk\n"
@@ -57,6 +57,16 @@ def test_what_a_user_wrote_is_shown_in_short() -> None:
 def test_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:
     assert end(raising(KeyboardInterrupt())) == 130
     assert capsys.readouterr().err == INTERRUPTED
+
+
+def test_a_command_may_say_what_an_interruption_leaves(capsys: pytest.CaptureFixture[str]) -> None:
+    assert end(raising(Terminated("saved after step 3"))) == 143
+    assert capsys.readouterr().err == "interrupted: saved after step 3\n"
+
+
+def test_usr1_ends_no_command() -> None:
+    """Slurm sends it ahead of a time limit."""
+    run_command(lambda _: os.kill(os.getpid(), signal.SIGUSR1), [])
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -1,11 +1,25 @@
 """util.seed: generators are functions of their key."""
 
 import random
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
-from util.seed import numpy_random, python_random, seed_everything, seed_number, torch_random
+from util.errors import UserError
+from util.seed import (
+    generator_states,
+    numpy_random,
+    python_random,
+    restore_generators,
+    seed_everything,
+    seed_number,
+    torch_random,
+)
+
+CPU = torch.device("cpu")
 
 
 def test_numbers_stay_as_they_are() -> None:
@@ -54,3 +68,42 @@ def test_seed_everything_seeds_all_three() -> None:
 
 def global_draws() -> tuple[float, float, float]:
     return random.random(), float(np.random.rand()), float(torch.rand(1))
+
+
+def draw() -> list[float]:
+    """Normal numbers come in pairs: the second is part of the state."""
+    return [random.gauss(0, 1), random.random(), np.random.randn(), np.random.rand(), float(torch.randn(1))]
+
+
+def test_global_generators_go_on_where_they_were(tmp_path: Path) -> None:
+    seed_everything(7)
+    draw()
+    torch.save(generator_states(CPU), tmp_path / "states.pth")
+    expected = draw()
+    seed_everything(8)
+    restore_generators(torch.load(tmp_path / "states.pth", weights_only=True), CPU, tmp_path)
+    assert draw() == expected
+
+
+@pytest.mark.gpu
+def test_the_generator_of_a_gpu_goes_on_too(tmp_path: Path) -> None:
+    gpu = torch.device("cuda", 0)
+    seed_everything(7)
+    torch.rand(1, device=gpu)
+    states = generator_states(gpu)
+    expected = torch.rand(5, device=gpu)
+    seed_everything(8)
+    restore_generators(states, gpu, tmp_path)
+    assert torch.equal(torch.rand(5, device=gpu), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("python", None), ("python", (3, (1, 2), None)), ("numpy", {}), ("numpy", {"state": {"key": 1}}),
+        ("torch", None), ("torch", torch.zeros(3, dtype=torch.uint8)),
+    ],
+)  # fmt: skip
+def test_states_of_generators_that_are_none(name: str, value: Any) -> None:
+    with pytest.raises(UserError, match=r"^a.pth: cannot be continued, its states of random generators are damaged"):
+        restore_generators({**generator_states(CPU), name: value}, CPU, Path("a.pth"))

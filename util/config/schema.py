@@ -153,6 +153,7 @@ class TrainSection(_Section):
     workers: int = Field(2, ge=0, le=512)
     print_freq: int = Field(10, ge=1, le=10**9, description="steps between two lines of the log")
     save_freq: int = Field(1, ge=1, le=10**9, description="epochs between two checkpoints")
+    save_minutes: float = Field(5, gt=0, le=10**6, description="minutes between two checkpoints, also within an epoch")
     save_path: File | None = Field(None, description="run folder; default: exp/<dataset>/<experiment>")
     weight: File | None = Field(None, description="checkpoint to start training from, or to test")
     resume: File | None = Field(None, description="checkpoint to continue; default: latest.pth of the run folder")
