@@ -129,7 +129,7 @@ BOUNDS = {
     "pictures": (10**9, 1000),
     "print_freq": (10**13, 10**9),
     "save_freq": (10**13, 10**9),
-    "save_minutes": (10**13, 10**6),
+    "save_minutes": (10**6 + 1, 10**6),
     "base_lr": ("1e9", 1000.0),
     "lr_scale": ("1e9", 1000.0),
     "transformer_lr": ("1e9", 1000.0),
