@@ -1,7 +1,6 @@
 """Start a command of the project, as its scripts do: ``python util/launch.py FILE.py`` or ``-m MODULE``, and arguments.
 
-A command takes seconds to import its modules. Meanwhile Ctrl-C and TERM end it in one line; after that
-``util.errors.run_command`` does.
+While a command imports its modules, Ctrl-C and TERM end it in one line; after that ``util.errors.run_command`` does.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ def launch(command: list[str]) -> None:
     """Run ``FILE.py`` or ``-m MODULE`` as the main program, with the arguments that follow it."""
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:  # jobs in the background are deaf to Ctrl-C
-            signal.signal(number, _end)
+            signal.signal(number, end_before_work)
     # Before Python 3.11 the folder of this file is searched first, and its logging.py would hide Python's.
     sys.path[:] = [folder for folder in sys.path if Path(folder) != PROJECT_FOLDER / "util"]
     if importlib.util.find_spec("torch") is None:
@@ -34,7 +33,8 @@ def launch(command: list[str]) -> None:
         runpy.run_path(command[0], run_name="__main__")
 
 
-def _end(number: int, frame: object) -> None:
+def end_before_work(number: int, frame: object) -> None:
+    """What a signal does while modules are imported."""
     os.write(2, b"interrupted: nothing was begun; the same command starts it\n")
     os._exit(128 + number)
 

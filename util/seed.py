@@ -1,12 +1,18 @@
-"""Random generators that depend on their purpose only, not on what ran before."""
+"""Random generators that depend on their purpose only, not on what ran before.
+
+Torch is imported with its first generator: the preparation of data needs none.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import random
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def seed_number(*key: object) -> int:
@@ -26,11 +32,15 @@ def numpy_random(*key: object) -> np.random.Generator:
 
 def torch_random(*key: object) -> torch.Generator:
     """A CPU ``torch.Generator`` of its own for ``key``."""
+    import torch
+
     return torch.Generator().manual_seed(seed_number(*key))
 
 
 def seed_everything(*key: object) -> None:
     """Seed the global generators, for libraries that draw from them (weight initialisation, dropout)."""
+    import torch
+
     number = seed_number(*key)
     random.seed(number)
     np.random.seed(number % 2**32)
