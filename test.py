@@ -2,36 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
-import torch
-
-from engine.evaluate import evaluate
-from engine.gallery import EXAMPLES, WORST, Gallery
-from engine.report import results_table
-from engine.results import RESULTS, build_results, save_test
-from engine.run_folder import LATEST, check_run_folder
-from engine.scores import SCORES
-from episodes.build import Evaluation, evaluation, known_classes
-from episodes.class_names import dataset_names
-from episodes.lists import ImageList
-from model import FSSModel
-from model.baselines import METHODS, Baseline
-from model.checkpoints import load_model, provenance
-from model.frozen.feature_cache import FeatureCache
-from model.fss_network import NetworkSettings, configured_backbone
 from util.arguments import Parser
-from util.config import Config, load_config
-from util.device import choose_device, memory_for
-from util.distributed import require_one_process
-from util.environment import describe_environment
-from util.errors import UserError, run_command
-from util.images import read_image
-from util.locks import only_process_in
-from util.logging import logger, start_logging
-from util.seed import seed_everything
+from util.config import load_config
+from util.errors import importing, run_command
+from util.logging import start_logging
+from util.processes import require_one_process
+
+_METHODS = ("network", "untrained", "foreground", "prototype", "nearest")
 
 
 def main(arguments: list[str]) -> None:
@@ -42,7 +19,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("overrides", nargs="*", default=[], metavar="key=value")
     parser.add_argument(
         "--method",
-        choices=("network", "untrained", *METHODS),
+        choices=_METHODS,
         default="network",
         help="network: the checkpoint; untrained: the network as initialised; the others need no training",
     )
@@ -50,92 +27,9 @@ def main(arguments: list[str]) -> None:
     require_one_process("test.py")
     start_logging()
     config = load_config(parsed.dataset, parsed.experiment, parsed.overrides)
-    # Methods without a checkpoint do not overwrite the experiment's results.
-    own_folder = config.run_folder.with_name(f"{config.run_folder.name}_{parsed.method}")
-    folder = config.run_folder if config.TRAIN.save_path or parsed.method == "network" else own_folder
-    model, origin = build_method(config, parsed.method)
-    warn_of_known_classes(config, origin)
-    test = evaluation(config)
-    with only_process_in(folder, ".test.lock"):  # not that of a training, whose checkpoints may be tested
-        check_run_folder(folder, (RESULTS, SCORES, EXAMPLES, WORST))
-        table = run_test(config, model, test, folder=folder, origin={"method": parsed.method, **origin})
-    logger.info("results in %s\n%s", folder, table)
-
-
-def build_method(config: Config, method: str) -> tuple[FSSModel | Baseline, dict[str, Any]]:
-    """The model to test, and its origin for the protocol."""
-    settings = config.TRAIN
-    if method == "network":
-        path = settings.weight or config.run_folder / LATEST
-        if not path.exists():
-            raise UserError(
-                f"{path}: no checkpoint here; train it with `bash train.sh {config.dataset} {config.experiment}`, "
-                "or name one with TRAIN.weight=FILE"
-            )
-        return load_model(path), provenance(path)
-    seed_everything(settings.manual_seed, "initialisation")
-    network = NetworkSettings.configured(settings)
-    model: FSSModel | Baseline
-    if method == "untrained":
-        model = FSSModel.from_settings(network, backbone_weights=settings.backbone_weights)
-    else:
-        model = Baseline(method, configured_backbone(network, settings.backbone_weights))
-    return model, {"checkpoint": f"none (backbone {settings.backbone})", "trained": "no", "label_use": "none"}
-
-
-def warn_of_known_classes(config: Config, origin: Mapping[str, str]) -> None:
-    """Warn where the network was trained on labels of classes of the test; it states folds of its own dataset."""
-    known = known_classes(config, origin["label_use"]) if origin["trained"].startswith(f"{config.dataset} ") else []
-    if known:
-        numbers = ", ".join(map(str, known))
-        logger.warning("trained with the labels of classes of this test, so they are not novel: %s", numbers)
-
-
-def run_test(
-    config: Config, model: FSSModel | Baseline, test: Evaluation, *, folder: Path, origin: dict[str, Any]
-) -> str:
-    """Score ``model`` on the experiment's test, write results, scores and sheets into ``folder``; returns the table."""
-    settings = config.TRAIN
-    device = choose_device(settings.train_gpu)
-    model.backbone = FeatureCache(model.backbone)
-    images = test.episodes.images
-    seed_everything(settings.manual_seed, "test")  # the published clustering draws in tests too
-    gallery = Gallery(config.VIS.pictures, test.total, lambda row: read_image(images.image_path(row)))
-    with memory_for("TRAIN.batch_size_val, or TRAIN.val_size"):
-        metrics = evaluate(
-            model.to(device),
-            test.batches,
-            device=device,
-            content_size=test.content_size,
-            slot=test.slot,
-            query_name=lambda row: images.images[row],
-            on_prediction=gallery.add if config.VIS.visualize else None,
-            total=test.total,
-        )
-    slots = sorted({test.slot(number) for number in test.episodes.classes})
-    results = build_results(metrics, {**origin, **test_protocol(config, images, metrics.episodes)}, slots)
-    save_test(folder, results, metrics.scores, gallery)
-    # The published protocol counts slots, not classes, so there are no names.
-    names = {} if config.published else dataset_names(config.DATA.data_root)
-    return results_table(results, metrics.seconds / metrics.episodes, names)
-
-
-def test_protocol(config: Config, images: ImageList, episodes: int) -> dict[str, Any]:
-    """How the results are measured, apart from what is tested."""
-    settings = config.TRAIN
-    return {
-        "dataset": config.dataset,
-        "val_list": f"{config.DATA.val_list.name}, {len(images)} images, {images.digest[:12]}",
-        "split": settings.split,
-        "shots": settings.shot,
-        "episodes": episodes,
-        "seed": settings.manual_seed,
-        "size": settings.val_size,
-        "min_area": config.DATA.min_area,
-        "compat": settings.compat,
-        "torch": torch.__version__,
-        "commit": describe_environment()["commit"],
-    }
+    with importing():
+        from commands.meta_test import score_experiment
+    score_experiment(config, parsed.method)
 
 
 if __name__ == "__main__":

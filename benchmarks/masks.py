@@ -54,7 +54,8 @@ from episodes.lists import ImageList, read_list, write_list
 from episodes.transforms import content_size
 from masks import superpixels
 from masks.assign import label_map, vote
-from masks.build import choose_config, region_filter
+from masks.build import region_filter
+from masks.command_line import choose_config
 from masks.recipes.clusters import ClusterRecipe
 from masks.regions import mask_pool
 from model.frozen.timm_networks import normalization

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _TINY = 1e-10  # areas are whole numbers of pixels, so this only makes 0/0 equal 0
 
@@ -23,9 +23,9 @@ def intersection_union(
     """
     valid = target != ignore_index
     prediction, target = prediction[valid].long(), target[valid].long()
-    predicted_area = torch.bincount(prediction, minlength=k)[:k]
-    target_area = torch.bincount(target, minlength=k)[:k]
-    intersection = torch.bincount(target[prediction == target], minlength=k)[:k]
+    predicted_area = prediction.bincount(minlength=k)[:k]
+    target_area = target.bincount(minlength=k)[:k]
+    intersection = target[prediction == target].bincount(minlength=k)[:k]
     return intersection, predicted_area + target_area - intersection, target_area
 
 

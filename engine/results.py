@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from engine.gallery import Gallery
 from engine.metrics import EpisodeMetrics, EpisodeScore
 from engine.scores import SCORES, read_scores, write_scores
 from util.errors import UserError
 from util.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from engine.gallery import Gallery
 
 RESULTS = "results.json"
 _AGAIN = "run bash test.sh again"

@@ -12,10 +12,10 @@ from tqdm import tqdm
 
 from episodes.lists import ImageList
 from util.array_files import read_arrays, write_tensors
-from util.device import available_cores
 from util.errors import UserError
 from util.files import cache_folder, digest_lines
 from util.images import check_same_size, image_size, read_label
+from util.processes import available_cores
 
 # Images that a thread counts at a time: one task per image would take a gigabyte for a million images.
 _BLOCK = 64

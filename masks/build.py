@@ -1,7 +1,6 @@
 """From a configuration to pseudo masks: only this file, the recipes and the commands know its keys.
 
-Which configuration a command line selects, the extractor and filter that it describes, and every setting that the masks
-depend on.
+The extractor and filter that it describes, and every setting that the masks depend on.
 """
 
 from __future__ import annotations
@@ -10,15 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from episodes.lists import ImageList
-from episodes.protocols import data_folder, protocol
 from episodes.pseudo_files import VERSION, PseudoFiles
 from masks.recipes import find_recipe
 from masks.regions import RegionFilter
 from model.frozen.extractors import Extractor, build_extractor, extractor_file
-from model.frozen.timm_networks import FROM_TIMM
-from util.config import experiments, load_config
 from util.config.schema import Config
-from util.errors import UserError
+from util.config.words import WEIGHTS_FROM_TIMM
 from util.files import digest_file
 from util.logging import logger
 
@@ -27,19 +23,6 @@ _COMMON_KEYS = (
     *("recipe", "extractor", "extractor_normalize", "stage", "stride", "flip", "scales", "seed", "assign_size"),
     *("region_rule", "empty_share", "border_share", "image_share"),
 )
-
-
-def choose_config(root: Path, dataset: str, settings: list[str]) -> Config:
-    """The configuration that the arguments of a command line select. Raises ``UserError``."""
-    values = dict(setting.split("=", 1) for setting in settings if "=" in setting)
-    overrides = [setting for setting in settings if not setting.startswith("experiment=")]
-    data_root = root / data_folder(dataset)
-    extractor = values.get("extractor", values.get("Cluster.extractor"))
-    experiment = values.get("experiment") or _default_experiment(dataset, extractor)
-    config = load_config(dataset, experiment, [f"DATA.data_root={data_root}", *overrides])
-    if not config.DATA.data_root.is_dir():
-        raise UserError(f"{config.DATA.data_root}: folder not found; ROOT is the folder that holds {data_root.name}/")
-    return config
 
 
 def configured_extractor(config: Config) -> Extractor:
@@ -113,30 +96,6 @@ def _extractor_weights(config: Config) -> Path | None:
 
 
 def _weights_digest(weights: Path | None) -> str | None:
-    if weights == FROM_TIMM:
+    if weights == WEIGHTS_FROM_TIMM:
         return str(weights)
     return digest_file(weights) if weights is not None and weights.is_file() else None
-
-
-def _default_experiment(dataset: str, extractor: str | None) -> str:
-    """The unsupervised experiment that has this extractor; any of them where none has it.
-
-    Among several, those with a file of their own come first, and of these the dataset's default.
-    """
-    names = [name for name in experiments(dataset) if name.startswith("ssl_")]
-    if not names:
-        raise UserError(f"config/{dataset}/: no unsupervised experiment here; choose one with experiment=NAME")
-    fitting = [name for name in names if extractor and _has_extractor(dataset, name, extractor)] or names
-    candidates = [name for name in experiments(dataset, with_own_file=True) if name in fitting] or fitting
-    # ssl_resnet101 learns from the masks of ssl_resnet50.
-    preferred = (protocol(dataset).default_experiment, "ssl_resnet50", *candidates)
-    return next(name for name in preferred if name in candidates)
-
-
-def _has_extractor(dataset: str, experiment: str, extractor: str) -> bool:
-    """False with a line in the log for an experiment whose file has a mistake: another one may be meant."""
-    try:
-        return load_config(dataset, experiment).Cluster.extractor == extractor
-    except UserError as error:
-        logger.warning("left out: %s", error)
-        return False

@@ -14,7 +14,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import timm
 import torch
 from safetensors import safe_open
 from safetensors.numpy import load_file
@@ -181,7 +180,7 @@ def _software() -> dict[str, str]:
     return {
         "cv2": cv2.__version__,
         "skimage": metadata.version("scikit-image"),
-        "timm": timm.__version__,
+        "timm": metadata.version("timm"),
         "torch": torch.__version__,
         "superpixels": superpixels.backend(),
     }

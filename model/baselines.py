@@ -11,8 +11,6 @@ from model.episode_features import EpisodeFeatures, EpisodeMasks, episode_featur
 from model.frozen.backbone import Backbone
 from model.frozen.feature_cache import FeatureCache
 
-METHODS = ("foreground", "prototype", "nearest")
-
 
 class Baseline(nn.Module):
     """``foreground``: everything is object. ``prototype``: cosine to the object's masked average minus cosine to the

@@ -21,7 +21,7 @@ import train
 from engine.metrics import EpisodeMetrics, EpisodeScore
 from episodes.build import evaluation, training_episodes, training_images
 from episodes.lists import write_list
-from masks.build import choose_config
+from masks.command_line import choose_config
 from masks.prepared_images import PreparedImage
 from masks.pseudo_masks import PseudoMasks
 from masks.recipes import RECIPES

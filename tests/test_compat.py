@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import torch
 
+from commands.meta_training import build_trainer
 from engine.trainer import Trainer
 from episodes.build import TrainingEpisodes, evaluation, training_episodes, training_images
 from episodes.lists import write_list
@@ -35,7 +36,6 @@ from model.fss_network import NetworkSettings
 from model.loss import dice_loss
 from tests.masks.small_images import write_images
 from tests.model.networks import random_episode
-from train import build_trainer
 from util.config import Config, load_config
 from util.images import write_image, write_label
 

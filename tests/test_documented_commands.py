@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from masks.build import choose_config
+from masks.command_line import choose_config
 from tests.markdown import PAGES, Command, documented_commands, shell_commands
 from tests.tracked_files import relative
 from util.config import load_config

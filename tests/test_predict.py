@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import predict as predict_command
+from commands.prediction_inputs import find_queries
 from engine.run_folder import save_checkpoint
 from model.checkpoints import CHECKPOINT_VERSION
 from tests.model.networks import tiny_model
@@ -63,7 +64,7 @@ def test_queries_of_a_folder_are_its_visible_images(tmp_path: Path) -> None:
     for name in ("b.JPG", "a.png", "._b.JPG", "notes.txt", "deeper/c.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert predict_command.find_queries([tmp_path, tmp_path / "notes.txt"]) == [
+    assert find_queries([tmp_path, tmp_path / "notes.txt"]) == [
         tmp_path / name for name in ("a.png", "b.JPG", "notes.txt")
     ]
 
@@ -156,8 +157,8 @@ def test_mistakes(folder: Path) -> None:
         run(folder, "small.png")
     with pytest.raises(UserError, match="no images found"):
         (folder / "nothing").mkdir()
-        predict_command.find_queries([folder / "nothing"])
+        find_queries([folder / "nothing"])
     (folder / "nothing" / "deeper").mkdir()
     write_image(folder / "nothing" / "deeper" / "x.png", read_image(folder / "query.png"))
     with pytest.raises(UserError, match="no images found in it; 1 are in folders below it: name these"):
-        predict_command.find_queries([folder / "nothing"])
+        find_queries([folder / "nothing"])

@@ -1,14 +1,13 @@
-"""The hardware to compute on: GPUs, cores."""
+"""The hardware to compute on: GPU or CPU, and its memory."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 
-from util import native
+from util import operators
 from util.errors import UserError
 from util.logging import logger
 
@@ -24,14 +23,9 @@ def choose_device(gpus: Sequence[int]) -> torch.device:
     """
     _check(gpus)
     device = torch.device("cuda", gpus[0]) if gpus and torch.cuda.is_available() else torch.device("cpu")
-    operators = ", ".join(f"{name}: {backend}" for name, backend in native.backends().items())
-    logger.info("computing on %s; %s", device, operators)
+    names = ", ".join(f"{name}: {backend}" for name, backend in operators.backends().items())
+    logger.info("computing on %s; %s", device, names)
     return device
-
-
-def available_cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

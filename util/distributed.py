@@ -9,7 +9,6 @@ reports why and all end.
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -22,29 +21,20 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.rendezvous import rendezvous
 
-from util.errors import UserError
 from util.locks import only_process_in
 from util.logging import logger
+from util.processes import torchrun_number
 
 T = TypeVar("T")
 
 # How long one process may wait for another. When one fails, torchrun ends the others at once.
 _PATIENCE = timedelta(days=2)
 _PATIENCE_AFTER_FAILURE = 60  # seconds
-_ADVICE = "torchrun sets it: start the command with torchrun, or unset WORLD_SIZE"
-_DIGITS = 10  # more than any of its numbers has
 
 
 @contextmanager
-def process_group() -> Iterator[None]:
-    """Join the processes that torchrun started and leave them at the end; without torchrun do nothing.
-
-    Raises ``UserError`` for an environment that torchrun would not make.
-    """
-    if "WORLD_SIZE" not in os.environ:
-        yield
-        return
-    _check_environment()
+def joined_processes() -> Iterator[None]:
+    """Join the processes that torchrun started and leave them at the end (``util.processes.process_group``)."""
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     store, own_rank, processes = next(rendezvous("env://", timeout=_PATIENCE))
     distributed.init_process_group(
@@ -65,13 +55,6 @@ def process_group() -> Iterator[None]:
     distributed.destroy_process_group()
 
 
-def require_one_process(command: str) -> None:
-    """Raise ``UserError`` where torchrun started several processes: each would do and write everything."""
-    processes = os.environ.get("WORLD_SIZE", "1")
-    if processes != "1":
-        raise UserError(f"{command}: works in one process for now, not {processes}; start it without torchrun")
-
-
 def rank() -> int:
     """The number of this process, from 0."""
     return distributed.get_rank() if distributed.is_initialized() else 0
@@ -84,7 +67,7 @@ def world_size() -> int:
 
 def local_world_size() -> int:
     """The number of processes on this machine."""
-    return _torchrun_number("LOCAL_WORLD_SIZE", least=1, default=1)
+    return torchrun_number("LOCAL_WORLD_SIZE", least=1, default=1)
 
 
 def only_group_in(folder: Path, lock: str = ".lock") -> AbstractContextManager[None]:
@@ -96,7 +79,7 @@ def own_device() -> torch.device:
     """The GPU of this process where CUDA answers, else the CPU."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    return torch.device("cuda", _torchrun_number("LOCAL_RANK", least=0, default=0) % torch.cuda.device_count())
+    return torch.device("cuda", torchrun_number("LOCAL_RANK", least=0, default=0) % torch.cuda.device_count())
 
 
 def summed(tensor: Tensor) -> Tensor:
@@ -165,24 +148,3 @@ def wait_for_all() -> None:
 def own_workers(workers: int) -> int:
     """This process's equal part of a machine's loader ``workers``, rounded up."""
     return -(-workers // local_world_size())
-
-
-def _check_environment() -> None:
-    _torchrun_number("MASTER_PORT", least=0)
-    processes, own_rank = _torchrun_number("WORLD_SIZE", least=1), _torchrun_number("RANK", least=0)
-    if own_rank >= processes:
-        raise UserError(f"RANK={own_rank}: a number below WORLD_SIZE={processes} expected; {_ADVICE}")
-    if "MASTER_ADDR" not in os.environ:
-        raise UserError(f"MASTER_ADDR is not set, but WORLD_SIZE is; {_ADVICE}")
-
-
-def _torchrun_number(name: str, *, least: int, default: int | None = None) -> int:
-    """A variable of the environment; a ``UserError`` where it is no such number or, without ``default``, not there."""
-    text = os.environ.get(name)
-    if text is None and default is not None:
-        return default
-    if text is None:
-        raise UserError(f"{name} is not set, but WORLD_SIZE is; {_ADVICE}")
-    if not (text.isdecimal() and text.isascii() and len(text) < _DIGITS and int(text) >= least):
-        raise UserError(f"{name}={text}: a number from {least} expected; {_ADVICE}")
-    return int(text)

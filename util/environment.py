@@ -10,7 +10,7 @@ from importlib import metadata
 
 import torch
 
-from util import native
+from util import operators
 from util.files import PROJECT
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy")
@@ -30,7 +30,7 @@ def describe_environment() -> dict[str, str]:
     """
     versions = {name: _version(name) for name in _PACKAGES}
     origin = {"commit": git_commit(), "device": device_name()}
-    return {"python": platform.python_version(), **versions, **origin, **native.backends()}
+    return {"python": platform.python_version(), **versions, **origin, **operators.backends()}
 
 
 def git_commit() -> str:

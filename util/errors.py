@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 
+from util.launch import end_before_work
+
 _ADVICE = {
     errno.ENOSPC: "free some space and run the same command again",
     errno.EDQUOT: "free some space and run the same command again",
@@ -79,6 +81,23 @@ def run_command(main: Callable[[list[str]], None], arguments: list[str] | None =
     except KeyboardInterrupt as interruption:
         print(f"interrupted: {str(interruption) or _CONTINUES}", file=sys.stderr)
         sys.exit(143 if isinstance(interruption, Terminated) else 130)
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Around the imports of what a command works with: they take seconds, so its words are checked before.
+
+    Ctrl-C and TERM end the process where ``run_command`` handles them: raised within an import they may get lost.
+    """
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: ours for number, ours in handlers.items() if ours in (signal.default_int_handler, _terminate)}
+    for number in handlers:
+        signal.signal(number, end_before_work)
+    try:
+        yield
+    finally:
+        for number, ours in handlers.items():
+            signal.signal(number, ours)
 
 
 @contextmanager

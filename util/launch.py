@@ -1,7 +1,7 @@
 """Start a command of the project, as its scripts do: ``python util/launch.py FILE.py`` or ``-m MODULE``, and arguments.
 
-A command takes seconds to import its modules. Meanwhile Ctrl-C and TERM end it in one line; after that
-``util.errors.run_command`` does. Once the command has said its last line, they end the process without another.
+While a command imports its modules, Ctrl-C and TERM end it in one line; after that ``util.errors.run_command`` does.
+Once the command has said its last line, they end the process without another.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PROJECT_FOLDER = Path(__file__).resolve().parents[1]
 
 def launch(command: list[str]) -> None:
     """Run ``FILE.py`` or ``-m MODULE`` as the main program, with the arguments that follow it."""
-    _handle_signals(_end)
+    _handle_signals(end_before_work)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # Slurm's, for a training
     # Before Python 3.11 the folder of this file is searched first, and its logging.py would hide Python's.
     sys.path[:] = [folder for folder in sys.path if Path(folder) != PROJECT_FOLDER / "util"]
@@ -43,7 +43,8 @@ def _handle_signals(handler: Callable[[int, object], None] | signal.Handlers) ->
             signal.signal(number, handler)
 
 
-def _end(number: int, frame: object) -> None:
+def end_before_work(number: int, frame: object) -> None:
+    """What a signal does while modules are imported."""
     os.write(2, b"interrupted: nothing was begun; the same command starts it\n")
     os._exit(128 + number)
 

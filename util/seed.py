@@ -1,4 +1,7 @@
-"""Random generators that depend on their purpose only, not on what ran before."""
+"""Random generators that depend on their purpose only, not on what ran before.
+
+Torch is imported with its first generator: the preparation of data needs none.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,14 @@ import hashlib
 import random
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from util.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
 
 
 def seed_number(*key: object) -> int:
@@ -31,11 +36,15 @@ def numpy_random(*key: object) -> np.random.Generator:
 
 def torch_random(*key: object) -> torch.Generator:
     """A CPU ``torch.Generator`` of its own for ``key``."""
+    import torch
+
     return torch.Generator().manual_seed(seed_number(*key))
 
 
 def seed_everything(*key: object) -> None:
     """Seed the global generators, for libraries that draw from them (weight initialisation, dropout)."""
+    import torch
+
     number = seed_number(*key)
     random.seed(number)
     np.random.seed(number % 2**32)
@@ -44,6 +53,8 @@ def seed_everything(*key: object) -> None:
 
 def generator_states(device: torch.device) -> dict[str, Any]:
     """The states of the global generators, and of that of ``device``: plain values and tensors."""
+    import torch
+
     numpy_state: Any = np.random.get_state(legacy=False)
     key = torch.from_numpy(numpy_state["state"]["key"].astype(np.int64))
     states = {
@@ -59,6 +70,8 @@ def restore_generators(states: Mapping[str, Any], device: torch.device, source: 
 
     Raises ``UserError``, which names ``source``, for anything else.
     """
+    import torch
+
     try:
         random.setstate(states["python"])
         key = states["numpy"]["state"]["key"].numpy()

@@ -16,16 +16,17 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from episodes.lists import read_list
-from masks.pretrain.probe import Probe
-from masks.pretrain.training import Precision, Settings, pretrain
-from masks.pretrain.unlabelled_images import find_images
+from masks.pretrain.options import Precision, Settings
 from util.arguments import Parser, number_between, whole_number
-from util.distributed import process_group
-from util.errors import UserError, run_command
+from util.errors import UserError, importing, run_command
 from util.logging import start_logging
+from util.processes import process_group
+
+if TYPE_CHECKING:
+    from masks.pretrain.probe import Probe
 
 _PROBES = 10  # measurements in a run, unless --probe_every is given
 # Upper bounds are far beyond any use.
@@ -43,9 +44,12 @@ def main(arguments: list[str]) -> None:
     """The command ``python -m masks.pretrain``."""
     parsed = _parse(arguments)
     start_logging()
+    settings = Settings(**{name: getattr(parsed, name) for name in asdict(Settings())})
     with process_group():
-        settings = Settings(**{name: getattr(parsed, name) for name in asdict(Settings())})
-        settings.check()
+        with importing():
+            from masks.pretrain.training import check_settings, pretrain
+            from masks.pretrain.unlabelled_images import find_images
+        check_settings(settings)
         paths = find_images(parsed.images, parsed.root)
         pretrain(paths, parsed.out, settings, workers=parsed.workers, probe=_probe(parsed, settings))
 
@@ -65,7 +69,10 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         parser.add_argument(
             f"--{name}", type=_NUMBERS.get(name, str), default=default, choices=choices, help="default: %(default)s"
         )
-    return parser.parse_args(arguments)
+    parsed = parser.parse_args(arguments)
+    if parsed.probe is not None and parsed.root is None:
+        raise UserError(f"--probe {parsed.probe}: needs --root, the folder where the list's paths start")
+    return parsed
 
 
 def _file(text: str) -> Path:
@@ -78,8 +85,8 @@ def _file(text: str) -> Path:
 def _probe(parsed: argparse.Namespace, settings: Settings) -> Probe | None:
     if parsed.probe is None:
         return None
-    if parsed.root is None:
-        raise UserError(f"--probe {parsed.probe}: needs --root, the folder where the list's paths start")
+    with importing():
+        from masks.pretrain.probe import Probe
     return Probe(
         read_list(parsed.probe, parsed.root, need_labels=True),
         shorter_side=2 * settings.size,

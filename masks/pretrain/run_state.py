@@ -8,10 +8,10 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from torch import nn
 
@@ -76,7 +76,7 @@ class PretrainFiles:
         if rank() > 0:
             return
         weights = {name: tensor.cpu() for name, tensor in backbone.state_dict().items()}
-        software = f"torch {torch.__version__}, timm {timm.__version__}"
+        software = f"torch {torch.__version__}, timm {version('timm')}"
         metadata = {"format": "pt", "normalize": "imagenet", "record": json.dumps(self.record), "software": software}
         write_safetensors_file(self.out, weights, metadata)
         self.partial.unlink(missing_ok=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import timm
@@ -16,7 +16,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from masks.pretrain.moco import Encoder, MoCo
-from masks.pretrain.probe import Probe
+from masks.pretrain.options import Settings
 from masks.pretrain.run_state import PretrainFiles
 from masks.pretrain.unlabelled_images import open_images
 from masks.pretrain.views import TwoViews, ViewLoader
@@ -34,39 +34,23 @@ from util.files import digest_lines
 from util.logging import logger
 from util.seed import seed_everything
 
-Precision = Literal["auto", "bf16", "fp32"]
+if TYPE_CHECKING:
+    from masks.pretrain.probe import Probe  # its scikit-learn takes a second to import
 
 _MOMENTUM = 0.99
 _TEMPERATURE = 0.2
 _WEIGHT_DECAY = 1e-4
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Everything that the weights depend on, apart from the images and the number of processes.
-
-    ``batch`` counts the images of all processes. ``precision`` is that of the encoders: bf16 on a GPU and fp32 on a CPU
-    where it is auto.
-    """
-
-    model: str = "mobilenetv2_050"
-    epochs: int = 200
-    batch: int = 64
-    size: int = 96
-    queue: int = 4096
-    lr: float = 0.06
-    seed: int = 0
-    precision: Precision = "auto"
-
-    def check(self) -> None:
-        """Raise ``UserError`` for a model that timm lacks and a batch that the processes cannot share."""
-        if not timm.is_model(self.model):
-            raise UserError(f"--model {self.model}: timm has no such model; timm.list_models() gives the names")
-        processes = world_size()
-        if self.batch % processes or self.batch < 2 * processes:
-            raise UserError(
-                f"--batch {self.batch}: {processes} processes need a multiple of {processes}, at least {2 * processes}"
-            )
+def check_settings(settings: Settings) -> None:
+    """Raise ``UserError`` for a model that timm lacks and a batch that the processes cannot share."""
+    if not timm.is_model(settings.model):
+        raise UserError(f"--model {settings.model}: timm has no such model; timm.list_models() gives the names")
+    processes = world_size()
+    if settings.batch % processes or settings.batch < 2 * processes:
+        raise UserError(
+            f"--batch {settings.batch}: {processes} processes need a multiple of {processes}, at least {2 * processes}"
+        )
 
 
 def pretrain(paths: Sequence[Path], out: Path, settings: Settings, *, workers: int, probe: Probe | None = None) -> None:

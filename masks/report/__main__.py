@@ -11,15 +11,12 @@ import sys
 from pathlib import Path
 
 from episodes.lists import ImageList, read_list
-from masks.build import choose_config
-from masks.pseudo_masks import PseudoMasks
-from masks.report import TrueLabels, report, report_table
-from masks.report.sheet import save_sheets
+from masks.command_line import choose_config
 from util.arguments import Parser, whole_number
-from util.distributed import require_one_process
-from util.errors import run_command
+from util.errors import importing, run_command
 from util.files import write_json
 from util.logging import start_logging
+from util.processes import require_one_process
 
 
 def main(arguments: list[str]) -> None:
@@ -34,6 +31,10 @@ def main(arguments: list[str]) -> None:
     start_logging()
     require_one_process("masks.report")
     config = choose_config(parsed.root, parsed.dataset, parsed.settings)
+    with importing():
+        from masks.pseudo_masks import PseudoMasks
+        from masks.report.measurement import TrueLabels, report, report_table
+        from masks.report.sheet import save_sheets
     masks = PseudoMasks.load(config.pseudo_folder)
     images = masks.in_this_order(read_list(config.DATA.train_list, config.DATA.data_root, need_labels=False))
     labels = TrueLabels(

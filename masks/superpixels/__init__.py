@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from masks.superpixels import reference
-from util import native
+from util import operators
 
 __all__ = ["backend", "felzenszwalb"]
 
 # Far beyond any use: both implementations look at eight times as many pixels for every pixel.
 MOST_SIGMA = 1000
-_DEVICES = native.load(Path(__file__).parent)
+_DEVICES = operators.load(Path(__file__).parent)
 
 
 def backend() -> str:

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from model.clusterutils import reference
-from util import native
+from util import operators
 
 __all__ = ["backend", "hamming_kmeans", "lsh_hash"]
 
 MOST_BITS = 63
-_DEVICES = native.load(Path(__file__).parent)
+_DEVICES = operators.load(Path(__file__).parent)
 
 
 def backend() -> str:

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.frozen.folding import fold_batch_norm
-from model.frozen.timm_networks import FROM_TIMM, find_network, normalization
 from model.pointwise import use_pointwise_convolutions
 from model.weights import Weights, load_tensors, read_tensors
+from util.config.words import WEIGHTS_FROM_TIMM
 from util.errors import UserError
 
 
@@ -49,13 +49,15 @@ def build_frozen(
     ``normalize`` is an option of ``normalization``. Error messages call the model ``title`` and the stages
     ``stage_keys``. Raises ``UserError`` for an unknown model, stage or weights of another architecture.
     """
+    from model.frozen.timm_networks import find_network, normalization  # timm takes seconds to import
+
     definition = find_network(name, title=title, output_stride=output_stride)
     total = len(definition.channels)
     if not all(-total <= stage < total for stage in stages):
         raise UserError(f"{stage_keys}: {title} has stages 0 to {total - 1}, or -{total} to -1")
     indices = [stage % total for stage in stages]
     chosen = sorted(set(indices))
-    is_download = weights == FROM_TIMM
+    is_download = weights == WEIGHTS_FROM_TIMM
     network, model = definition.create(chosen, pretrained=is_download)
     if weights is not None and not is_download:
         load_tensors(model, weights if isinstance(weights, Weights) else read_tensors(weights), name=name)

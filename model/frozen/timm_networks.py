@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -16,7 +15,6 @@ from torch import Tensor, nn
 from util.errors import UserError
 from util.images import IMAGENET_MEAN, IMAGENET_STD
 
-FROM_TIMM = Path("timm")
 # The published ResNets are timm's with a deep stem of width 64.
 _DEEP_STEM_MODELS = {"resnet50_v2": "resnet50", "resnet101_v2": "resnet101"}
 

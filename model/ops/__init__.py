@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from model.ops import reference
-from util import native
+from util import operators
 
 __all__ = ["backend", "deform_attn"]
 
-_DEVICES = native.load(Path(__file__).parent)
+_DEVICES = operators.load(Path(__file__).parent)
 
 
 def backend() -> str:

@@ -23,8 +23,8 @@ from prepare.check.problems import Problem, print_problems, write_report
 from prepare.workers import process_map
 from util.arguments import whole_number
 from util.config import Config, experiments, load_config
-from util.device import available_cores
 from util.errors import UserError
+from util.processes import available_cores
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

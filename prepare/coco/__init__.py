@@ -26,12 +26,12 @@ from prepare.links import is_made, link_all
 from prepare.subset import write_shares
 from prepare.workers import for_each
 from util.arguments import whole_number
-from util.device import available_cores
 from util.errors import UserError
 from util.files import PROJECT, digest_file, read_json, remove_left_overs, write_json
 from util.images import image_size, write_label
 from util.locks import only_process_in
 from util.logging import logger
+from util.processes import available_cores
 from util.settings import require_same
 
 # Part of the manifest; increase it when the same annotations come to give different labels.

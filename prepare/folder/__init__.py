@@ -23,12 +23,12 @@ from prepare.folder.naming import find_own_images, unique_names
 from prepare.folder.test_part import describe_folds, draw_test_part, possible_folds
 from prepare.links import link_all
 from util.arguments import number_between, whole_number
-from util.device import available_cores
 from util.errors import UserError
 from util.files import PROJECT, read_json, write_json
 from util.images import MAX_CLASSES
 from util.locks import only_process_in
 from util.logging import logger
+from util.processes import available_cores
 from util.settings import differences
 
 _MASK_FOLDER = "SegmentationClassAug"

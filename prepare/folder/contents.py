@@ -12,9 +12,9 @@ import numpy as np
 from tqdm import tqdm
 
 from prepare.folder.mask_sources import LabelMask, Mask
-from util.device import available_cores
 from util.errors import UserError
 from util.images import IGNORE, MAX_CLASSES, check_same_size, read_image
+from util.processes import available_cores
 
 _LABELS = 256
 # The smallest object of an episode, in pixels, and the usual size of PASCAL's images, for which it is meant.

@@ -14,11 +14,11 @@ from typing import Any
 from prepare.folder.mask_sources import Mask
 from prepare.links import is_made
 from prepare.workers import for_each
-from util.device import available_cores
 from util.errors import UserError
 from util.files import digest_file, read_json, remove_left_overs, write_json
 from util.images import write_label
 from util.logging import logger
+from util.processes import available_cores
 from util.settings import require_same
 
 # Part of the settings; increase it when the same files come to give different masks.

@@ -26,11 +26,11 @@ from prepare.pascal.voc_lists import (
     read_voc_lists,
 )
 from prepare.subset import SHARES, write_shares
-from util.device import available_cores
 from util.errors import UserError
 from util.files import PROJECT
 from util.locks import only_process_in
 from util.logging import logger
+from util.processes import available_cores
 
 _VOC = DownloadLayout(
     title="PASCAL VOC 2012",

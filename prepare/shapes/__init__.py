@@ -14,12 +14,12 @@ from episodes.lists import write_list
 from prepare.shapes.scene import CLASSES, draw_scene
 from prepare.workers import for_each
 from util.arguments import whole_number
-from util.device import available_cores
 from util.errors import UserError
 from util.files import PROJECT, read_json, write_json
 from util.images import write_image, write_label
 from util.locks import only_process_in
 from util.logging import logger
+from util.processes import available_cores
 from util.seed import numpy_random
 from util.settings import require_same
 

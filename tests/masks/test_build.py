@@ -10,7 +10,8 @@ import pytest
 import util.config
 from episodes.lists import ImageList
 from episodes.pseudo_files import PseudoFiles
-from masks.build import check_pseudo_masks, choose_config, manifest_settings
+from masks.build import check_pseudo_masks, manifest_settings
+from masks.command_line import choose_config
 from util.config import load_config
 from util.errors import UserError
 from util.files import PROJECT, write_json

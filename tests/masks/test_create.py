@@ -19,10 +19,10 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-import masks.create
+import masks.creation
 import masks.recipes.clusters
 from episodes.lists import write_list
-from masks.build import choose_config
+from masks.command_line import choose_config
 from masks.create import main
 from masks.pseudo_folder import PseudoFolder
 from masks.recipes import find_recipe
@@ -80,7 +80,7 @@ def test_a_complete_folder_is_left_alone(
     made: tuple[str, Path], root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe, folder = made
-    monkeypatch.setattr(masks.create, "thread_pool", None)
+    monkeypatch.setattr(masks.creation, "thread_pool", None)
     main(arguments(root, recipe, folder))
     assert f"is complete: {COUNT} masks" in capsys.readouterr().err
 

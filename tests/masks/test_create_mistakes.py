@@ -73,7 +73,7 @@ def test_a_image_that_disappears_meanwhile_is_named_and_the_rest_is_kept(
     )
     last = images.image_path(2)
     content = last.read_bytes()
-    monkeypatch.setattr("masks.create.PseudoFolder.save_learnt", lambda *_: last.unlink())
+    monkeypatch.setattr("masks.creation.PseudoFolder.save_learnt", lambda *_: last.unlink())
     monkeypatch.setattr("masks.prepared_images.CHUNK", 2)
     with pytest.raises(UserError, match=r"^[^\n]*photo_02\.jpg: image not found$"):
         main(command_line)

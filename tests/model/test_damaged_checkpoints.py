@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 import predict as predict_command
-import test as test_command
-import train as train_command
+from commands.meta_test import build_method
+from commands.meta_training import initial_model
 from engine.optimizers import build_optimizers
 from model import FSSModel, load_model
 from model.checkpoints import CHECKPOINT_VERSION, load_weights, provenance, read_network
 from model.fss_network import NetworkSettings
+from util.config import load_config
 from util.errors import UserError
 from util.images import write_image, write_label
 from util.tensor_files import write_torch_file
@@ -387,14 +388,14 @@ def test_every_command_refuses_it(sound: Path, tmp_path: Path, case: str, monkey
     CONTENTS[case][0](content)
     path = tmp_path / "c.pth"
     write_torch_file(path, content)
-    config = train_command.load_config("shapes", "ssl_demo", [*OVERRIDES, f"TRAIN.weight={path}"])
+    config = load_config("shapes", "ssl_demo", [*OVERRIDES, f"TRAIN.weight={path}"])
     write_image(tmp_path / "a.png", np.zeros((9, 9, 3), dtype=np.uint8))
     write_label(tmp_path / "mask.png", np.eye(9, dtype=np.uint8))
     image, mask, output = (str(tmp_path / name) for name in ("a.png", "mask.png", "output"))
     support = ["--support", image, mask, "--query", image, "--output", output]
     for action in (
-        lambda: test_command.build_method(config, "network"),
-        lambda: train_command.initial_model(config, with_backbone=True),
+        lambda: build_method(config, "network"),
+        lambda: initial_model(config, with_backbone=True),
         lambda: predict_command.main(["--checkpoint", str(path), *support]),
     ):
         assert str(path) in refusal(action)
@@ -404,8 +405,8 @@ def test_a_shared_folder_starts_a_training_and_keeps_the_labels_it_used(sound: P
     model = load_model(sound / "latest.pth")
     model.origin = {**model.origin, "label_use": "fold 2 training classes"}
     model.save_pretrained(tmp_path / "shared")
-    config = train_command.load_config("shapes", "ssl_demo", [*OVERRIDES, f"TRAIN.weight={tmp_path / 'shared'}"])
-    started, label_use = train_command.initial_model(config, with_backbone=True)
+    config = load_config("shapes", "ssl_demo", [*OVERRIDES, f"TRAIN.weight={tmp_path / 'shared'}"])
+    started, label_use = initial_model(config, with_backbone=True)
     assert label_use == "fold 2 training classes, none"
     assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in started.state_dict().items())
 

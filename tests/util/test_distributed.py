@@ -17,6 +17,7 @@ from util import distributed
 from util.errors import UserError, run_command
 from util.files import PROJECT
 from util.logging import logger, start_logging
+from util.processes import process_group, require_one_process
 
 
 def torchrun(case: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -51,14 +52,14 @@ def test_commands_of_one_process(monkeypatch: pytest.MonkeyPatch, processes: str
     if processes is not None:
         monkeypatch.setenv("WORLD_SIZE", processes)
     with pytest.raises(UserError, match="one process for now") if refused else nullcontext():
-        distributed.require_one_process("train.py")
+        require_one_process("train.py")
 
 
 def test_a_process_of_its_own_is_a_group_of_one() -> None:
     layer = nn.BatchNorm1d(2)
     layer(torch.rand(4, 2)).sum().backward()
     mean, gradient = layer.get_buffer("running_mean").clone(), copy.deepcopy(layer.bias.grad)
-    with distributed.process_group():
+    with process_group():
         assert (distributed.rank(), distributed.world_size()) == (0, 1)
         assert distributed.summed(torch.ones(2)).tolist() == [1, 1]
         assert distributed.gathered("a") == ["a"] and distributed.from_first("a") == "a"
@@ -94,7 +95,7 @@ def test_an_environment_that_torchrun_does_not_make(
 ) -> None:
     for name, value in {**_TORCHRUN, **variables}.items():
         monkeypatch.setenv(name, value) if value is not None else monkeypatch.delenv(name, raising=False)
-    with pytest.raises(UserError, match=f"^{message}[^\n]*$"), distributed.process_group():
+    with pytest.raises(UserError, match=f"^{message}[^\n]*$"), process_group():
         pass
 
 
@@ -110,7 +111,7 @@ def main(arguments: list[str]) -> None:
     """Run in each process: leave a file named like the rank where all is as it should be."""
     case, folder = arguments
     start_logging()
-    with distributed.process_group():
+    with process_group():
         rank = distributed.rank()
         if case == "both_fail" or (case == "one_fails" and rank == 1):
             raise UserError("what went wrong")

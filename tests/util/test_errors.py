@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -11,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from util.errors import Terminated, UserError, run_command, shown
+from util.errors import Terminated, UserError, importing, run_command, shown
 from util.files import atomic_write, write_text
+from util.launch import end_before_work
 
 INTERRUPTED = "interrupted: the same command continues from what is on the disk\n"
 
@@ -159,3 +161,25 @@ def test_texts_of_others_are_short_and_on_one_line() -> None:
     assert shown("a name") == "'a name'"
     assert shown("two\nlines\ud800") == r"'two\nlines\ud800'"
     assert len(shown("x" * 10**6)) == 100
+
+
+def test_signals_while_modules_are_imported() -> None:
+    """They end the process at once; before and after they raise, and one that is ignored stays so."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = []
+
+    def main(_: list[str]) -> None:
+        handlers.append([signal.getsignal(number) for number in numbers])
+        with contextlib.suppress(ModuleNotFoundError), importing():
+            handlers.append([signal.getsignal(number) for number in numbers])
+            raise ModuleNotFoundError
+        handlers.append([signal.getsignal(number) for number in numbers])
+
+    run_command(main, [])
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        run_command(main, [])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert handlers[0] == handlers[2] and handlers[1] == [end_before_work] * 2
+    assert handlers[3] == handlers[5] and handlers[4] == [signal.SIG_IGN, end_before_work]

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from util import native
+from util import operators
+from util.errors import UserError
 from util.files import PROJECT
 
 FOLDERS = ("model/ops", "model/clusterutils", "masks/superpixels")
@@ -114,9 +115,7 @@ def test_a_library_that_does_not_load_leaves_the_reference(project: Path) -> Non
     make(project, "model/clusterutils", {**os.environ, "CUDA_HOME": ""})
     (library,) = (project / "model/clusterutils/build").glob("*.so")
     library.write_bytes(b"cut off")
-    program = (
-        "import model.clusterutils as c; from util.native import backends; print(c.backend(), backends()['clustering'])"
-    )
+    program = "import model.clusterutils as c, util.operators as o; print(c.backend(), o.backends()['clustering'])"
     done = subprocess.run([sys.executable, "-c", program], cwd=project, capture_output=True, text=True)
     assert done.stdout.strip() == "reference PyTorch reference"
     assert done.stderr.startswith(f"{library} does not load (")
@@ -132,8 +131,8 @@ def test_a_folder_without_operators_is_named(project: Path) -> None:
 
 def test_a_choice_that_means_nothing_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNSUPFSS_OPS", "fast")
-    with pytest.raises(native.UserError, match="UNSUPFSS_OPS=fast: expected 'reference'"):
-        native.backends()
+    with pytest.raises(UserError, match="UNSUPFSS_OPS=fast: expected 'reference'"):
+        operators.backends()
 
 
 def test_the_toolkit_is_found_behind_a_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,15 +146,15 @@ def test_the_toolkit_is_found_behind_a_script(tmp_path: Path, monkeypatch: pytes
     monkeypatch.delenv("CUDA_HOME", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setattr(torch.version, "cuda", f"{cuda}.2")
-    assert native.cuda_home() == Path("/opt/toolkit")
+    assert operators.cuda_home() == Path("/opt/toolkit")
     monkeypatch.setattr(torch.version, "cuda", "99.0")
-    with pytest.raises(native.BuildError, match=rf"is CUDA {cuda}, torch's is 99.0"):
-        native.cuda_home()
+    with pytest.raises(operators.BuildError, match=rf"is CUDA {cuda}, torch's is 99.0"):
+        operators.cuda_home()
     monkeypatch.setenv("CUDA_HOME", "")
-    assert native.cuda_home() is None
+    assert operators.cuda_home() is None
     monkeypatch.setenv("CUDA_HOME", str(tmp_path / "none"))
-    with pytest.raises(native.BuildError, match="does not run"):
-        native.cuda_home()
+    with pytest.raises(operators.BuildError, match="does not run"):
+        operators.cuda_home()
 
 
 def make(project: Path, folder: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:

@@ -24,12 +24,14 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 import masks.pretrain.__main__
 import masks.pretrain.training
 from masks.pretrain.moco import Encoder, MoCo
+from masks.pretrain.options import Settings
 from masks.pretrain.run_state import PretrainFiles
-from masks.pretrain.training import Settings, pretrain
+from masks.pretrain.training import pretrain
 from masks.pretrain.unlabelled_images import find_images
-from util.distributed import process_group, rank
+from util.distributed import rank
 from util.images import write_image
 from util.logging import start_logging
+from util.processes import process_group
 
 TINY = Settings(epochs=2, batch=4, size=32, queue=4, lr=0.01, seed=5)
 # Nine images make two batches of four an epoch; the second epoch's last step is the fourth.

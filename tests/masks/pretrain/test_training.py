@@ -19,7 +19,7 @@ import masks.pretrain.__main__
 import masks.pretrain.training
 import masks.pretrain.unlabelled_images
 from masks.pretrain.moco import Encoder, MoCo, contrast_logits
-from masks.pretrain.training import cosine_lr
+from masks.pretrain.training import check_settings, cosine_lr
 from masks.pretrain.views import TwoViews, ViewLoader
 from tests.masks.pretrain.pretraining import TINY, SmallBackbone, build_without_batch_norm, run, same
 from util.errors import UserError
@@ -273,4 +273,4 @@ def test_batch_that_processes_cannot_share_is_refused(
 ) -> None:
     monkeypatch.setattr(masks.pretrain.training, "world_size", lambda: processes)
     with pytest.raises(UserError, match=f"--batch {batch}: {processes} processes need a multiple of {processes}, at"):
-        replace(TINY, batch=batch).check()
+        check_settings(replace(TINY, batch=batch))

@@ -14,8 +14,8 @@ from safetensors.numpy import load_file, save_file
 import masks.create
 from episodes.lists import read_list, write_list
 from masks.pseudo_masks import PseudoMasks
-from masks.report import TrueLabels, report
 from masks.report.__main__ import existing_labels, main
+from masks.report.measurement import TrueLabels, report
 from masks.report.metric_groups import clustering_metrics, object_metrics
 from masks.report.quality import Overlap, overlap
 from masks.report.sheet import save_sheets
@@ -158,7 +158,7 @@ def test_the_sheet_paints_every_cluster_and_leaves_what_is_not_kept_black(copied
 def test_without_labels_opens_none(made: Path, labelled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     main(_arguments(labelled, made))
     with_labels = read_json(made / "report.json")
-    for module in ("masks.report", "masks.report.sheet"):
+    for module in ("masks.report.measurement", "masks.report.sheet"):
         monkeypatch.setattr(f"{module}.read_label", lambda path: pytest.fail(f"{path} was opened"))
     main(_arguments(labelled, made, "--without-labels"))
     figures = read_json(made / "report.json")

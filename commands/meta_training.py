@@ -1,0 +1,132 @@
+"""Meta-training: from a configuration to a trained network, in one run or several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import torch
+
+from engine.epoch_report import Metrics
+from engine.evaluate import evaluate
+from engine.optimizers import build_optimizers
+from engine.run_folder import LATEST, LOG, check_run_folder, describe_run, interrupted_run
+from engine.trainer import Trainer
+from episodes.build import TrainingEpisodes, digest_training_data, evaluation, training_episodes, training_images
+from episodes.episode import collate
+from episodes.folds import describe_label_use
+from episodes.loaders import make_loader
+from episodes.pseudo_files import PseudoFiles
+from masks.build import check_pseudo_masks
+from model import FSSModel
+from model.checkpoints import load_weights, read_network
+from model.fss_network import NetworkSettings
+from util.config import Config
+from util.device import choose_device, memory_for
+from util.errors import UserError
+from util.files import remove_left_overs
+from util.locks import only_process_in
+from util.logging import logger, start_logging
+from util.seed import seed_everything
+
+
+def train_experiment(config: Config) -> None:
+    """Train, or continue the run that the experiment's folder holds."""
+    images = training_images(config)
+    if config.unsupervised:
+        check_pseudo_masks(config, images)
+    episodes = training_episodes(config, images)
+    with only_process_in(config.run_folder):
+        check_run_folder(config.run_folder)
+        for suffix in (".pth", ".jsonl"):
+            remove_left_overs(config.run_folder, suffix)
+        start_logging(config.run_folder / LOG)
+        train(config, build_trainer(config, episodes, digest_training_data(config, images)))
+
+
+def train(config: Config, trainer: Trainer) -> None:
+    """Run what is left of the training, and say where the network is."""
+    if trainer.finished:
+        source = config.TRAIN.resume or config.run_folder / LATEST
+        logger.info("nothing left to train: %s has all %d epochs", source, config.TRAIN.epochs)
+        return
+    describe_run(config, copies={"pseudo_masks.json": PseudoFiles(config.pseudo_folder).report})
+    logger.info(
+        "%s %s on %s: epochs %d to %d of %d steps, run folder %s",
+        *(config.dataset, config.experiment, trainer.device),
+        *(trainer.finished_epochs + 1, config.TRAIN.epochs, trainer.steps, config.run_folder),
+    )
+    if trainer.position is not None or trainer.finished_epochs > 0:
+        logger.info("continuing after %s", trainer.last_step)
+    trainer.run()
+    logger.info("trained: %s", config.run_folder / LATEST)
+
+
+def build_trainer(config: Config, episodes: TrainingEpisodes, training_data: Mapping[str, str]) -> Trainer:
+    """Network, optimizers and batches of ``config``, in the state in which the run was interrupted.
+
+    ``training_data`` holds the digests of what the run is trained on, which those of the interrupted one must equal.
+    """
+    settings = config.TRAIN
+    epoch_episodes = settings.epoch_episodes or len(episodes)
+    if epoch_episodes < settings.batch_size:
+        raise UserError(
+            f"TRAIN.batch_size={settings.batch_size} is more than the {epoch_episodes} episodes of an epoch; "
+            "decrease it or increase TRAIN.epoch_episodes"
+        )
+    interrupted = interrupted_run(config, training_data)
+    device = choose_device(settings.train_gpu)
+    model, label_use = initial_model(config, with_backbone=interrupted is None)
+    model.to(device)
+    loading = {"episodes": epoch_episodes, "batch_size": settings.batch_size, "workers": settings.workers}
+    trainer = Trainer(
+        config=config,
+        model=model,
+        optimizers=build_optimizers(
+            model,
+            base_lr=settings.base_lr,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+            transformer_lr=settings.transformer_lr,
+            transformer_weight_decay=settings.transformer_weight_decay,
+        ),
+        device=device,
+        batches=lambda epoch, first: make_loader(episodes, epoch=epoch, first_batch=first, drop_last=True, **loading),
+        steps=epoch_episodes // settings.batch_size,
+        validate=partial(validation_metrics, config, model, device) if settings.evaluate else None,
+        picture_batch=(lambda: collate([episodes[0, 0]])) if config.VIS.visualize else None,
+        label_use=label_use,
+        training_data=training_data,
+    )
+    if interrupted is not None:
+        trainer.resume(interrupted)
+    return trainer
+
+
+def initial_model(config: Config, *, with_backbone: bool) -> tuple[FSSModel, str]:
+    """The network before the first step, from ``TRAIN.weight`` where that is set, and the labels it will depend on."""
+    weight = config.TRAIN.weight
+    backbone_weights = config.TRAIN.backbone_weights if with_backbone and weight is None else None
+    seed_everything(config.TRAIN.manual_seed, "initialisation")
+    model = FSSModel.from_settings(
+        NetworkSettings.configured(config.TRAIN),
+        backbone_weights=backbone_weights,
+        train_h=config.TRAIN.train_h,
+        train_w=config.TRAIN.train_w,
+    )
+    own_use = "none" if config.unsupervised else describe_label_use(config.TRAIN.split)
+    if weight is None:
+        return model, own_use
+    stored = read_network(weight)
+    load_weights(model, stored)
+    earlier_use = stored.origin["label_use"]
+    return model, own_use if earlier_use in ("none", own_use) else f"{earlier_use}, {own_use}"
+
+
+def validation_metrics(config: Config, model: FSSModel, device: torch.device) -> Metrics:
+    """mIoU, FB-IoU and accuracy on the test episodes of the fold, 0..1."""
+    test = evaluation(config)
+    with memory_for("TRAIN.batch_size_val, or TRAIN.val_size"):
+        return evaluate(
+            model, test.batches, device=device, content_size=test.content_size, slot=test.slot, total=test.total
+        ).means()

@@ -1,0 +1,82 @@
+"""Prediction: the network sees the supports and each query, and the query's mask is written at its own size."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from commands.prediction_inputs import Support
+from engine.evaluate import to_original
+from engine.prediction_files import PredictionFolder
+from episodes.transforms import ValTransform, View, content_size
+from model import FSSModel
+from util.errors import UserError
+from util.images import read_image
+from util.logging import logger
+
+# An object of fewer pixels in the network's input may fall between the positions of its features, 8 x 8 pixels each.
+_FEW_PIXELS = 64
+
+
+class Prediction(NamedTuple):
+    """The prediction for an image of H x W pixels."""
+
+    mask: np.ndarray  # (H, W) uint8, 1 object, 0 background
+    probability: np.ndarray  # (H, W) float32 in 0..1, of the object
+
+
+def view_of_support(support: Support, size: int) -> View:
+    """The support letterboxed to ``size``, with a warning if little is left of its object."""
+    view = ValTransform(size=size)(support.image, support.mask, rng=random.Random(0))
+    pixels = int((view.mask == 1).sum())
+    if pixels < _FEW_PIXELS:
+        logger.warning(
+            "WARNING: %s: %d pixels of the object are left in the network's input (%d x %d), too few for a feature of "
+            "8 x 8 pixels; cut the image around the object",
+            *(support.path, pixels, size, size),
+        )
+    return view
+
+
+def predict_all(
+    model: FSSModel, names: Mapping[Path, str], supports: list[View], size: int, output: PredictionFolder
+) -> None:
+    """Predict every query that can be read and its prediction written; raises ``UserError`` afterwards for others."""
+    problems = []
+    for path, name in names.items():
+        try:
+            image = read_image(path)
+            prediction = predict(model, image, supports, size)
+            output.write(name, image, prediction.mask, prediction.probability)
+        except UserError as error:
+            problems.append(str(error))
+        else:
+            logger.info("%s: %.1f %% object", path, 100 * prediction.mask.mean())
+    if problems:
+        more = f" (and {len(problems) - 1} more files)" if len(problems) > 1 else ""
+        raise UserError(problems[0] + more)
+
+
+@torch.inference_mode()
+def predict(model: FSSModel, image: np.ndarray, supports: list[View], size: int) -> Prediction:
+    """Segment ``image`` (H, W, 3) RGB uint8 at its own size; ``supports`` were letterboxed to ``size``."""
+    empty_mask = np.zeros(image.shape[:2], dtype=np.uint8)
+    query = ValTransform(size=size)(image, empty_mask, rng=random.Random(0))
+    device = next(model.parameters()).device
+    inputs: list[Tensor] = [
+        query.image,
+        torch.stack([view.image for view in supports]),
+        torch.stack([view.mask for view in supports]),
+        query.padding,
+        torch.stack([view.padding for view in supports]),
+    ]
+    logits = model(*(tensor[None].to(device) for tensor in inputs))[0]
+    probability = to_original(logits, image.shape[:2], partial(content_size, size=size)).softmax(dim=0)[1]
+    return Prediction((probability > 0.5).byte().cpu().numpy(), probability.cpu().numpy())
