@@ -2,7 +2,7 @@
 
 A setting that differs fails twice: by its experiment and by its key. The digests cover the keys of the table alone, so
 a key that is added to the schema changes none of them. After an intended change, write the table again with
-``python -m tests.util.test_config_values``.
+``python -m tests.util.config.test_config_values``.
 """
 
 from __future__ import annotations
