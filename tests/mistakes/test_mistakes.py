@@ -483,7 +483,8 @@ def test_a_word(world: World, tmp_path: Path, row: Word) -> None:
 
 
 @pytest.mark.parametrize("row", LINES, ids=lambda row: f"{row.command} {row.text[:60]}")
-def test_a_line(world: World, tmp_path: Path, row: Line) -> None:
+def test_a_line(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: Line) -> None:
+    monkeypatch.chdir(tmp_path)
     text = row.text.replace("{w}", str(world.root)).replace("{s}", str(tmp_path))
     line = mistake(row.command, text.split())
     assert re.search(row.names, line), line
