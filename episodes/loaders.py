@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -101,6 +103,9 @@ def _start_worker(worker: int) -> None:
     Signals are the parent's: Ctrl-C and Slurm send them to all processes, and a training needs a worker until it has
     saved. Workers end with their parent.
     """
+    parent = multiprocessing.parent_process()
+    if parent is not None and os.getppid() != parent.pid:
+        os._exit(1)  # it was killed meanwhile: torch will watch over whoever has adopted this process, for ever
     cv2.setNumThreads(0)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)

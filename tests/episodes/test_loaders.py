@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
+import time
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from episodes.loaders import make_loader
 from episodes.pseudo import PseudoEpisodes
 from episodes.supervised import SupervisedEpisodes
 from episodes.transforms import TrainTransform, ValTransform
+from tests.time_limit import time_limit
 from util.errors import UserError
 
 TRAIN = TrainTransform(height=33, width=41, scale_range=(0.8, 1.25), rotate_range=(-10.0, 10.0))
@@ -158,6 +161,28 @@ def test_processes_share_the_batches_of_one() -> None:
     together = _keys(batch_size=4)
     apart = [_keys(rank=rank, world_size=2) for rank in (0, 1)]
     assert [first + second for first, second in zip(*apart, strict=True)] == together
+
+
+def test_a_worker_whose_parent_was_killed_before_it_began_ends() -> None:
+    """Torch watches over the parent that a worker has when it begins; such a worker has outlived its own."""
+    fork = multiprocessing.get_context("fork")
+    reader, writer = fork.Pipe(duplex=False)
+
+    def work() -> None:
+        parent = multiprocessing.parent_process()
+        while parent is not None and os.getppid() == parent.pid:
+            time.sleep(0.01)
+        loaders._start_worker(0)
+        writer.send("begun")
+
+    def start_and_die() -> None:
+        fork.Process(target=work).start()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    fork.Process(target=start_and_die).start()
+    writer.close()
+    with time_limit(60), pytest.raises(EOFError):
+        reader.recv()
 
 
 def test_a_worker_reports_what_fails_but_not_that_its_parent_is_gone(
