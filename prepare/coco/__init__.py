@@ -27,7 +27,7 @@ from prepare.subset import write_shares
 from prepare.workers import for_each
 from util.arguments import whole_number
 from util.errors import UserError
-from util.files import PROJECT, digest_file, read_json, remove_left_overs, write_json
+from util.files import PROJECT, digest_file, read_json_object, remove_left_overs, write_json
 from util.images import image_size, write_label
 from util.locks import only_process_in
 from util.logging import logger
@@ -157,7 +157,7 @@ def _check_labels(root: Path, split: str, settings: dict[str, Any]) -> None:
     if not manifest.exists():
         raise UserError(f"{folder}: holds labels, but there is no {manifest}; choose another --root")
     advice = f"use the same settings, choose another --root, or delete {folder}"
-    require_same(manifest, read_json(manifest), settings, advice=advice)
+    require_same(manifest, read_json_object(manifest), settings, advice=advice)
 
 
 def _draw_all(draw: Callable[[_SplitImage], None], root: Path, images: Sequence[_SplitImage], workers: int) -> None:

@@ -24,7 +24,7 @@ from prepare.folder.test_part import describe_folds, draw_test_part, possible_fo
 from prepare.links import link_all
 from util.arguments import number_between, whole_number
 from util.errors import UserError
-from util.files import PROJECT, read_json, write_json
+from util.files import PROJECT, read_json_object, write_json
 from util.images import MAX_CLASSES
 from util.locks import only_process_in
 from util.logging import logger
@@ -158,9 +158,9 @@ def _source(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _check_source_file(path: Path, source: dict[str, Any]) -> None:
     """Raise ``UserError`` if the dataset was made from other images, or with masks that are no longer given."""
-    previous = read_json(path) if path.exists() else source
+    previous = read_json_object(path) if path.exists() else source
     # Masks may be added to a dataset without masks.
-    different = differences(previous, source if previous["masks"] else {"images": source["images"]})
+    different = differences(previous, source if previous.get("masks", True) else {"images": source["images"]})
     if different:
         raise UserError(
             f"{path}: the dataset was made from something else ({'; '.join(different)}); choose another --name, or "

@@ -41,7 +41,8 @@ def check_made_masks(folder: Path, settings: Mapping[str, Any] | None) -> None:
             f"{folder}: holds masks that this command did not make (no {manifest}); delete it or choose another --name"
         )
     advice = f"use the same settings, choose another --name, or delete {folder}"
-    require_same(manifest, _previous_settings(manifest), {"version": _VERSION, **settings}, advice=advice)
+    previous, _ = _read_manifest(manifest)
+    require_same(manifest, previous, {"version": _VERSION, **settings}, advice=advice)
 
 
 def make_masks(folder: Path, masks: Mapping[str, Mask], settings: Mapping[str, Any], workers: int) -> None:
@@ -51,7 +52,7 @@ def make_masks(folder: Path, masks: Mapping[str, Mask], settings: Mapping[str, A
     Raises ``UserError`` for masks that cannot be read.
     """
     manifest = _manifest(folder)
-    previous = read_json(manifest)["sources"] if manifest.exists() else {}
+    previous = _read_manifest(manifest)[1] if manifest.exists() else {}
     sources = _digests(masks)
     for name, digest in sources.items():
         if previous.get(name) != digest:
@@ -68,14 +69,12 @@ def _manifest(folder: Path) -> Path:
     return folder.with_suffix(".json")
 
 
-def _previous_settings(manifest: Path) -> dict[str, Any]:
-    content = read_json(manifest)
-    try:
-        return dict(content["settings"])
-    except (KeyError, TypeError, ValueError):
-        raise UserError(
-            f"{manifest}: not the file that this command wrote; delete it and the masks next to it"
-        ) from None
+def _read_manifest(manifest: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings that masks were made with, and the digest of each one's source file."""
+    match read_json(manifest):
+        case {"settings": dict(settings), "sources": dict(sources)}:
+            return settings, sources
+    raise UserError(f"{manifest}: not the file that this command wrote; delete it and the masks next to it")
 
 
 def _digests(masks: Mapping[str, Mask]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from prepare.shapes.scene import CLASSES, draw_scene
 from prepare.workers import for_each
 from util.arguments import whole_number
 from util.errors import UserError
-from util.files import PROJECT, read_json, write_json
+from util.files import PROJECT, read_json_object, write_json
 from util.images import write_image, write_label
 from util.locks import only_process_in
 from util.logging import logger
@@ -93,7 +93,7 @@ def _claim(root: Path, settings: dict[str, int]) -> None:
         write_json(manifest, settings)
         return
     advice = f"use the same settings, choose another --root, or delete {root}"
-    require_same(manifest, read_json(manifest), settings, advice=advice)
+    require_same(manifest, read_json_object(manifest), settings, advice=advice)
 
 
 def _is_drawn(root: Path, scene: _Scene) -> bool:

@@ -390,6 +390,9 @@ def test_labels_of_other_settings_are_refused(coco: Path) -> None:
     ):
         prepare(coco)
     assert written(coco) == before
+    folder.with_suffix(".json").write_text("3")
+    with pytest.raises(UserError, match=r"train2014\.json: int is there, an object \{\.\.\.\} expected"):
+        prepare(coco)
     shutil.rmtree(folder)
     prepare(coco)
 

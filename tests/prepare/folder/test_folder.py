@@ -234,6 +234,10 @@ def test_a_dataset_stays_what_it_was_made_of(project: Path, images: Path, tmp_pa
     with pytest.raises(UserError, match=r"images is .*/images there, .*/others expected\); choose another --name"):
         prepare(tmp_path / "others", "--masks", images.parent / "masks")
     assert written(project) == before
+    for content, message in (("[]", "list is there, an object"), ("{}", "was made from something else")):
+        (project / "data" / "mine" / "source.json").write_text(content)
+        with pytest.raises(UserError, match=rf"source\.json: .*{message}"):
+            prepare(images, "--masks", images.parent / "masks")
 
 
 def test_masks_are_not_looked_for_around_the_images(project: Path, images: Path, tmp_path: Path) -> None:

@@ -86,9 +86,10 @@ def test_masks_of_other_settings_are_not_mixed(sources: Path) -> None:
         check_made_masks(folder, {**SETTINGS, "classes": ["a", "c"]})
     with pytest.raises(UserError, match=r"made\.json: its masks were made from masks of another kind; choose"):
         check_made_masks(folder, None)
-    (sources / "made.json").write_text("[]")
-    with pytest.raises(UserError, match=r"made\.json: not the file that this command wrote"):
-        check_made_masks(folder, SETTINGS)
+    for content in ("[]", '{"settings": {}}'):
+        (sources / "made.json").write_text(content)
+        with pytest.raises(UserError, match=r"made\.json: not the file that this command wrote"):
+            check_made_masks(folder, SETTINGS)
     (sources / "made.json").unlink()
     with pytest.raises(
         UserError,

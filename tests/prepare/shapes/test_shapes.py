@@ -112,6 +112,9 @@ def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
         UserError, match=r"shapes\.json: made with other settings \(val is 4 there, 5 expected; seed is"
     ):
         draw(tmp_path, val=5, seed=7)
+    (tmp_path / "shapes" / "shapes.json").write_text("[]")
+    with pytest.raises(UserError, match=r"shapes\.json: list is there, an object \{\.\.\.\} expected"):
+        draw(tmp_path)
 
 
 def test_a_folder_of_other_images_is_refused(tmp_path: Path) -> None:
