@@ -19,7 +19,7 @@ from episodes.class_names import dataset_names
 from episodes.lists import ImageList
 from model import FSSModel
 from model.baselines import Baseline
-from model.checkpoints import load_model, provenance
+from model.checkpoints import provenance, read_network
 from model.frozen.feature_cache import FeatureCache
 from model.fss_network import NetworkSettings, configured_backbone
 from util.config import Config
@@ -56,7 +56,8 @@ def build_method(config: Config, method: str) -> tuple[FSSModel | Baseline, dict
                 f"{path}: no checkpoint here; train it with `bash train.sh {config.dataset} {config.experiment}`, "
                 "or name one with TRAIN.weight=FILE"
             )
-        return load_model(path), provenance(path)
+        stored = read_network(path)
+        return FSSModel.from_stored(stored), provenance(stored)
     seed_everything(settings.manual_seed, "initialisation")
     network = NetworkSettings.configured(settings)
     model: FSSModel | Baseline

@@ -48,11 +48,11 @@ def load_weights(model: FSSModel, stored: StoredNetwork) -> None:
     load_all(model, stored.tensors, stored.source)
 
 
-def provenance(path: Path) -> dict[str, str]:
+def provenance(stored: StoredNetwork) -> dict[str, str]:
     """The known origin of the network in a checkpoint or a shared folder, for the protocol of a test."""
-    origin = read_network(path).origin
+    path = stored.source
     digest = digest_file(path / WEIGHTS_FILE if path.is_dir() else path)
-    return {"checkpoint": f"{path} ({digest[:12]})", **origin}
+    return {"checkpoint": f"{path} ({digest[:12]})", **stored.origin}
 
 
 def read_network(path: Path) -> StoredNetwork:

@@ -13,7 +13,7 @@ import train as train_command
 from engine.scores import read_scores
 from episodes.build import training_episodes, training_images
 from model import load_model
-from model.checkpoints import provenance
+from model.checkpoints import provenance, read_network
 from tests.workspace import Workspace, equal
 from util.config import load_config
 
@@ -111,7 +111,9 @@ def test_supervised_training_on_all_classes_says_so(workspace: Workspace, messag
 
 def test_validation_keeps_the_best(workspace: Workspace) -> None:
     workspace.train("validated", "TRAIN.evaluate=true", "TRAIN.best_on_validation=true", "TRAIN.epochs=1")
-    latest, best = (provenance(workspace.root / "validated" / name) for name in ("latest.pth", "best.pth"))
+    latest, best = (
+        provenance(read_network(workspace.root / "validated" / name)) for name in ("latest.pth", "best.pth")
+    )
     assert (latest["label_use"], best["label_use"]) == ("none", "none; chosen by the labels of val.txt")
     record = json.loads((workspace.root / "validated" / "epochs.jsonl").read_text())
     assert 0 <= record["validation_miou"] <= 1

@@ -8,7 +8,20 @@ from torch import Tensor
 
 from model import FSSModel
 from model.frozen.backbone import Backbone, build_backbone
+from model.fss_network import NetworkSettings
 
+# Of a small network on small images.
+SETTINGS = NetworkSettings(
+    backbone="mobilenetv2_035",
+    backbone_normalize="imagenet",
+    mid_stages=(-2,),
+    high_stage=-1,
+    hidden_dims=16,
+    support_self_attention=True,
+    contrast_residual=False,
+    compat="ours",
+    val_size=65,
+)
 # timm's names of the deep stem -> the published ones.
 DEEP_STEM = {"conv1.0": "conv1", "conv1.1": "bn1", "conv1.3": "conv2", "conv1.4": "bn2", "conv1.6": "conv3"}
 

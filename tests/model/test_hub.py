@@ -9,23 +9,19 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from model import FSSModel, load_model
-from model.checkpoints import provenance
-from model.fss_network import NetworkSettings
+from model.checkpoints import provenance, read_network
+from tests.model import networks
 from tests.model.networks import random_episode, tiny_model
 from util.errors import UserError
 
-SETTINGS = NetworkSettings(
-    backbone="mobilenetv2_035",
-    backbone_normalize="timm",
-    mid_stages=(-2,),
-    high_stage=-1,
-    hidden_dims=16,
-    support_self_attention=True,
-    contrast_residual=True,
-    object_prototypes=3,
-    background_prototypes=7,
-    compat="ours",
-    val_size=65,
+# None of those with a default has it.
+SETTINGS = networks.SETTINGS.model_copy(
+    update={
+        "backbone_normalize": "timm",
+        "contrast_residual": True,
+        "object_prototypes": 3,
+        "background_prototypes": 7,
+    }
 )
 
 
@@ -70,7 +66,7 @@ def test_a_folder_from_before_the_numbers_of_prototypes_were_settings_has_20_and
     for key in ("trained", "label_use"):
         del config[key]
     (folder / "config.json").write_text(json.dumps(config))
-    assert provenance(folder)["label_use"] == "unknown"
+    assert provenance(read_network(folder))["label_use"] == "unknown"
     loaded = load_model(folder)
     assert loaded.support_prototypes.slots == (20, 50)
     assert loaded.settings == SETTINGS.model_copy(update={"object_prototypes": 20, "background_prototypes": 50})
