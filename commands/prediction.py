@@ -17,7 +17,7 @@ from engine.evaluate import to_original
 from engine.prediction_files import PredictionFolder
 from episodes.transforms import ValTransform, View, content_size
 from model import FSSModel
-from util.errors import UserError
+from util.errors import UserError, first_of
 from util.images import read_image
 from util.logging import logger
 
@@ -60,8 +60,7 @@ def predict_all(
         else:
             logger.info("%s: %.1f %% object", path, 100 * prediction.mask.mean())
     if problems:
-        more = f" (and {len(problems) - 1} more files)" if len(problems) > 1 else ""
-        raise UserError(problems[0] + more)
+        raise first_of(problems)
 
 
 @torch.inference_mode()

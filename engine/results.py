@@ -13,6 +13,7 @@ from engine.metrics import EpisodeMetrics, EpisodeScore
 from engine.scores import SCORES, read_scores, write_scores
 from util.errors import UserError
 from util.files import read_json, write_json
+from util.settings import describe_problems
 
 if TYPE_CHECKING:
     from engine.gallery import Gallery
@@ -90,8 +91,7 @@ def read_results(folder: Path) -> Results:
     try:
         return Results.model_validate(read_json(path, _AGAIN))
     except ValidationError as error:
-        problems = (f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
-        raise UserError(f"{path}: not the results of a test ({'; '.join(problems)}); {_AGAIN}") from None
+        raise UserError(f"{path}: not the results of a test ({describe_problems(error)}); {_AGAIN}") from None
 
 
 def read_test(folder: Path) -> tuple[Results, list[EpisodeScore]]:

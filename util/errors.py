@@ -8,7 +8,7 @@ import reprlib
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
 
@@ -48,6 +48,12 @@ class UserError(Exception):
 def shown(value: object) -> str:
     """A value of the user's, for a message: its ``repr`` on one line, without its middle where it is long."""
     return _BRIEF.repr(value)
+
+
+def first_of(problems: Sequence[str]) -> UserError:
+    """One mistake for several files that are wrong: what is wrong with the first, and how many more there are."""
+    more = f" (and {len(problems) - 1:,} more files)" if len(problems) > 1 else ""
+    return UserError(problems[0] + more)
 
 
 class Terminated(KeyboardInterrupt):

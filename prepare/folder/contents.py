@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from prepare.folder.mask_sources import LabelMask, Mask
-from util.errors import UserError
+from util.errors import UserError, first_of
 from util.images import IGNORE, MAX_CLASSES, check_same_size, read_image
 from util.processes import available_cores
 
@@ -67,8 +67,7 @@ def inspect_files(files: Sequence[tuple[Path, Mask | None]]) -> Contents:
             if mask is not None and how:
                 understood[how].append(mask.path)
     if problems:
-        more = f" (and {len(problems) - 1} more files)" if len(problems) > 1 else ""
-        raise UserError(problems[0] + more)
+        raise first_of(problems)
     lines = tuple(f"{paths[0]} ({len(paths)} files): {how}" for how, paths in understood.items())
     return Contents(np.array(pixels), np.stack(areas), lines)
 

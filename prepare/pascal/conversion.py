@@ -17,7 +17,7 @@ from prepare.pascal.archives import Entry
 from prepare.pascal.sbd import decode_sbd_label
 from prepare.pascal.voc_lists import image_name, label_name
 from prepare.workers import process_map
-from util.errors import UserError
+from util.errors import UserError, first_of
 from util.files import link_or_copy, write_bytes
 from util.images import (
     IGNORE,
@@ -50,8 +50,7 @@ def make_files(images: Sequence[DownloadedImage], root: Path, *, longer_side: in
     reports = tqdm(process_map(make, images, workers), total=len(images), desc=root.name, unit="image")
     problems = [problem for problem in reports if problem is not None]
     if problems:
-        more = f" (and {len(problems) - 1:,} more files)" if len(problems) > 1 else ""
-        raise UserError(problems[0] + more)
+        raise first_of(problems)
 
 
 def _make(root: Path, longer_side: int | None, downloaded: DownloadedImage) -> str | None:
