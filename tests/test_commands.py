@@ -116,13 +116,13 @@ def test_own_images_as_the_readme_has_them(copy: Copy) -> None:
 
     # A test with five shots needs six images of each class.
     write_dataset(copy.home / "data")
-    (five_shots,) = documented("docs/training_and_testing.md", r"test\.sh .* TRAIN\.shot=5")
+    (five_shots,) = documented("docs/training.md", r"test\.sh .* TRAIN\.shot=5")
     weight = "TRAIN.weight=exp/mine/ssl_mobilenetv2/latest.pth"
     copy.run(five_shots, copy.imagenet, "TRAIN.mid_stages=[-2]", weight, *overrides(copy.home / "data"))
     (folder,) = re.findall(r"TRAIN\.save_path=(\S+)", five_shots.text)
     assert read_json(copy.project / folder / "results.json")["protocol"]["shots"] == 5
 
-    (report,) = documented("docs/training_and_testing.md", r"engine\.report")
+    (report,) = documented("docs/training.md", r"engine\.report")
     rows = copy.run(report).splitlines()[2:]
     assert [row.split()[-1] for row in rows] == [folder]
 
