@@ -6,7 +6,7 @@ from util.arguments import Parser
 from util.config import load_config
 from util.errors import importing, run_command
 from util.logging import start_logging
-from util.processes import require_one_process
+from util.processes import process_group, start_processes
 
 _METHODS = ("network", "untrained", "foreground", "prototype", "nearest")
 
@@ -24,12 +24,13 @@ def main(arguments: list[str]) -> None:
         help="network: the checkpoint; untrained: the network as initialised; the others need no training",
     )
     parsed = parser.parse_intermixed_args(arguments)
-    require_one_process("test.py")
     start_logging()
-    config = load_config(parsed.dataset, parsed.experiment, parsed.overrides)
-    with importing():
-        from commands.meta_test import score_experiment
-    score_experiment(config, parsed.method)
+    with process_group():
+        config = load_config(parsed.dataset, parsed.experiment, parsed.overrides)
+        start_processes(config.TRAIN.train_gpu)
+        with importing():
+            from commands.meta_test import score_experiment
+        score_experiment(config, parsed.method)
 
 
 if __name__ == "__main__":

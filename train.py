@@ -6,7 +6,7 @@ from util.arguments import Parser
 from util.config import load_config
 from util.errors import importing, run_command
 from util.logging import start_logging
-from util.processes import require_one_process
+from util.processes import process_group, start_processes
 
 
 def main(arguments: list[str]) -> None:
@@ -16,12 +16,13 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("experiment")
     parser.add_argument("overrides", nargs="*", default=[], metavar="key=value")
     parsed = parser.parse_args(arguments)
-    require_one_process("train.py")
     start_logging()
-    config = load_config(parsed.dataset, parsed.experiment, parsed.overrides)
-    with importing():
-        from commands.meta_training import train_experiment
-    train_experiment(config)
+    with process_group():
+        config = load_config(parsed.dataset, parsed.experiment, parsed.overrides)
+        start_processes(config.TRAIN.train_gpu)
+        with importing():
+            from commands.meta_training import train_experiment
+        train_experiment(config)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from commands.equal_draws import require_equal_draws
 from engine.evaluate import evaluate
 from engine.gallery import EXAMPLES, WORST, Gallery
 from engine.report import results_table
@@ -24,10 +25,10 @@ from model.frozen.feature_cache import FeatureCache
 from model.fss_network import NetworkSettings, configured_backbone
 from util.config import Config
 from util.device import choose_device, memory_for
+from util.distributed import only_group_in, rank
 from util.environment import describe_environment
 from util.errors import UserError
 from util.images import read_image
-from util.locks import only_process_in
 from util.logging import logger
 from util.seed import seed_everything
 
@@ -37,11 +38,13 @@ def score_experiment(config: Config, method: str) -> None:
     # Methods without a checkpoint do not overwrite the experiment's results.
     own_folder = config.run_folder.with_name(f"{config.run_folder.name}_{method}")
     folder = config.run_folder if config.TRAIN.save_path or method == "network" else own_folder
+    require_equal_draws(config)
     model, origin = build_method(config, method)
     warn_of_known_classes(config, origin)
     test = evaluation(config)
-    with only_process_in(folder, ".test.lock"):  # not that of a training, whose checkpoints may be tested
-        check_run_folder(folder, (RESULTS, SCORES, EXAMPLES, WORST))
+    with only_group_in(folder, ".test.lock"):  # not that of a training, whose checkpoints may be tested
+        if rank() == 0:
+            check_run_folder(folder, (RESULTS, SCORES, EXAMPLES, WORST))
         table = run_test(config, model, test, folder=folder, origin={"method": method, **origin})
     logger.info("results in %s\n%s", folder, table)
 
@@ -89,7 +92,7 @@ def run_test(
     with memory_for("TRAIN.batch_size_val, or TRAIN.val_size"):
         metrics = evaluate(
             model.to(device),
-            test.batches,
+            test.batches.numbered(),
             device=device,
             content_size=test.content_size,
             slot=test.slot,
@@ -99,7 +102,9 @@ def run_test(
         )
     slots = sorted({test.slot(number) for number in test.episodes.classes})
     results = build_results(metrics, {**origin, **test_protocol(config, images, metrics.episodes)}, slots)
-    save_test(folder, results, metrics.scores, gallery)
+    gallery.gather()
+    if rank() == 0:
+        save_test(folder, results, metrics.scores, gallery)
     # The published protocol counts slots, not classes, so there are no names.
     names = {} if config.published else dataset_names(config.DATA.data_root)
     return results_table(results, metrics.seconds / metrics.episodes, names)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 
 import torch
 
+from commands.equal_draws import require_equal_draws
 from engine.epoch_report import Metrics
 from engine.evaluate import evaluate
 from engine.optimizers import build_optimizers
@@ -23,9 +25,9 @@ from model.checkpoints import load_weights, read_network
 from model.fss_network import NetworkSettings
 from util.config import Config
 from util.device import choose_device, memory_for
+from util.distributed import describe_processes, done_by_first, only_group_in, rank, world_size
 from util.errors import UserError
 from util.files import remove_left_overs
-from util.locks import only_process_in
 from util.logging import logger, start_logging
 from util.seed import seed_everything
 
@@ -36,12 +38,18 @@ def train_experiment(config: Config) -> None:
     if config.unsupervised:
         check_pseudo_masks(config, images)
     episodes = training_episodes(config, images)
-    with only_process_in(config.run_folder):
-        check_run_folder(config.run_folder)
-        for suffix in (".pth", ".jsonl"):
-            remove_left_overs(config.run_folder, suffix)
-        start_logging(config.run_folder / LOG)
+    with only_group_in(config.run_folder):
+        if rank() == 0:
+            prepare_run_folder(config.run_folder)
         train(config, build_trainer(config, episodes, digest_training_data(config, images)))
+
+
+def prepare_run_folder(folder: Path) -> None:
+    """Check that a run can be written into ``folder``, remove what killed ones left, and log into it."""
+    check_run_folder(folder)
+    for suffix in (".pth", ".jsonl"):
+        remove_left_overs(folder, suffix)
+    start_logging(folder / LOG)
 
 
 def train(config: Config, trainer: Trainer) -> None:
@@ -50,10 +58,11 @@ def train(config: Config, trainer: Trainer) -> None:
         source = config.TRAIN.resume or config.run_folder / LATEST
         logger.info("nothing left to train: %s has all %d epochs", source, config.TRAIN.epochs)
         return
-    describe_run(config, copies={"pseudo_masks.json": PseudoFiles(config.pseudo_folder).report})
+    if rank() == 0:
+        describe_run(config, copies={"pseudo_masks.json": PseudoFiles(config.pseudo_folder).report})
     logger.info(
-        "%s %s on %s: epochs %d to %d of %d steps, run folder %s",
-        *(config.dataset, config.experiment, trainer.device),
+        "%s %s on %s%s: epochs %d to %d of %d steps, run folder %s",
+        *(config.dataset, config.experiment, trainer.device, describe_processes()),
         *(trainer.finished_epochs + 1, config.TRAIN.epochs, trainer.steps, config.run_folder),
     )
     if trainer.position is not None or trainer.finished_epochs > 0:
@@ -69,16 +78,13 @@ def build_trainer(config: Config, episodes: TrainingEpisodes, training_data: Map
     """
     settings = config.TRAIN
     epoch_episodes = settings.epoch_episodes or len(episodes)
-    if epoch_episodes < settings.batch_size:
-        raise UserError(
-            f"TRAIN.batch_size={settings.batch_size} is more than the {epoch_episodes} episodes of an epoch; "
-            "decrease it or increase TRAIN.epoch_episodes"
-        )
-    interrupted = interrupted_run(config, training_data)
+    check_batch(config, epoch_episodes)
+    interrupted = done_by_first(lambda: interrupted_run(config, training_data))
     device = choose_device(settings.train_gpu)
     model, label_use = initial_model(config, with_backbone=interrupted is None)
     model.to(device)
-    loading = {"episodes": epoch_episodes, "batch_size": settings.batch_size, "workers": settings.workers}
+    own_batch = settings.batch_size // world_size()
+    loading = {"episodes": epoch_episodes, "batch_size": own_batch, "workers": settings.workers}
     trainer = Trainer(
         config=config,
         model=model,
@@ -101,6 +107,22 @@ def build_trainer(config: Config, episodes: TrainingEpisodes, training_data: Map
     if interrupted is not None:
         trainer.resume(interrupted)
     return trainer
+
+
+def check_batch(config: Config, epoch_episodes: int) -> None:
+    """Raise ``UserError`` for a batch that an epoch does not fill, or processes and parts do not divide."""
+    batch, parts = config.TRAIN.batch_size, world_size() * config.TRAIN.accumulate
+    if epoch_episodes < batch:
+        raise UserError(
+            f"TRAIN.batch_size={batch} is more than the {epoch_episodes} episodes of an epoch; "
+            "decrease it or increase TRAIN.epoch_episodes"
+        )
+    if batch % parts:
+        raise UserError(
+            f"TRAIN.batch_size={batch} cannot be divided by {world_size()} processes and TRAIN.accumulate="
+            f"{config.TRAIN.accumulate}; a multiple of {parts} expected"
+        )
+    require_equal_draws(config)
 
 
 def initial_model(config: Config, *, with_backbone: bool) -> tuple[FSSModel, str]:
@@ -128,5 +150,10 @@ def validation_metrics(config: Config, model: FSSModel, device: torch.device) ->
     test = evaluation(config)
     with memory_for("TRAIN.batch_size_val, or TRAIN.val_size"):
         return evaluate(
-            model, test.batches, device=device, content_size=test.content_size, slot=test.slot, total=test.total
+            model,
+            test.batches.numbered(),
+            device=device,
+            content_size=test.content_size,
+            slot=test.slot,
+            total=test.total,
         ).means()

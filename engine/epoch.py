@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping, Sized
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -12,8 +13,23 @@ from torch import Tensor, nn
 from engine.epoch_report import EpochReport, Metrics, StepMetrics
 from engine.evaluate import batch_logits
 from engine.optimizers import Optimizers
+from model.noise import part_of_batch
+from util.distributed import average_gradients
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Computation:
+    """How a step is computed: on which device, in how many parts one after the other, and in which precision.
+
+    A part needs less memory than all; the sum of their gradients is that of the batch. With ``bf16`` the network runs
+    under autocast.
+    """
+
+    device: torch.device
+    parts: int = 1
+    bf16: bool = False
 
 
 class Batches(Sized, Protocol):
@@ -30,12 +46,13 @@ def train_one_epoch(
     loss: Loss,
     optimizers: Optimizers,
     sgd_lr: Callable[[int], float],
-    device: torch.device,
+    computation: Computation,
     print_freq: int,
     after_step: Callable[[], None] | None = None,
 ) -> Metrics:
     """Iterate over ``batches``, those that ``report`` does not have yet, and return the metrics of the epoch.
 
+    Of several processes each has its equal part of every batch, and they take one step together.
     ``sgd_lr(iteration)`` is the learning rate of the SGD part. A line is printed every ``print_freq`` steps of the
     epoch and after its last one; then ``after_step()`` is called. The metrics are means over the steps of ``loss``,
     ``margin`` (mean distance between the two logits), ``predicted_share`` and ``object_share`` (of the pixels that are
@@ -49,7 +66,7 @@ def train_one_epoch(
         waited = time.perf_counter() - waiting_since
         rate = sgd_lr(report.iteration + 1)
         optimizers.set_sgd_lr(rate)
-        report.add(_train_step(model, batch, loss, optimizers, device), waited)
+        report.add(_train_step(model, batch, loss, optimizers, computation), waited)
         if report.steps % print_freq == 0 or report.steps == last_step:
             report.print_line({"sgd_lr": rate, "transformer_lr": optimizers.transformer_lr})
         if after_step is not None:
@@ -59,26 +76,36 @@ def train_one_epoch(
 
 
 def _train_step(
-    model: nn.Module, batch: Mapping[str, Any], loss: Loss, optimizers: Optimizers, device: torch.device
+    model: nn.Module, batch: Mapping[str, Any], loss: Loss, optimizers: Optimizers, computation: Computation
 ) -> StepMetrics:
     """One update of the weights; returns the step's metrics."""
-    target = batch["query_mask"].to(device, non_blocking=True)
-    logits = batch_logits(model, batch, device)
-    value = loss(logits, target)
     optimizers.zero_grad()
-    value.backward()
+    metrics = []
+    for number, part in enumerate(_split(batch, computation.parts)):
+        with part_of_batch(number, computation.parts, computation.device):
+            metrics.append(_add_gradients(model, part, loss, computation))
+    average_gradients(optimizers.parameters())
     optimizers.step()
+    means, areas, classes = zip(*metrics, strict=True)
+    return StepMetrics(torch.stack(means).mean(dim=0), torch.cat(areas), torch.cat(classes))
+
+
+def _split(batch: Mapping[str, Any], parts: int) -> Iterator[Mapping[str, Any]]:
+    """Equal parts of a batch, in order."""
+    for values in zip(*(value.chunk(parts) for value in batch.values()), strict=True):
+        yield dict(zip(batch, values, strict=True))
+
+
+def _add_gradients(model: nn.Module, part: Mapping[str, Any], loss: Loss, computation: Computation) -> StepMetrics:
+    """Add the gradients of a part of a batch to those of the parts before; returns its metrics."""
+    target, classes = (part[name].to(computation.device, non_blocking=True) for name in ("query_mask", "class_id"))
+    with torch.autocast(computation.device.type, torch.bfloat16, enabled=computation.bf16):
+        logits = batch_logits(model, part, computation.device)
+    value = loss(logits, target)
+    (value / computation.parts).backward()
     difference = logits.detach()[:, 1] - logits.detach()[:, 0]
-    areas = _areas(difference > 0, target)
-    _, predicted, true, pixels = areas.sum(dim=0)
-    pixels = pixels.clamp(min=1).double()
-    values = {
-        "loss": value.detach().double(),
-        "predicted_share": predicted / pixels,
-        "object_share": true / pixels,
-        "margin": difference.abs().mean().double(),
-    }
-    return StepMetrics(values, areas, [int(number) for number in batch["class_id"]])
+    means = torch.stack([value.detach().double(), difference.abs().mean().double()])
+    return StepMetrics(means, _areas(difference > 0, target), classes)
 
 
 def _areas(predicted: Tensor, target: Tensor) -> Tensor:

@@ -6,13 +6,14 @@ import math
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from engine.metrics import Areas, EpisodeMetrics, EpisodeScore
+from util.distributed import joined, world_size
 from util.errors import UserError
 from util.logging import logger
 
@@ -25,14 +26,15 @@ OnPrintedLine = Callable[[int, Metrics], None]
 
 
 class StepMetrics(NamedTuple):
-    """The metrics of a step, which stay on the device, and the class of each query.
+    """The metrics of a step, which stay on the device.
 
-    ``values`` are float64 scalars; ``areas`` (B, 4) int64 has a row of ``engine.metrics.Areas`` for each query.
+    ``means`` (2,) float64 are the loss and the margin, means over the queries; ``areas`` (B, 4) int64 has a row of
+    ``engine.metrics.Areas`` for each query, ``classes`` (B,) int64 its class.
     """
 
-    values: dict[str, Tensor]
+    means: Tensor
     areas: Tensor
-    classes: list[int]
+    classes: Tensor
 
 
 class Sums(BaseModel):
@@ -51,27 +53,29 @@ class Sums(BaseModel):
 
     def add(self, other: Sums) -> None:
         self.steps += other.steps
-        self.values = {name: self.values.get(name, 0.0) + value for name, value in other.values.items()}
+        self._add_values(other.values)
         self._add_areas(other._scores())
 
     def add_steps(self, steps: list[StepMetrics]) -> None:
-        """Add steps, one after the other, by a single synchronisation with the device."""
+        """Add steps that all processes have done, by a single synchronisation with them and with the device."""
         if not steps:
             return
-        names = list(steps[0].values)
-        sums: list[Any] = [self.values.get(name, 0.0) for name in names]
-        for step in steps:
-            sums = [total + step.values[name] for total, name in zip(sums, names, strict=True)]
-        numbers = torch.cat([torch.stack(sums), *(step.areas.flatten().double() for step in steps)]).tolist()
-        width = len(Areas._fields)
-        areas = [Areas(*map(int, numbers[i : i + width])) for i in range(len(names), len(numbers), width)]
-        classes = [number for step in steps for number in step.classes]
+        own = torch.stack([torch.cat([step.means, _rows(step).flatten().double()]) for step in steps])
+        of_processes = joined(own).view(world_size(), *own.shape).tolist()
+        scores = []
+        for parts in zip(*of_processes, strict=True):  # the numbers of a step, for each process
+            loss, margin = (sum(part[i] for part in parts) / len(parts) for i in (0, 1))
+            queries = [score for part in parts for score in _scores(part[2:])]
+            self._add_values({"loss": loss, **_shares(queries), "margin": margin})
+            scores += queries
         self.steps += len(steps)
-        self.values = dict(zip(names, numbers[: len(names)], strict=True))
-        self._add_areas(EpisodeMetrics([EpisodeScore(slot, "", row) for slot, row in zip(classes, areas, strict=True)]))
+        self._add_areas(EpisodeMetrics(scores))
 
     def _scores(self) -> EpisodeMetrics:
         return EpisodeMetrics([EpisodeScore(slot, "", Areas(*areas)) for slot, areas in self.areas.items()])
+
+    def _add_values(self, values: Metrics) -> None:
+        self.values = {name: self.values.get(name, 0.0) + value for name, value in values.items()}
 
     def _add_areas(self, metrics: EpisodeMetrics) -> None:
         totals = EpisodeMetrics([*self._scores().scores, *metrics.scores]).totals_per_class()
@@ -169,6 +173,25 @@ class EpochReport:
         if means["predicted_share"] < MIN_PREDICTED_SHARE:
             logger.warning("COLLAPSED: %.2f%% of the pixels are predicted as object", 100 * means["predicted_share"])
         return means
+
+
+def _rows(step: StepMetrics) -> Tensor:
+    """(B, 5): the class of each query and its areas."""
+    return torch.cat([step.classes[:, None], step.areas], dim=1)
+
+
+def _scores(numbers: list[float]) -> list[EpisodeScore]:
+    """The queries of ``_rows``, flattened."""
+    width = 1 + len(Areas._fields)
+    rows = [list(map(int, numbers[i : i + width])) for i in range(0, len(numbers), width)]
+    return [EpisodeScore(slot, "", Areas(*areas)) for slot, *areas in rows]
+
+
+def _shares(queries: list[EpisodeScore]) -> Metrics:
+    """Predicted and true object as shares of the pixels that are not ignored, 0..1."""
+    total = EpisodeMetrics(queries).total()
+    pixels = max(total.pixels, 1)
+    return {"predicted_share": total.predicted / pixels, "object_share": total.true / pixels}
 
 
 def not_finite(what: str, iteration: int) -> UserError:

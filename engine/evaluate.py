@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from engine.metrics import EpisodeMetrics, EpisodeScore
+from util.distributed import gathered, rank, world_size
 from util.logging import logger
 
 # (H0, W0) of an image -> (h, w) of its content in the top-left corner of the network's input.
 ContentSize = Callable[[int, int], tuple[int, int]]
-# One scored episode: batch, position in it, prediction (H0, W0) of 0/1, score.
-OnPrediction = Callable[[Mapping[str, Any], int, Tensor, EpisodeScore], None]
+# One scored episode: its number in the test, batch, position in it, prediction (H0, W0) of 0/1, score.
+OnPrediction = Callable[[int, Mapping[str, Any], int, Tensor, EpisodeScore], None]
 # A test with a larger share of empty predictions than this has collapsed to background.
 MAX_EMPTY_SHARE = 0.95
 
@@ -25,7 +26,7 @@ MAX_EMPTY_SHARE = 0.95
 @torch.inference_mode()
 def evaluate(
     model: nn.Module,
-    batches: Iterable[Mapping[str, Any]],
+    batches: Iterable[tuple[int, Mapping[str, Any]]],
     *,
     device: torch.device,
     content_size: ContentSize | None,
@@ -34,7 +35,9 @@ def evaluate(
     on_prediction: OnPrediction | None = None,
     total: int | None = None,
 ) -> EpisodeMetrics:
-    """Score ``model`` on batches of evaluation episodes (``episodes.episode``).
+    """Score ``model`` on batches of evaluation episodes (``episodes.episode``), each with its first one's number.
+
+    Several processes score what they are given and return the same: the scores of all, in the order of the test.
 
     ``content_size`` returns how much of the network's input an image covers; None stands for the published rule,
     which stretches the whole square over the longer side. ``slot(class_id)`` is the row of the metrics in which a class
@@ -43,9 +46,10 @@ def evaluate(
     predictions are empty.
     """
     model.eval()
-    metrics = EpisodeMetrics()
-    with tqdm(total=total, unit="episode", desc="test", mininterval=5) as progress:
-        for batch in batches:
+    metrics, numbers = EpisodeMetrics(), list[int]()
+    share = None if total is None else -(-total // world_size())
+    with tqdm(total=share, unit="episode", desc="test", mininterval=5, disable=rank() > 0) as progress:
+        for first, batch in batches:
             start, targets = time.perf_counter(), batch["original_mask"]
             logits = batch_logits(model, batch, device)
             predictions = [
@@ -57,13 +61,22 @@ def evaluate(
                 class_id, query = int(batch["class_id"][i]), int(batch["query_index"][i])
                 score = metrics.add(slot(class_id), query_name(query), prediction, target)
                 if on_prediction is not None:
-                    on_prediction(batch, i, prediction, score)
+                    on_prediction(first + i, batch, i, prediction, score)
+            numbers += range(first, first + len(targets))
             progress.update(len(targets))
+    metrics = _of_all_processes(metrics, numbers)
     if metrics.episodes and metrics.empty_predictions > MAX_EMPTY_SHARE * metrics.episodes:
         logger.warning(
             "COLLAPSED: no object pixel in %d of %d predictions", metrics.empty_predictions, metrics.episodes
         )
     return metrics
+
+
+def _of_all_processes(metrics: EpisodeMetrics, numbers: list[int]) -> EpisodeMetrics:
+    """What all processes scored, by the ``numbers`` of the episodes in the test."""
+    parts = gathered((metrics.seconds, dict(zip(numbers, metrics.scores, strict=True))))
+    scores = {number: score for _, scores in parts for number, score in scores.items()}
+    return EpisodeMetrics([scores[number] for number in sorted(scores)], sum(seconds for seconds, _ in parts))
 
 
 def batch_logits(model: nn.Module, batch: Mapping[str, Any], device: torch.device) -> Tensor:

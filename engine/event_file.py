@@ -12,11 +12,14 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.summary import image, scalar
 
+from util.distributed import rank
 from util.files import make_folder
 
 
 class EventFile:
     """A file of its own in ``folder`` for what a process adds, made when that is the first point.
+
+    Of several processes that train together only the first writes one.
 
     TensorBoard drops the points that earlier files of the folder have from ``first_iteration`` on. Not tensorboardX's
     ``SummaryWriter``: its ``flush`` leaves out what its queue still holds.
@@ -44,6 +47,8 @@ class EventFile:
             self._writer.close()
 
     def _add(self, summary: Summary, iteration: int) -> None:
+        if rank() > 0:
+            return
         is_first = self._writer is None
         self._writer = self._writer or self._begin()
         self._writer.write_event(Event(summary=summary, step=iteration, wall_time=time.time()))

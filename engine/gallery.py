@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from engine.evaluate import batch_logits
 from engine.metrics import EpisodeScore
+from util.distributed import gathered
 from util.images import IMAGENET_MEAN, IMAGENET_STD, write_image
 from util.images.draw import contact_sheet, overlay
 
@@ -20,8 +21,15 @@ EXAMPLES, WORST = "examples.png", "worst.png"
 
 
 class _Failure(NamedTuple):
+    """Failures are compared by their IoU; of two that are equal the earlier one in the test is the worse."""
+
     iou: float
+    number: int
     row: list[np.ndarray]
+
+    @property
+    def rank(self) -> tuple[float, int]:
+        return self.iou, self.number
 
 
 class Gallery:
@@ -35,32 +43,41 @@ class Gallery:
         self.count = count
         self.every = max(1, total // max(count, 1))
         self.query_image = query_image
-        self.seen = 0
-        self.examples: list[list[np.ndarray]] = []
+        self.examples: dict[int, list[np.ndarray]] = {}
         self.worst: dict[str, _Failure] = {}
 
-    def add(self, batch: Mapping[str, Any], i: int, prediction: Tensor, score: EpisodeScore) -> None:
-        """Consider episode ``i`` of ``batch`` and its prediction (H0, W0) of 0/1."""
-        if self.seen % self.every == 0 and len(self.examples) < self.count:
-            self.examples.append(self._row(batch, i, prediction))
-        if self._is_among_the_worst(score):
-            self.worst[score.query] = _Failure(score.areas.object_iou, self._row(batch, i, prediction))
-            if len(self.worst) > self.count:
-                del self.worst[max(self.worst, key=lambda query: self.worst[query].iou)]
-        self.seen += 1
+    def add(self, number: int, batch: Mapping[str, Any], i: int, prediction: Tensor, score: EpisodeScore) -> None:
+        """Consider episode ``number`` of the test, ``i`` of ``batch``, and its prediction (H0, W0) of 0/1."""
+        if number % self.every == 0 and number < self.count * self.every:
+            self.examples[number] = self._row(batch, i, prediction)
+        if self._is_among_the_worst(score.query, (score.areas.object_iou, number)):
+            self._add_failure(score.query, _Failure(score.areas.object_iou, number, self._row(batch, i, prediction)))
+
+    def gather(self) -> None:
+        """Join what all processes keep: the same as one would."""
+        for examples, worst in gathered((self.examples, self.worst)):
+            self.examples |= examples
+            for query, failure in worst.items():
+                if self._is_among_the_worst(query, failure.rank):
+                    self._add_failure(query, failure)
 
     def save(self, folder: Path) -> None:
         """Write ``examples.png`` and ``worst.png``, each unless it is empty."""
-        worst = sorted(self.worst.values(), key=lambda failure: failure.iou)
-        for name, rows in ((EXAMPLES, self.examples), (WORST, [failure.row for failure in worst])):
+        examples = [self.examples[number] for number in sorted(self.examples)]
+        worst = [failure.row for failure in sorted(self.worst.values(), key=lambda failure: failure.rank)]
+        for name, rows in ((EXAMPLES, examples), (WORST, worst)):
             if rows:
                 write_image(folder / name, contact_sheet(rows, TITLES))
 
-    def _is_among_the_worst(self, score: EpisodeScore) -> bool:
-        if score.query in self.worst:
-            return score.areas.object_iou < self.worst[score.query].iou
-        full = len(self.worst) == self.count
-        return not full or score.areas.object_iou < max((failure.iou for failure in self.worst.values()), default=0)
+    def _is_among_the_worst(self, query: str, rank: tuple[float, int]) -> bool:
+        if query in self.worst:
+            return rank < self.worst[query].rank
+        return len(self.worst) < self.count or any(rank < failure.rank for failure in self.worst.values())
+
+    def _add_failure(self, query: str, failure: _Failure) -> None:
+        self.worst[query] = failure
+        if len(self.worst) > self.count:
+            del self.worst[max(self.worst, key=lambda query: self.worst[query].rank)]
 
     def _row(self, batch: Mapping[str, Any], i: int, prediction: Tensor) -> list[np.ndarray]:
         query = self.query_image(int(batch["query_index"][i]))

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from util.distributed import highest, world_size
 from util.errors import Terminated
+
+# The stronger ones last.
+_ENDINGS: tuple[type[KeyboardInterrupt] | None, ...] = (None, KeyboardInterrupt, Terminated)
 
 
 class NotedSignals:
@@ -20,9 +26,12 @@ class NotedSignals:
         self.ending: type[KeyboardInterrupt] | None = None
         self._at_once = False
 
-    @property
-    def any(self) -> bool:
-        return self.save_asked or self.ending is not None
+    def agree(self, *, save_due: bool) -> bool:
+        """Whether a signal has come to any process, or a checkpoint is due at any; then all of them know of it."""
+        own = [save_due, self.save_asked, _ENDINGS.index(self.ending)]
+        save_due_anywhere, save_asked, ending = highest(own)
+        self.save_asked, self.ending = bool(save_asked), _ENDINGS[ending]
+        return bool(save_due_anywhere) or self.save_asked or self.ending is not None
 
     def heed(self) -> None:
         """Raise ``KeyboardInterrupt`` after Ctrl-C, ``Terminated`` after TERM."""
@@ -55,7 +64,8 @@ class NotedSignals:
 def noted_signals() -> Iterator[NotedSignals]:
     """Note the signals that arrive in the block; what is not heeded there is heeded at its end.
 
-    INT and TERM stay ignored where the process was started to ignore them.
+    INT and TERM stay ignored where the process was started to ignore them. Where the block fails, TERM ends one of
+    several processes without a word: torchrun sends it because another failed, which says why.
     """
     noted = NotedSignals()
     numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
@@ -65,4 +75,6 @@ def noted_signals() -> Iterator[NotedSignals]:
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)
+        if noted.ending is Terminated and world_size() > 1 and isinstance(sys.exc_info()[1], Exception):
+            os.kill(os.getpid(), signal.SIGTERM)
     noted.heed()

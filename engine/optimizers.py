@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,11 @@ class Optimizers:
     def transformer_lr(self) -> float:
         rate: float = self.adamw.param_groups[0]["lr"]
         return rate
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """All that are trained, in a fixed order."""
+        for group in (*self.sgd.param_groups, *self.adamw.param_groups):
+            yield from group["params"]
 
     def set_sgd_lr(self, rate: float) -> None:
         for group in self.sgd.param_groups:

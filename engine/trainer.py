@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from engine.epoch import Batches, train_one_epoch
+from engine.compilation import compiled
+from engine.epoch import Batches, Computation, train_one_epoch
 from engine.epoch_report import EpochReport, Metrics
 from engine.event_file import EventFile
 from engine.gallery import episode_picture
@@ -28,6 +29,7 @@ from model.loss import dice_loss
 from model.weights import load_all
 from util.config import Config
 from util.device import memory_for
+from util.distributed import rank, wait_for_all
 from util.files import replace_json_line
 from util.logging import logger
 from util.seed import generator_states, restore_generators, seed_everything
@@ -36,6 +38,8 @@ from util.seed import generator_states, restore_generators, seed_everything
 @dataclass
 class Trainer:
     """A run of training: what it trains, on what, and how far it has come.
+
+    Several processes train together: each has its equal part of every batch, and the first writes the files.
 
     ``batches(epoch, first)`` returns an epoch's batches from number ``first`` (from 0) on, of ``steps`` in every epoch.
     ``validate()`` returns the metrics of the model as it is (``EpisodeMetrics.means``). ``picture_batch()`` returns a
@@ -60,6 +64,9 @@ class Trainer:
     _promise: str = field(default="", init=False)
     _saved_at: float = field(default=0.0, init=False)
 
+    def __post_init__(self) -> None:
+        self._computed_model = compiled(self.model) if self.config.TRAIN.compile else self.model
+
     def resume(self, checkpoint: dict[str, Any]) -> None:
         """Take over the state that ``checkpoint`` holds; raises ``UserError`` where it is not of this training."""
         source = self._source
@@ -75,6 +82,12 @@ class Trainer:
     @property
     def finished(self) -> bool:
         return self.finished_epochs >= self.config.TRAIN.epochs
+
+    @property
+    def _validates(self) -> bool:
+        """Whether the epoch that is being trained is validated."""
+        epoch, settings = self.finished_epochs + 1, self.config.TRAIN
+        return self.validate is not None and (epoch % settings.evaluate_every == 0 or epoch == settings.epochs)
 
     @property
     def _source(self) -> Path:
@@ -118,7 +131,7 @@ class Trainer:
     def _run_epoch(self, events: EventFile, signals: NotedSignals) -> None:
         """Train for what is left of an epoch, validate, and save."""
         record: dict[str, Any] = {"epoch": self.finished_epochs + 1, **self._train(events, signals)}
-        if self.validate is not None:
+        if self.validate is not None and self._validates:
             with signals.heeded_at_once():
                 record.update(self._validate(self.validate, events))
         self.finished_epochs, self.position = self.finished_epochs + 1, None
@@ -148,17 +161,17 @@ class Trainer:
             restore_generators(position.generators, self.device, self._source)
         with memory_for("TRAIN.batch_size, or TRAIN.train_h and TRAIN.train_w"):
             metrics = train_one_epoch(
-                self.model,
+                self._computed_model,
                 self.batches(self.finished_epochs, steps_before),
                 report,
                 loss=partial(dice_loss, ignore_index=None if self.config.published else settings.ignore_label),
                 optimizers=self.optimizers,
                 sgd_lr=self._sgd_lr,
-                device=self.device,
+                computation=Computation(self.device, settings.accumulate, settings.precision == "bf16"),
                 print_freq=settings.print_freq,
                 after_step=save_what_is_due,
             )
-        if self.validate is not None and steps_before < self.steps:  # validation takes long and may be interrupted
+        if self._validates and steps_before < self.steps:  # validation takes long and may be interrupted
             self._save_within_epoch(report, events, signals)
         return metrics
 
@@ -188,7 +201,8 @@ class Trainer:
     def _keep(self, record: dict[str, Any], events: EventFile, signals: NotedSignals) -> None:
         """Log the epoch and write the checkpoints that are due, with a picture for TensorBoard."""
         check_finite(self.model, self.optimizers, self.finished_epochs * self.steps)
-        replace_json_line(self.config.run_folder / EPOCHS, record)
+        if rank() == 0:
+            replace_json_line(self.config.run_folder / EPOCHS, record)
         settings, miou = self.config.TRAIN, record.get("validation_miou", -1.0)
         is_best = settings.best_on_validation and miou > self.best_miou
         self.best_miou = max(self.best_miou, miou)
@@ -197,13 +211,12 @@ class Trainer:
             picture = episode_picture(self.model, self.picture_batch(), self.device)
             events.add_picture("episode", picture, self.finished_epochs * self.steps)
         if is_best:  # before the latest, which ends the epoch: a run that is killed in between repeats it
-            chosen = f"{self.label_use}; chosen by the labels of {self.config.DATA.val_list.name}"
-            save_checkpoint(self.config.run_folder / BEST, {**self._checkpoint(), "label_use": chosen})
+            self._save_best()
         if is_due or self._is_save_due(signals):
             self._save(events, signals)
 
     def _is_save_due(self, signals: NotedSignals) -> bool:
-        return signals.any or time.monotonic() - self._saved_at >= 60 * self.config.TRAIN.save_minutes
+        return signals.agree(save_due=time.monotonic() - self._saved_at >= 60 * self.config.TRAIN.save_minutes)
 
     def _save_within_epoch(self, report: EpochReport, events: EventFile, signals: NotedSignals) -> None:
         progress = report.progress()
@@ -216,11 +229,18 @@ class Trainer:
     def _save(self, events: EventFile, signals: NotedSignals) -> None:
         """Write the latest checkpoint; a run that is killed from here on would not repeat the points before it."""
         events.flush()
-        save_latest(self.config.run_folder, self._checkpoint())
+        if rank() == 0:
+            save_latest(self.config.run_folder, self._checkpoint())
+        wait_for_all()  # none ends before it is saved
         self._promise, self._saved_at = self._continuation(), time.monotonic()
         if signals.save_asked:
             logger.info("saved after %s", self.last_step)
             signals.save_asked = False
+
+    def _save_best(self) -> None:
+        chosen = f"{self.label_use}; chosen by the labels of {self.config.DATA.val_list.name}"
+        if rank() == 0:
+            save_checkpoint(self.config.run_folder / BEST, {**self._checkpoint(), "label_use": chosen})
 
     def _continuation(self) -> str:
         if self.finished:

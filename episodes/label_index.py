@@ -15,6 +15,7 @@ from util.array_files import read_arrays, write_tensors
 from util.errors import UserError
 from util.files import cache_folder, digest_lines
 from util.images import check_same_size, image_size, read_label
+from util.launch import speaks_for_all
 from util.processes import available_cores
 
 # Images that a thread counts at a time: one task per image would take a gigabyte for a million images.
@@ -76,7 +77,7 @@ def _count_all(images: ImageList) -> LabelAreas:
     counts = []
     with (
         ThreadPoolExecutor(available_cores()) as pool,
-        tqdm(total=len(images), desc="label areas", unit="image") as progress,
+        tqdm(total=len(images), desc="label areas", unit="image", disable=not speaks_for_all()) as progress,
     ):
         for block, entries in zip(blocks, pool.map(lambda block: _count_block(images, block), blocks), strict=True):
             counts.append(entries)

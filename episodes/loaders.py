@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from episodes.episode import Batch, Episode, EpisodeKey, EpisodeSampler, collate
+from util.distributed import own_workers, rank, world_size
 from util.errors import UserError
 from util.seed import torch_random
 
@@ -24,8 +25,9 @@ class EpisodeLoader:
     A ``UserError`` in a worker is raised here unchanged: one line, not wrapped in the text of a traceback.
     """
 
-    def __init__(self, loader: DataLoader[Episode | UserError]) -> None:
+    def __init__(self, loader: DataLoader[Episode | UserError], sampler: EpisodeSampler) -> None:
         self._loader = loader
+        self._sampler = sampler
 
     def __len__(self) -> int:
         return len(self._loader)
@@ -35,6 +37,11 @@ class EpisodeLoader:
             if isinstance(batch, UserError):
                 raise batch
             yield batch
+
+    def numbered(self) -> Iterator[tuple[int, Batch]]:
+        """Each batch with the number of its first episode."""
+        for numbers, batch in zip(self._sampler.batches, self, strict=True):
+            yield numbers.start, batch
 
 
 def make_loader(
@@ -46,15 +53,13 @@ def make_loader(
     workers: int,
     drop_last: bool,
     first_batch: int = 0,
-    rank: int = 0,
-    world_size: int = 1,
 ) -> EpisodeLoader:
     """The episodes (epoch, 0..episodes-1) of ``dataset`` in order, ``batch_size`` at a time.
 
     Batches before ``first_batch`` are left out, and their episodes are not read.
 
-    Neither ``workers`` nor ``batch_size`` changes an episode, and no global random generator is used. Of ``world_size``
-    processes this one reads the batches of ``rank`` (``EpisodeSampler``).
+    Neither ``workers`` nor ``batch_size`` changes an episode, and no global random generator is used. Of several
+    processes this one reads its own batches (``EpisodeSampler``), with its share of the machine's ``workers``.
     """
     sampler = EpisodeSampler(
         epoch=epoch,
@@ -62,19 +67,19 @@ def make_loader(
         batch_size=batch_size,
         drop_last=drop_last,
         first_batch=first_batch,
-        rank=rank,
-        world_size=world_size,
+        rank=rank(),
+        world_size=world_size(),
     )
     loader = DataLoader(
         _CatchUserErrors(dataset),
         batch_sampler=sampler,
-        num_workers=workers,
+        num_workers=own_workers(workers),
         collate_fn=_collate_or_error,
         worker_init_fn=_start_worker,
         generator=torch_random("loader"),
         pin_memory=torch.cuda.is_available(),
     )
-    return EpisodeLoader(loader)
+    return EpisodeLoader(loader, sampler)
 
 
 class _CatchUserErrors(Dataset[Episode | UserError]):

@@ -19,6 +19,7 @@ from model.frozen.feature_cache import FeatureCache
 from model.hamming_clustering import Assign, HammingClustering, PublishedHammingClustering, one_by_one
 from model.hub import UNKNOWN_ORIGIN, SharedModel, StoredNetwork
 from model.layers import Merge
+from model.noise import ChannelDropout
 from model.pointwise import PointwiseConvolution
 from model.precision import widened
 from model.prior import prior
@@ -236,13 +237,13 @@ def configured_backbone(settings: NetworkSettings, weights: Path | Weights | Non
 
 
 def _adjust(inputs: int, channels: int) -> nn.Sequential:
-    return nn.Sequential(PointwiseConvolution(inputs, channels), nn.ReLU(inplace=True), nn.Dropout2d(0.5))
+    return nn.Sequential(PointwiseConvolution(inputs, channels), nn.ReLU(inplace=True), ChannelDropout(0.5))
 
 
 def _classifier(channels: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(channels, channels, 3, padding=1, bias=False),
         nn.ReLU(inplace=True),
-        nn.Dropout2d(0.1),
+        ChannelDropout(0.1),
         PointwiseConvolution(channels, 2, bias=True),
     )

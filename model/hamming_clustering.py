@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from model.clusterutils import hamming_kmeans, lsh_hash
+from model.noise import in_last_part
 from model.precision import at_least_float32
 from util.seed import torch_random
 
@@ -72,7 +73,7 @@ class HammingClustering(nn.Module):
         The scores of n places are a prefix of the scores of more places.
         """
         generator = torch_random("clustering", self.seed, int(self.draws) if self.training else "evaluation")
-        if self.training:
+        if self.training and in_last_part():
             self.draws += 1
         return torch.randn(BITS, C + 1, generator=generator), torch.rand(N, generator=generator)
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from model.noise import dropout, own_rows
 from model.ops import deform_attn
 from model.pointwise import PointwiseConvolution, PointwiseLinear, convolve
 from model.precision import at_least_float32
@@ -98,12 +99,12 @@ class DeformableSelfAttention(nn.Module):
         # What is read
         value = self.value_projection(value).masked_fill(ignored[..., None], 0)
         if self.training:
-            value = value * (torch.rand(B, L, 1, device=value.device) >= self.dropout)
+            value = value * (own_rows(lambda rows: torch.rand(rows, L, 1, device=value.device), B) >= self.dropout)
         # Where, and with which weights
         offsets = self.sampling_offsets(query).view(B, L, self.heads, 1, POINTS, 2)
         weights = self.attention_weights(query).view(B, L, self.heads, 1, POINTS)
         locations, weights = _locations_and_weights(offsets, weights, size)
-        weights = F.dropout(weights, self.dropout, self.training)
+        weights = dropout(weights, self.dropout, self.training)
         # Sample and add up
         value = value.view(B, L, self.heads, C // self.heads)
         sampled = deform_attn(value, torch.tensor([size]), locations, weights)
@@ -144,12 +145,17 @@ class PrototypeCrossAttention(nn.Module):
         k = self._split(self.key_projection(prototypes))
         v = self._split(self.value_projection(prototypes))
         penalty = FLAG_PENALTY * absent[:, None, None].to(q.dtype)  # (B, 1, 1, P), added to the logits
-        dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=penalty, dropout_p=dropout
-        )  # (B, heads, L, C / heads)
+        mixed = self._attend(q, k, v, penalty)  # (B, heads, L, C / heads)
         mixed = mixed.transpose(1, 2).reshape(B, L, C)
-        return F.dropout(self.output_projection(mixed), self.dropout, self.training)
+        return dropout(self.output_projection(mixed), self.dropout, self.training)
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, penalty: Tensor) -> Tensor:
+        """Scaled dot-product attention, in training with dropout of its weights; sizes as from ``_split``."""
+        if not self.training:
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=penalty)
+        scale = q.shape[-1] ** -0.25
+        weights = ((q * scale) @ (k.mT * scale) + penalty).softmax(dim=-1)
+        return dropout(weights, self.dropout, training=True) @ v
 
     def _split(self, x: Tensor) -> Tensor:
         B, N, C = x.shape
@@ -170,8 +176,8 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, C) -> (B, L, C)"""
-        hidden = F.relu(F.dropout(self.expand(x), self.dropout, self.training), inplace=True)
-        return x + F.dropout(self.contract(hidden), self.dropout, self.training)
+        hidden = F.relu(dropout(self.expand(x), self.dropout, self.training), inplace=True)
+        return x + dropout(self.contract(hidden), self.dropout, self.training)
 
 
 def _linear(inputs: int, outputs: int) -> PointwiseLinear:

@@ -11,6 +11,7 @@ from model.layers import (
     recomputed,
     sine_position_encoding,
 )
+from model.noise import Dropout
 from model.precision import widened
 
 LAYERS = 2
@@ -25,7 +26,7 @@ class QueryTransformerLayer(nn.Module):
         self.cross_attention = PrototypeCrossAttention(channels)
         self.feed_forwards = nn.ModuleList(FeedForward(channels) for _ in range(2))
         self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(4))
-        self.dropout = nn.Dropout(0.1)
+        self.dropout = Dropout(0.1)
 
     def forward(
         self,

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from model.hamming_clustering import Assign
 from model.layers import DeformableSelfAttention, FeedForward, recomputed
+from model.noise import Dropout
 from model.precision import at_least_float32, widened
 
 LAYERS = 2
@@ -21,7 +22,7 @@ class SupportAttentionLayer(nn.Module):
         self.attention = DeformableSelfAttention(channels)
         self.feed_forward = FeedForward(channels)
         self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(2))
-        self.dropout = nn.Dropout(0.1)
+        self.dropout = Dropout(0.1)
 
     def forward(self, x: Tensor, size: tuple[int, int], ignored: Tensor) -> Tensor:
         """x (N, h * w, C); size (h, w); ignored (N, h * w) True where padded. Returns (N, h * w, C)."""

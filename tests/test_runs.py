@@ -11,7 +11,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -101,40 +102,67 @@ def test_a_run_that_is_interrupted_after_every_step(
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_at_random_moments(workspace: Workspace) -> None:
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("experiment", ["ssl_demo", "split0_demo"])
+def test_a_run_that_is_killed_at_random_moments(workspace: Workspace, experiment: str, processes: int) -> None:
     """It ends with the weights and the log of an uninterrupted run, and every line that it says is true."""
-    words = ["TRAIN.epochs=40", "TRAIN.print_freq=3", "TRAIN.workers=1", "TRAIN.save_freq=5"]
-    whole = workspace.train("never_killed", *words)
-    random_moment, folder = random.Random(1), workspace.root / "often_killed"
-    overrides = workspace.overrides(folder.name, *words, "TRAIN.save_minutes=0.0005")
-    signals = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
-    for number in [*signals, *signals]:
-        process = subprocess.Popen(
-            ["sh", str(PROJECT / "train.sh"), "shapes", "ssl_demo", *overrides],
-            env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+    signals = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGKILL]
+    kill_again_and_again(workspace, experiment, processes, signals, save_minutes=0.0005)
+
+
+def kill_again_and_again(
+    workspace: Workspace, experiment: str, processes: int, signals: list[signal.Signals], save_minutes: float
+) -> list[float]:
+    """Train, with each of ``signals`` at a random moment; returns the seconds between each kill and the last save."""
+    words = ["TRAIN.epochs=40", "TRAIN.print_freq=3", "TRAIN.workers=1", "TRAIN.save_freq=5", "TRAIN.evaluate=false"]
+    names = [f"{verb}_killed_{experiment}_{processes}" for verb in ("never", "often")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NPROC": str(processes)}
+    command = ["sh", str(PROJECT / "train.sh"), "shapes", experiment]
+    subprocess.run([*command, *workspace.overrides(names[0], *words)], env=environment, check=True)
+    random_moment, (whole, folder) = random.Random(1), (workspace.root / name for name in names)
+    command += workspace.overrides(folder.name, *words, f"TRAIN.save_minutes={save_minutes}")
+    lost = []
+    for number in signals:
+        process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
         assert process.stderr is not None
         while "  loss " not in process.stderr.readline():
             assert process.poll() is None
         time.sleep(random_moment.uniform(0, 0.3))
-        process.send_signal(number)
         if number == signal.SIGUSR1:
+            process.send_signal(number)
             while "saved after step" not in process.stderr.readline():
                 assert process.poll() is None
-            process.kill()
-        last = process.communicate()[1].splitlines()[-1:]
-        assert process.returncode in (-signal.SIGKILL, 128 + number)
-        if process.returncode > 0:
-            (line,) = last
+            number = signal.SIGKILL
+        lost += [time.time() - path.stat().st_mtime for path in [folder / "latest.pth"] if path.exists()]
+        last = end(process, number)
+        if number != signal.SIGKILL:
+            assert process.returncode == 128 + number
             checkpoint = read_checkpoint(folder / "latest.pth")
             position = checkpoint.get("position") or {"step": 2}
-            epoch = checkpoint["epoch"] + ("position" in checkpoint)
-            place = f"step {position['step']} of epoch {epoch}"
-            assert line == f"interrupted: saved after {place}; the same command continues there"
-    assert equal(whole, workspace.train(folder.name, *words))
-    assert (folder / "epochs.jsonl").read_text() == (workspace.root / "never_killed" / "epochs.jsonl").read_text()
+            place = f"step {position['step']} of epoch {checkpoint['epoch'] + ('position' in checkpoint)}"
+            assert last == f"interrupted: saved after {place}; the same command continues there"
+    subprocess.run(command, env=environment, check=True)
+    first, second = (read_checkpoint(run / "latest.pth") for run in (whole, folder))
+    assert equal(tensors(first), tensors(second))
+    assert (folder / "epochs.jsonl").read_text() == (whole / "epochs.jsonl").read_text()
     assert not list(folder.glob(".*.pth.*"))
     assert all(path.stat().st_size for path in (folder / "tensorboard").iterdir())
+    return lost
+
+
+def end(process: subprocess.Popen[str], number: signal.Signals) -> str:
+    """Send a signal, KILL to all processes of a training; returns the last line that they say."""
+    victims = descendants(process.pid) if number == signal.SIGKILL else []
+    for victim in [*victims, process.pid]:
+        with suppress(ProcessLookupError):
+            os.kill(victim, number)
+    return process.communicate()[1].splitlines()[-1]
+
+
+def descendants(process: int) -> list[int]:
+    """The processes that a process has started, and theirs."""
+    children = [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    return [*children, *(descendant for child in children for descendant in descendants(child))]
 
 
 def test_a_test_of_a_run_within_an_epoch_says_so(workspace: Workspace) -> None:

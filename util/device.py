@@ -10,19 +10,22 @@ import torch
 from util import operators
 from util.errors import UserError
 from util.logging import logger
+from util.processes import torchrun_number
 
 # Of the RuntimeErrors that torch raises on a GPU and on the CPU.
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
 
 
 def choose_device(gpus: Sequence[int]) -> torch.device:
-    """The GPU of ``TRAIN.train_gpu``, else the CPU; logs which, and the backends of the operators.
+    """The GPU of ``TRAIN.train_gpu`` that is this process's, else the CPU; logs it, and the operators' backends.
 
-    ``[0]`` is the CPU where CUDA does not answer, ``[]`` is always the CPU. Raises ``UserError`` for several GPUs,
-    which would need several processes, and for one that is not there.
+    ``[0]`` is the CPU where CUDA does not answer, ``[]`` is always the CPU. Several processes on a machine have a GPU
+    each: of several numbers their own, of a single one this and those after it. Raises ``UserError`` for a GPU that is
+    not there and for several numbers that are not as many as the processes.
     """
-    _check(gpus)
-    device = torch.device("cuda", gpus[0]) if gpus and torch.cuda.is_available() else torch.device("cpu")
+    own = _own_gpus(gpus)
+    _check(gpus, own)
+    device = torch.device("cuda", own[0]) if own and torch.cuda.is_available() else torch.device("cpu")
     names = ", ".join(f"{name}: {backend}" for name, backend in operators.backends().items())
     logger.info("computing on %s; %s", device, names)
     return device
@@ -39,11 +42,22 @@ def memory_for(keys: str) -> Iterator[None]:
         raise
 
 
-def _check(gpus: Sequence[int]) -> None:
-    title = f"TRAIN.train_gpu={list(gpus)}"
+def _own_gpus(gpus: Sequence[int]) -> list[int]:
+    """The number of this process's GPU, or none."""
+    place = torchrun_number("LOCAL_RANK", least=0, default=0)
     if len(gpus) > 1:
-        raise UserError(f"{title}: training and tests use one process and one GPU for now; set TRAIN.train_gpu=[0]")
+        return [*gpus[place : place + 1]]
+    return [gpu + place for gpu in gpus]
+
+
+def _check(gpus: Sequence[int], own: Sequence[int]) -> None:
+    title, processes = f"TRAIN.train_gpu={list(gpus)}", torchrun_number("LOCAL_WORLD_SIZE", least=1, default=1)
+    if len(gpus) > 1 and (len(gpus) != processes or len(set(gpus)) < len(gpus)):
+        raise UserError(f"{title}: {processes} processes are here, as many different GPUs expected")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if gpus and gpus[0] >= max(count, 1):
-        advice = f"set TRAIN.train_gpu=[{count - 1}] or a lower number" if count > 1 else "set TRAIN.train_gpu=[0]"
-        raise UserError(f"{title}: this machine has {count} GPUs that CUDA can use, counted from 0; {advice}")
+    is_cpu = count == 0 and [*gpus] == [0]
+    if own and own[0] >= count and not is_cpu:
+        advice = f"use those from 0 to {count - 1}" if count > 1 else "set TRAIN.train_gpu=[0]"
+        raise UserError(
+            f"{title}: this machine has {count} GPUs that CUDA can use, not one of number {own[0]}; {advice}"
+        )

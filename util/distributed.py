@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
@@ -32,6 +32,10 @@ _PATIENCE = timedelta(days=2)
 _PATIENCE_AFTER_FAILURE = 60  # seconds
 
 
+class _LostProcessError(Exception):
+    """An exchange failed, because another process is gone. It, or torchrun, says why."""
+
+
 @contextmanager
 def joined_processes() -> Iterator[None]:
     """Join the processes that torchrun started and leave them at the end (``util.processes.process_group``)."""
@@ -44,9 +48,12 @@ def joined_processes() -> Iterator[None]:
         logger.setLevel(logging.ERROR)
     try:
         yield
+    except _LostProcessError as loss:
+        time.sleep(_PATIENCE_AFTER_FAILURE)  # torchrun ends this process meanwhile
+        raise loss.__cause__ or loss from None
     except Exception:
-        # The first to fail reports why. The others fail because it is gone, or for the same reason: they wait for
-        # torchrun to end them, which happens once the first is gone.
+        # The first to fail reports why. The others fail for the same reason: they wait for torchrun to end them, which
+        # happens once the first is gone.
         first_to_fail = int(store.compare_set("failed", "", str(own_rank)))
         if first_to_fail != own_rank:
             time.sleep(_PATIENCE_AFTER_FAILURE)
@@ -70,6 +77,11 @@ def local_world_size() -> int:
     return torchrun_number("LOCAL_WORLD_SIZE", least=1, default=1)
 
 
+def describe_processes() -> str:
+    """How many work together, for messages; empty where one works alone."""
+    return f" in {world_size()} processes" if world_size() > 1 else ""
+
+
 def only_group_in(folder: Path, lock: str = ".lock") -> AbstractContextManager[None]:
     """Keep other commands out of ``folder`` (``util.locks``): the first process takes the lock for all."""
     return only_process_in(folder, lock) if rank() == 0 else nullcontext()
@@ -85,15 +97,27 @@ def own_device() -> torch.device:
 def summed(tensor: Tensor) -> Tensor:
     """The sum of the processes' tensors, of one shape and dtype, on the CPU or a GPU; ``tensor`` may be overwritten."""
     if world_size() > 1:
-        distributed.all_reduce(tensor)
+        with _exchange():
+            distributed.all_reduce(tensor)
     return tensor
+
+
+def highest(numbers: Sequence[int]) -> list[int]:
+    """The highest of the processes' numbers, place by place, without waiting for a GPU."""
+    if world_size() == 1:
+        return [*numbers]
+    tensor = torch.tensor(numbers)
+    with _exchange():
+        distributed.all_reduce(tensor, op=distributed.ReduceOp.MAX)
+    return tensor.tolist()
 
 
 def gathered(value: Any) -> list[Any]:
     """The processes' values in the order of their ranks, each small and made of plain Python or numpy."""
     values = [value] * world_size()
     if world_size() > 1:
-        distributed.all_gather_object(values, value)
+        with _exchange():
+            distributed.all_gather_object(values, value)
     return values
 
 
@@ -101,8 +125,14 @@ def from_first(value: T) -> T:
     """The first process's ``value``, which can be pickled, on every process; the values of the others are ignored."""
     values = [value]
     if world_size() > 1:
-        distributed.broadcast_object_list(values, src=0)
+        with _exchange():
+            distributed.broadcast_object_list(values, src=0)
     return values[0]
+
+
+def done_by_first(function: Callable[[], T]) -> T:
+    """What ``function`` returns on the first process, on every process; the others do not call it."""
+    return from_first(function() if rank() == 0 else None)  # type: ignore[return-value]
 
 
 def joined(tensor: Tensor) -> Tensor:
@@ -112,9 +142,11 @@ def joined(tensor: Tensor) -> Tensor:
     """
     if world_size() == 1:
         return tensor.detach()
-    parts = tensor.new_empty(world_size() * len(tensor), *tensor.shape[1:])
-    distributed.all_gather_into_tensor(parts, tensor.detach().contiguous())
-    return parts
+    own = tensor.detach().contiguous()
+    parts = [torch.empty_like(own) for _ in range(world_size())]
+    with _exchange():
+        distributed.all_gather(parts, own)
+    return torch.cat(parts)
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
@@ -142,9 +174,18 @@ def average_statistics(module: nn.Module) -> None:
 def wait_for_all() -> None:
     """Return when every process has called this."""
     if world_size() > 1:
-        distributed.barrier()
+        with _exchange():
+            distributed.barrier()
 
 
 def own_workers(workers: int) -> int:
     """This process's equal part of a machine's loader ``workers``, rounded up."""
     return -(-workers // local_world_size())
+
+
+@contextmanager
+def _exchange() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise _LostProcessError("another process is gone") from error

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
 
-from util.launch import end_before_work
+from util.launch import end_before_work, speaks_for_all
 
 _ADVICE = {
     errno.ENOSPC: "free some space and run the same command again",
@@ -85,7 +85,8 @@ def run_command(main: Callable[[list[str]], None], arguments: list[str] | None =
         print(f"error: {mistake}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as interruption:
-        print(f"interrupted: {str(interruption) or _CONTINUES}", file=sys.stderr)
+        if speaks_for_all():
+            print(f"interrupted: {str(interruption) or _CONTINUES}", file=sys.stderr)
         sys.exit(143 if isinstance(interruption, Terminated) else 130)
 
 

@@ -37,6 +37,11 @@ def launch(command: list[str]) -> None:
         _handle_signals(signal.SIG_DFL)
 
 
+def speaks_for_all() -> bool:
+    """Whether this process is the only one, or the first of several."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _handle_signals(handler: Callable[[int, object], None] | signal.Handlers) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:  # jobs in the background are deaf to Ctrl-C
@@ -44,8 +49,12 @@ def _handle_signals(handler: Callable[[int, object], None] | signal.Handlers) ->
 
 
 def end_before_work(number: int, frame: object) -> None:
-    """What a signal does while modules are imported."""
-    os.write(2, b"interrupted: nothing was begun; the same command starts it\n")
+    """What a signal does while modules are imported.
+
+    TERM ends processes of torchrun without a word: it is sent because another failed, which says why.
+    """
+    if speaks_for_all() and not (number == signal.SIGTERM and "TORCHELASTIC_RUN_ID" in os.environ):
+        os.write(2, b"interrupted: nothing was begun; the same command starts it\n")
     os._exit(128 + number)
 
 

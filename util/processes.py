@@ -1,15 +1,22 @@
-"""What a process knows of its machine and of torchrun before torch is there, whose import takes seconds."""
+"""Several processes for one command: starting them with torchrun, and what each knows before it imports torch."""
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from util.errors import UserError
 
 _ADVICE = "torchrun sets it: start the command with torchrun, or unset WORLD_SIZE"
 _DIGITS = 10  # more than any of its numbers has
+_PROCESSES = "NPROC"  # the variable that asks for several
+_LAUNCHER = Path(__file__).with_name("launch.py")
 
 
 def available_cores() -> int:
@@ -37,7 +44,21 @@ def require_one_process(command: str) -> None:
     """Raise ``UserError`` where torchrun started several processes: each would do and write everything."""
     processes = os.environ.get("WORLD_SIZE", "1")
     if processes != "1":
-        raise UserError(f"{command}: works in one process for now, not {processes}; start it without torchrun")
+        raise UserError(f"{command}: works in one process, not {processes}; start it without torchrun")
+
+
+def start_processes(gpus: Sequence[int]) -> None:
+    """Run this command again, as it was started, in as many processes of this machine as ``NPROC`` or ``gpus`` ask for.
+
+    Return where that is one, or where torchrun has started them already. Else end when they do, with the exit code of
+    the first that failed, which has said why: a line is added only for one that was killed. INT and TERM are passed on
+    to all, and so is USR1. torchrun's own options are its environment variables, ``PET_NNODES`` and so on.
+
+    Raises ``UserError`` for a number that is none, or is not that of the ``gpus`` where these are several.
+    """
+    count = _wanted_processes(gpus)
+    if count > 1 and "WORLD_SIZE" not in os.environ:
+        sys.exit(_torchrun(count))
 
 
 def torchrun_number(name: str, *, least: int, default: int | None = None) -> int:
@@ -59,3 +80,53 @@ def _check_environment() -> None:
         raise UserError(f"RANK={own_rank}: a number below WORLD_SIZE={processes} expected; {_ADVICE}")
     if "MASTER_ADDR" not in os.environ:
         raise UserError(f"MASTER_ADDR is not set, but WORLD_SIZE is; {_ADVICE}")
+
+
+def _wanted_processes(gpus: Sequence[int]) -> int:
+    text = os.environ.get(_PROCESSES)
+    if text is None:
+        return max(1, len(gpus))
+    if not (text.isdecimal() and text.isascii() and len(text) < _DIGITS and int(text) >= 1):
+        raise UserError(f"{_PROCESSES}={text}: a number of processes from 1 expected; unset it for one")
+    if len(gpus) > 1 and int(text) != len(gpus):
+        raise UserError(
+            f"{_PROCESSES}={text}: TRAIN.train_gpu={[*gpus]} asks for {len(gpus)} processes; unset {_PROCESSES}"
+        )
+    return int(text)
+
+
+def _torchrun(count: int) -> int:
+    """Run this command in ``count`` processes; returns its exit code."""
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import parse_args, run
+
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cores() // count)))
+    logging.disable(logging.ERROR)  # the processes say what is to be said; torchrun would add twenty lines
+    signal.signal(signal.SIGUSR1, _pass_on)
+    with tempfile.TemporaryDirectory() as logs:  # torchrun leaves empty folders in it
+        try:
+            run(parse_args(["--nproc_per_node", str(count), "--log_dir", logs, str(_LAUNCHER), *sys.argv]))
+        except ChildFailedError as error:
+            number, failure = error.get_first_failure()
+            return failure.exitcode if failure.exitcode > 0 else _report_killed(number, count, -failure.exitcode)
+        except SignalException as interruption:
+            return 128 + interruption.sigval
+    return 0
+
+
+def _pass_on(number: int, frame: object) -> None:
+    """Send a signal to the processes. torchrun passes on only those that end it."""
+    for child in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+        os.kill(int(child), number)
+
+
+def _report_killed(process: int, count: int, number: int) -> int:
+    """Say which process was killed; returns the exit code."""
+    name = signal.Signals(number).name
+    print(
+        f"error: process {process} of {count} was killed by {name}, as by the system where memory runs out; "
+        "the same command continues from what is on the disk",
+        file=sys.stderr,
+    )
+    return 128 + number

@@ -126,9 +126,7 @@ def test_what_is_not_finite_is_not_saved(tmp_path: Path, broken: str) -> None:
     def second_is_broken(*arguments: Any) -> epoch.StepMetrics:
         metrics = step(*arguments)
         if next(done) == 2:
-            tensor = (
-                metrics.values["loss"] if broken == "loss" else run.optimizers.sgd.param_groups[0]["params"][0].data
-            )
+            tensor = metrics.means if broken == "loss" else run.optimizers.sgd.param_groups[0]["params"][0].data
             tensor.fill_(float("nan"))
         return metrics
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from engine.epoch import train_one_epoch
+from engine.epoch import Computation, train_one_epoch
 from engine.epoch_report import EpochReport, Metrics
 from engine.optimizers import Optimizers
 from util.errors import UserError
@@ -63,7 +63,7 @@ def train(model: nn.Module, rows: list[int], print_freq: int) -> tuple[Metrics, 
         loss=object_share,
         optimizers=Optimizers(torch.optim.SGD(model.parameters(), lr=0.1), torch.optim.AdamW(model.parameters(), 0.2)),
         sgd_lr=lambda iteration: iteration / 100,
-        device=CPU,
+        computation=Computation(CPU),
         print_freq=print_freq,
     )
     return epoch, lines
@@ -97,7 +97,7 @@ def test_lines_are_means_since_the_previous_line_and_the_epoch_is_the_mean_of_al
         ["iteration 14/20", "loss 3.5000"],
         ["iteration 15/20", "loss 8.0000"],
     ]
-    assert "  mIoU 16.7%  accuracy 16.7%  predicted object 100.0% (true 16.7%)  margin 1." in messages[0]
+    assert "  mIoU 16.7%  accuracy 16.7%  predicted object 100.0% (true 16.7%)  margin 2." in messages[0]
 
 
 def test_a_line_tells_waiting_for_data_from_the_rest_of_a_step() -> None:

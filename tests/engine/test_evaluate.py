@@ -58,7 +58,7 @@ def batch(count: int) -> dict[str, object]:
 
 def run(label: int) -> tuple[float, int]:
     metrics = evaluate(
-        Constant(label), [batch(2), batch(1)], device=torch.device("cpu"), content_size=lambda *_: (8, 8)
+        Constant(label), [(0, batch(2)), (2, batch(1))], device=torch.device("cpu"), content_size=lambda *_: (8, 8)
     )
     return metrics.miou(), metrics.episodes
 

@@ -11,7 +11,7 @@ from engine.metrics import Areas, EpisodeScore
 
 def fill(gallery: Gallery, overlaps: list[int], queries: list[int]) -> None:
     """Episodes with an IoU of ``overlap`` in 10."""
-    for overlap, query in zip(overlaps, queries, strict=True):
+    for number, (overlap, query) in enumerate(zip(overlaps, queries, strict=True)):
         batch = {
             "query_index": torch.tensor([query]),
             "support_images": torch.zeros(1, 1, 3, 4, 4),
@@ -19,7 +19,7 @@ def fill(gallery: Gallery, overlaps: list[int], queries: list[int]) -> None:
             "original_mask": [torch.zeros(4, 4, dtype=torch.int64)],
         }
         score = EpisodeScore(1, str(query), Areas(overlap, overlap, 10, 16))
-        gallery.add(batch, 0, torch.zeros(4, 4, dtype=torch.int64), score)
+        gallery.add(number, batch, 0, torch.zeros(4, 4, dtype=torch.int64), score)
 
 
 def grey(query: int) -> np.ndarray:
@@ -29,7 +29,7 @@ def grey(query: int) -> np.ndarray:
 def test_examples_lie_at_even_distances() -> None:
     gallery = Gallery(2, 6, grey)
     fill(gallery, [5] * 6, list(range(6)))
-    assert [row[1][0, 0, 0] for row in gallery.examples] == [0, 3]
+    assert [row[1][0, 0, 0] for row in gallery.examples.values()] == [0, 3]
 
 
 def test_the_worst_are_those_of_lowest_iou_one_for_each_image(tmp_path: Path) -> None:

@@ -28,13 +28,50 @@ def test_device(monkeypatch: pytest.MonkeyPatch, gpus: int, chosen: list[int], d
     [
         (0, [3], r"^TRAIN\.train_gpu=\[3\]: this machine has 0 GPUs .*; set TRAIN\.train_gpu=\[0\]$"),
         (1, [1], r"^TRAIN\.train_gpu=\[1\]: this machine has 1 GPUs .*; set TRAIN\.train_gpu=\[0\]$"),
-        (4, [4], r"this machine has 4 GPUs .*; set TRAIN\.train_gpu=\[3\] or a lower number$"),
-        (0, [0, 1], r"^TRAIN\.train_gpu=\[0, 1\]: .* one process and one GPU for now; set TRAIN\.train_gpu=\[0\]$"),
-        (4, [0, 1, 2, 3], "one process"),
-        (1, [0, 0], "one process"),
+        (4, [4], r"this machine has 4 GPUs that CUDA can use, not one of number 4; use those from 0 to 3$"),
+        (4, [0, 1], r"^TRAIN\.train_gpu=\[0, 1\]: 1 processes are here, as many different GPUs expected$"),
     ],
 )
 def test_gpus_that_are_refused(monkeypatch: pytest.MonkeyPatch, gpus: int, chosen: list[int], message: str) -> None:
     machine(monkeypatch, gpus)
+    with pytest.raises(UserError, match=message):
+        choose_device(chosen)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "chosen", "devices"),
+    [
+        (4, [0], "cuda:0 cuda:1"),
+        (4, [2], "cuda:2 cuda:3"),
+        (4, [3, 1], "cuda:3 cuda:1"),
+        (0, [0], "cpu"),
+        (4, [], "cpu"),
+    ],
+)
+def test_every_process_has_a_gpu_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, gpus: int, chosen: list[int], devices: str
+) -> None:
+    machine(monkeypatch, gpus)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    for process, device in enumerate(devices.split()):
+        monkeypatch.setenv("LOCAL_RANK", str(process))
+        assert choose_device(chosen) == torch.device(device)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "chosen", "message"),
+    [
+        (1, [0], "this machine has 1 GPUs that CUDA can use, not one of number 1"),
+        (0, [0, 1], "this machine has 0 GPUs"),
+        (4, [0, 0], "2 processes are here, as many different GPUs expected"),
+        (4, [0, 1, 2], "2 processes are here, as many different GPUs expected"),
+    ],
+)
+def test_processes_without_a_gpu_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, gpus: int, chosen: list[int], message: str
+) -> None:
+    machine(monkeypatch, gpus)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
     with pytest.raises(UserError, match=message):
         choose_device(chosen)

@@ -51,7 +51,7 @@ def test_commands_of_one_process(monkeypatch: pytest.MonkeyPatch, processes: str
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     if processes is not None:
         monkeypatch.setenv("WORLD_SIZE", processes)
-    with pytest.raises(UserError, match="one process for now") if refused else nullcontext():
+    with pytest.raises(UserError, match="in one process, not") if refused else nullcontext():
         require_one_process("train.py")
 
 
@@ -64,6 +64,8 @@ def test_a_process_of_its_own_is_a_group_of_one() -> None:
         assert distributed.summed(torch.ones(2)).tolist() == [1, 1]
         assert distributed.gathered("a") == ["a"] and distributed.from_first("a") == "a"
         assert distributed.joined(torch.ones(3, 2)).shape == (3, 2)
+        assert distributed.highest([1, 0]) == [1, 0] and distributed.done_by_first(lambda: "b") == "b"
+        assert distributed.describe_processes() == ""
         assert distributed.own_workers(3) == 3
         distributed.average_gradients(layer.parameters())
         distributed.average_statistics(layer)
@@ -130,6 +132,10 @@ def _check_exchange(rank: int) -> None:
     joined = distributed.joined(rows.T.contiguous().T)
     assert joined[:, 0].tolist() == [0, 0, 1, 1] and not joined.requires_grad
     assert [distributed.own_workers(workers) for workers in (0, 1, 2, 3)] == [0, 1, 1, 2]
+    assert distributed.highest([2 * rank, 1 - rank]) == [2, 1]
+    called = []
+    assert distributed.done_by_first(lambda: called.append(rank) or "of the first") == "of the first"  # type: ignore
+    assert called == [0] * (rank == 0) and distributed.describe_processes() == " in 2 processes"
     distributed.wait_for_all()
 
 

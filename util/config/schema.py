@@ -137,6 +137,9 @@ class TrainSection(_Section):
     use_split_coco: bool = Field(True, description="COCO folds: true interleaved, false contiguous")
     # Optimisation
     batch_size: int = Field(4, ge=1, le=10_000)
+    accumulate: int = Field(1, ge=1, le=10_000, description="parts of a batch, one after the other: less memory")
+    precision: Literal["float32", "bf16"] = Field("float32", description="bf16: training under autocast")
+    compile: bool = Field(False, description="compile the network for training (torch.compile)")
     epochs: int = Field(100, ge=1, le=10**6)
     epoch_episodes: Count = Field(0, description="training episodes an epoch; 0: one for each image")
     base_lr: Rate = 0.002
@@ -159,6 +162,7 @@ class TrainSection(_Section):
     resume: File | None = Field(None, description="checkpoint to continue; default: latest.pth of the run folder")
     # Evaluation
     evaluate: bool = Field(False, description="validate after every epoch (uses labels)")
+    evaluate_every: int = Field(1, ge=1, le=10**6, description="epochs between two validations; the last has one")
     best_on_validation: bool = Field(False, description="also keep the checkpoint with the best validation mIoU")
     batch_size_val: int = Field(1, ge=1, le=10_000)
     episodes: Count = Field(0, description="test episodes; 0: 1,000, for COCO 5,000")

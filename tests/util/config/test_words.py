@@ -102,6 +102,8 @@ BOUNDS = {
     "cluster_images": (10**13, 10**9),
     "epochs": (10**13, 10**6),
     "batch_size": (10**9, 10_000),
+    "accumulate": (10**9, 10_000),
+    "evaluate_every": (10**13, 10**6),
     "batch_size_val": (10**9, 10_000),
     "shot": (51, 50),
     "threads": (100_000, 1024),
