@@ -151,12 +151,12 @@ def kill_again_and_again(
 
 
 def end(process: subprocess.Popen[str], number: signal.Signals) -> str:
-    """Send a signal, KILL to all processes of a training; returns the last line that they say."""
+    """Send a signal, KILL to all processes of a training; returns the last line that they say, if any."""
     victims = descendants(process.pid) if number == signal.SIGKILL else []
     for victim in [*victims, process.pid]:
         with suppress(ProcessLookupError):
             os.kill(victim, number)
-    return process.communicate()[1].splitlines()[-1]
+    return "".join(process.communicate()[1].splitlines()[-1:])
 
 
 def descendants(process: int) -> list[int]:

@@ -50,14 +50,15 @@ def require_one_process(command: str) -> None:
 def start_processes(gpus: Sequence[int]) -> None:
     """Run this command again, as it was started, in as many processes of this machine as ``NPROC`` or ``gpus`` ask for.
 
-    Return where that is one, or where torchrun has started them already. Else end when they do, with the exit code of
-    the first that failed, which has said why: a line is added only for one that was killed. INT and TERM are passed on
-    to all, and so is USR1. torchrun's own options are its environment variables, ``PET_NNODES`` and so on.
+    Return where that is one, on one machine, or where torchrun has started them already. Else end when they do, with
+    the exit code of the first that failed, which has said why: a line is added only for one that was killed. INT and
+    TERM are passed on to all, and so is USR1. Several machines are described as for torchrun, by ``PET_NNODES`` and
+    other variables of its own.
 
     Raises ``UserError`` for a number that is none, or is not that of the ``gpus`` where these are several.
     """
     count = _wanted_processes(gpus)
-    if count > 1 and "WORLD_SIZE" not in os.environ:
+    if "WORLD_SIZE" not in os.environ and (count > 1 or os.environ.get("PET_NNODES", "1") != "1"):
         sys.exit(_torchrun(count))
 
 
