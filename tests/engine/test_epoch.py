@@ -11,7 +11,10 @@ from torch import Tensor, nn
 
 from engine.epoch import Computation, train_one_epoch
 from engine.epoch_report import EpochReport, Metrics
-from engine.optimizers import Optimizers
+from engine.optimizers import Optimizers, build_optimizers
+from model.loss import dice_loss
+from tests.engine.small_training import training_batch
+from tests.model.networks import tiny_model
 from util.errors import UserError
 from util.logging import logger
 
@@ -132,3 +135,29 @@ def test_a_loss_that_is_not_finite_stops_before_the_end_of_the_epoch(print_freq:
 def test_an_epoch_that_predicts_no_object_is_named_in_the_log(messages: list[str]) -> None:
     train(Bias(1.0, -1.0), [1, 2], print_freq=2)
     assert messages[-1] == "COLLAPSED: 0.00% of the pixels are predicted as object"
+
+
+@pytest.mark.parametrize("computation", [Computation(CPU, parts=2), Computation(CPU, bf16=True)])
+def test_parts_and_precision_change_only_roundings(computation: Computation) -> None:
+    """Of the weights after three steps, dropout and clustering included."""
+    weights = []
+    for how in (Computation(CPU), computation):
+        torch.manual_seed(0)
+        model = tiny_model()
+        torch.manual_seed(1)
+        train_one_epoch(
+            model,
+            [training_batch()] * 3,
+            EpochReport(1, 3),
+            loss=dice_loss,
+            optimizers=build_optimizers(
+                model, base_lr=0.1, momentum=0, weight_decay=0, transformer_lr=1e-4, transformer_weight_decay=0
+            ),
+            sgd_lr=lambda _: 0.01,
+            computation=how,
+            print_freq=3,
+        )
+        assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+        weights.append(torch.cat([p.detach().flatten() for p in model.parameters() if p.requires_grad]))
+    difference = (weights[0] - weights[1]).abs().max()
+    assert 0 < difference < (5e-3 if computation.bf16 else 1e-4)
