@@ -21,7 +21,9 @@ def main(arguments: list[str]) -> None:
     config = load_config(parsed.dataset, parsed.experiment, parsed.overrides)
     with importing():
         from commands.meta_training import train_experiment
-    train_experiment(config)
+        from commands.seeds import training_runs
+    for run in training_runs(config):
+        train_experiment(run)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ _CONFIG = "config.yaml"
 _FREE_KEYS = {
     "TRAIN": {
         "workers", "print_freq", "save_freq", "save_minutes", "train_gpu", "save_path", "resume", "evaluate",
-        "best_on_validation", "batch_size_val", "episodes", "val_size",
+        "best_on_validation", "batch_size_val", "episodes", "val_size", "seeds",
     },
     "DATA": {"data_root", "val_list"},
     "Cluster": {"threads"},

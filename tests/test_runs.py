@@ -142,7 +142,7 @@ def test_a_test_of_a_run_within_an_epoch_says_so(workspace: Workspace) -> None:
     with signal_after_each_step(signal.SIGINT), pytest.raises(KeyboardInterrupt):
         train_command.main(arguments)
     protocol = workspace.test("within")["protocol"]
-    assert isinstance(protocol, dict) and protocol["trained"] == "shapes ssl_demo, 0 epochs and 1 of 3 steps"
+    assert isinstance(protocol, dict) and protocol["trained"] == "shapes ssl_demo, 0 epochs and 1 of 3 steps, seed 123"
 
 
 def test_the_advice_after_a_loss_that_is_not_finite(workspace: Workspace, fails: Callable[..., str]) -> None:
