@@ -40,24 +40,28 @@ class Bootstrap:
         return (shares * mious).sum(axis=1)
 
     def _mious(self, rows: Sequence[EpisodeScore]) -> np.ndarray:
-        """mIoU in percent for each draw of images; classes that a draw leaves out do not count."""
+        """mIoU in percent for each draw of images; classes that it leaves out do not count, NaN where it leaves all."""
         columns = np.array([self._column_of[row.query] for row in rows])
         slots = np.array([row.slot for row in rows])
         overlap = np.array([row.areas.overlap for row in rows])
         union = np.array([row.areas.predicted + row.areas.true for row in rows]) - overlap
-        ious = []
+        total, classes = np.zeros(self.draws + 1), np.zeros(self.draws + 1)
         for slot in np.unique(slots):
             chosen = slots == slot
             times = self._times_drawn[:, columns[chosen]]
             drawn = times @ union[chosen]
-            ious.append(np.where(drawn > 0, times @ overlap[chosen] / np.maximum(drawn, 1), np.nan))
-        return 100 * np.nanmean(ious, axis=0)
+            total += times @ overlap[chosen] / np.maximum(drawn, 1)
+            classes += drawn > 0
+        return 100 * np.divide(total, classes, out=np.full_like(total, np.nan), where=classes > 0)
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
-    """Lowest and highest of the middle 95 % of the draws; ``values`` as ``Bootstrap`` returns them."""
+    """Lowest and highest of the middle 95 % of the draws; ``values`` as ``Bootstrap`` returns them.
+
+    Draws without a value do not count: of several small tests, they leave one without an image.
+    """
     outside = (100 - LEVEL) / 2
-    low, high = np.percentile(values[1:], [outside, 100 - outside])
+    low, high = np.nanpercentile(values[1:], [outside, 100 - outside])
     return float(low), float(high)
 
 

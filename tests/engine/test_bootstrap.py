@@ -40,6 +40,17 @@ def test_a_class_that_a_draw_leaves_out_does_not_count() -> None:
     assert set(Bootstrap("ab", draws=50).mious([rows]).tolist()) == {0, 50, 100}
 
 
+def test_a_draw_that_leaves_a_small_test_without_an_image_does_not_count() -> None:
+    small, large = scores(0, images=1), [row._replace(query=f"other{row.query}") for row in scores(1)]
+    bootstrap = Bootstrap(row.query for row in [*small, *large])
+    values = bootstrap.mious([small])
+    assert np.isnan(values).mean() == pytest.approx((1 - 1 / 7) ** 7, abs=0.05)
+    assert values[~np.isnan(values)] == pytest.approx(miou(small))
+    mean = (values + bootstrap.mious([large])) / 2
+    low, high = interval(mean)
+    assert low < mean[0] < high
+
+
 def test_the_interval_is_as_wide_as_other_images_make_it() -> None:
     """Against the mIoU of fresh images, whose spread it estimates."""
     low, high = miou_interval([scores(0, images=200)])

@@ -1,0 +1,84 @@
+"""The command ``bash experiments.sh DATASET FAMILY [options] [key=value ...]``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+
+from commands.experiments.comparison import compared
+from commands.experiments.figure import write_figure
+from commands.experiments.options import check_lists, options_parser, study_of
+from commands.experiments.plan import plan_text
+from commands.experiments.processes import Processes, check_gpus, gpu_places
+from commands.experiments.records import finished_runs
+from commands.experiments.runs import Run, Study, all_runs
+from commands.experiments.scheduling import Outcome, run_all
+from commands.experiments.tables import write_tables
+from util.errors import UserError, run_command
+from util.locks import only_process_in
+from util.logging import logger, start_logging
+from util.processes import require_one_process
+
+
+def main(arguments: list[str]) -> None:
+    """Read the command line; print the plan, or run what is not finished and write tables and figure."""
+    options = options_parser().parse_intermixed_args(arguments)
+    require_one_process("experiments.sh")
+    start_logging()
+    study = study_of(options)
+    runs = all_runs(study)
+    if options.index is not None and options.index > len(runs):
+        raise UserError(f"--index {options.index}: the plan has {len(runs)} runs; see --plan")
+    places = gpu_places(options.gpus) if options.gpus else [{} for _ in range(options.jobs)]
+    if options.plan:
+        finished = finished_runs(runs)
+        sys.stdout.write(plan_text(runs, finished, options.family, len(places), on_gpus=bool(options.gpus)) + "\n")
+        return
+    check_lists(study)
+    if options.gpus:
+        check_gpus(places)
+    if options.index is not None:
+        outcome = _run_one(runs, options.index, places)
+    else:
+        with only_process_in(study.folder):
+            outcome = _run(runs, finished_runs(runs), places)
+    _write(study, runs)
+    _report(outcome)
+
+
+def _run(runs: Sequence[Run], finished: Mapping[str, object], places: Sequence[Mapping[str, str]]) -> Outcome:
+    logger.info("%d runs, of which %d are finished", len(runs), len(finished))
+    processes = Processes(places, {run.name: number for number, run in enumerate(runs, start=1)})
+    with processes.ended_together():
+        return run_all(runs, finished, processes)
+
+
+def _run_one(runs: Sequence[Run], number: int, places: Sequence[Mapping[str, str]]) -> Outcome:
+    """Run one of the plan, unless it is finished; raises ``UserError`` where it needs others that are not."""
+    run, finished = runs[number - 1], finished_runs(runs)
+    missing = [need for need in run.needs if need not in finished]
+    if missing:
+        raise UserError(f"run {number}, {run.name}: needs {', '.join(missing)}, not finished yet")
+    others = {other.name: None for other in runs if other is not run}
+    return _run(runs, {**others, **({run.name: None} if run.name in finished else {})}, places[:1])
+
+
+def _write(study: Study, runs: Sequence[Run]) -> None:
+    """Write tables and figure of all that is tested by now."""
+    rows = compared(study, finished_runs(runs))
+    page = write_tables(study, rows, study.folder)
+    figure = ",svg,png" if write_figure(rows, study.folder) else ""
+    logger.info("%s.{md,csv,json%s}\n%s", study.folder, figure, page)
+
+
+def _report(outcome: Outcome) -> None:
+    """Name what failed and what was left out for that, with exit code 1."""
+    if outcome.failed:
+        logger.error("FAILED: %s", ", ".join(outcome.failed))
+        if outcome.left_out:
+            logger.error("left out, for they need these: %s", ", ".join(outcome.left_out))
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    run_command(main)
