@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from commands.experiments.comparison import compared
 from commands.experiments.figure import write_figure
-from commands.experiments.options import check_lists, options_parser, study_of
 from commands.experiments.plan import plan_text
-from commands.experiments.processes import Processes, check_gpus, gpu_places
 from commands.experiments.records import finished_runs
+from commands.experiments.request import check_lists, options_parser, study_of
+from commands.experiments.run_processes import Processes, check_gpus, gpu_places
 from commands.experiments.runs import Run, Study, all_runs
 from commands.experiments.scheduling import Outcome, run_all
 from commands.experiments.tables import write_tables

@@ -8,8 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from commands.experiments.comparison import Row, Score
-from commands.experiments.drawing import Dot, Line, Shape, Text, png, svg
 from commands.experiments.methods import SHOTS, TRAININGS
+from commands.experiments.vector_drawing import Dot, Line, Shape, Text, png, svg
 from engine.bootstrap import LEVEL
 from util.files import write_bytes, write_text
 

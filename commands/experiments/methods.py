@@ -15,7 +15,7 @@ WITHOUT_TRAINING = {
 }
 SHOTS = (1, 5)
 # Percent of the labelled images.
-SHARES = (5.0, 10.0, 20.0, 100.0)
+LABEL_SHARES = (5.0, 10.0, 20.0, 100.0)
 
 
 class Training(NamedTuple):

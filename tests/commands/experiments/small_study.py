@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from commands.experiments.options import options_parser, study_of
+from commands.experiments.request import options_parser, study_of
 from commands.experiments.runs import Run, Study
 from commands.experiments.work import Work
 

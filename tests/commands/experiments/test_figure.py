@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from commands.experiments.comparison import Row, Score
-from commands.experiments.drawing import Dot, Line, Text
 from commands.experiments.figure import figure, write_figure
 from commands.experiments.methods import SHOTS, all_methods
+from commands.experiments.vector_drawing import Dot, Line, Text
 
 
 def row(name: str, shots: int, miou: float) -> Row:

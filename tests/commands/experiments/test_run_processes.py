@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from commands.experiments.processes import OUTPUT, Processes, gpu_places
 from commands.experiments.records import finished_runs
+from commands.experiments.run_processes import OUTPUT, Processes, gpu_places
 from commands.experiments.runs import Run
 from commands.experiments.scheduling import Outcome, run_all
 from tests.commands.experiments.small_study import run
@@ -72,7 +72,7 @@ def test_the_environment_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """Its GPU, a share of the cores, and no ``NPROC``, which is for a single training in several processes."""
     monkeypatch.setenv("NPROC", "2")
     monkeypatch.delenv("OMP_NUM_THREADS")
-    monkeypatch.setattr("commands.experiments.processes.available_cores", lambda: 6)
+    monkeypatch.setattr("commands.experiments.run_processes.available_cores", lambda: 6)
     runs = [run(tmp_path, name, 'echo "$CUDA_VISIBLE_DEVICES $NPROC. $OMP_NUM_THREADS" > product') for name in "ab"]
     run_in([{"CUDA_VISIBLE_DEVICES": "4"}, {"CUDA_VISIBLE_DEVICES": "7"}], runs)
     assert [run.product.read_text() for run in runs] == ["4 . 3\n", "7 . 3\n"]
@@ -110,7 +110,7 @@ def test_no_run_outlives_a_mistake_of_the_scheduler(tmp_path: Path, monkeypatch:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("commands.experiments.processes.write_record", full)
+    monkeypatch.setattr("commands.experiments.run_processes.write_record", full)
     runs = [run(tmp_path, "a", "while ! [ -e ../b/begun ]; do sleep 0.02; done; touch product"),
             run(tmp_path, "b", TRAINING)]  # fmt: skip
     with pytest.raises(OSError, match="No space left"):

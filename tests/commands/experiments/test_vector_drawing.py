@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
-from commands.experiments.drawing import Dot, Line, Shape, Text, png, svg
+from commands.experiments.vector_drawing import Dot, Line, Shape, Text, png, svg
 
 RED = "#ff0000"
 

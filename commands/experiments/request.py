@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from commands.experiments.methods import SHARES, all_methods, choose_methods
+from commands.experiments.methods import LABEL_SHARES, all_methods, choose_methods
 from commands.experiments.runs import Study
 from episodes.folds import FOLDS, fold_classes
 from util.arguments import Parser, whole_number
@@ -72,7 +72,7 @@ def study_of(options: argparse.Namespace) -> Study:
     for fold, config in enumerate(folds):
         fold_classes(dataset, fold, config.TRAIN.use_split_coco, classes=config.DATA.classes)
     own_lists = dict(_own_list(*words) for words in options.lists)
-    methods = choose_methods(all_methods({*SHARES, *own_lists}), options.only)
+    methods = choose_methods(all_methods({*LABEL_SHARES, *own_lists}), options.only)
     shares = {method.percent for method in methods if method.training is not None}
     whole = folds[0].DATA.train_list
     drawn = {share: whole.with_name(f"{whole.stem}_{share:g}{whole.suffix}") for share in shares - {_ALL, *own_lists}}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from commands.experiments.__main__ import main
-from commands.experiments.options import check_lists
+from commands.experiments.request import check_lists
 from tests.commands.experiments.small_study import study
 from util.errors import UserError
 from util.files import PROJECT
