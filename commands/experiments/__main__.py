@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> None:
         return
     check_lists(study)
     if options.gpus:
-        check_gpus(places)
+        check_gpus(options.gpus)
     if options.index is not None:
         outcome = _run_one(runs, options.index, places)
     else:

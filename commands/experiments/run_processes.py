@@ -90,7 +90,8 @@ class Processes:
             write_record(run, seconds, whole=running.whole)
             logger.info("%s: done in %.1f minutes", self._title(run), seconds / 60)
             return True
-        logger.error("%s: FAILED: %s", self._title(run), last_line(run))
+        code = running.process.returncode
+        logger.error("%s: FAILED with exit code %d: %s", self._title(run), code, last_line(run))
         return False
 
     def _title(self, run: Run) -> str:
@@ -109,7 +110,7 @@ class _Process:
 
 def last_line(run: Run) -> str:
     """What a run said last."""
-    lines = (run.folder / OUTPUT).read_text(encoding="utf-8", errors="replace").split("\n")
+    lines = (run.folder / OUTPUT).read_text(encoding="utf-8", errors="replace").splitlines()
     return next((line.strip()[-_LONGEST_LINE:] for line in reversed(lines) if line.strip()), "it said nothing")
 
 
@@ -122,13 +123,14 @@ def gpu_places(gpus: Sequence[int]) -> list[dict[str, str]]:
     return [{"CUDA_VISIBLE_DEVICES": names[number]} for number in gpus]
 
 
-def check_gpus(places: Sequence[Mapping[str, str]]) -> None:
+def check_gpus(gpus: Sequence[int]) -> None:
     """Raise ``UserError`` for a GPU that CUDA cannot use: a run would silently take the CPU."""
     with importing():
         import torch
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if len(places) > count:
-        raise UserError(f"--gpus names {len(places)} GPUs: this machine has {count} that CUDA can use; use --jobs")
+    if max(gpus) >= count:
+        advice = "counted from 0" if count else "use --jobs"
+        raise UserError(f"--gpus {max(gpus)}: this machine has {count} GPUs that CUDA can use; {advice}")
 
 
 def _environment(place: Mapping[str, str], places: int) -> dict[str, str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from commands.experiments.records import finished_runs
-from commands.experiments.run_processes import OUTPUT, Processes, gpu_places
+from commands.experiments.run_processes import OUTPUT, Processes, check_gpus, gpu_places
 from commands.experiments.runs import Run
 from commands.experiments.scheduling import Outcome, run_all
 from tests.commands.experiments.small_study import run
@@ -63,8 +63,8 @@ def test_a_failure_is_named_with_its_last_line(tmp_path: Path, messages: list[st
     ]
     outcome = run_in([{}], runs)
     assert (outcome.done, outcome.failed, outcome.left_out) == (["good"], ["bad", "empty"], ["after"])
-    assert "run 1, bad: FAILED: error: the disk is full" in messages
-    assert "run 2, empty: FAILED: it said nothing" in messages
+    assert "run 1, bad: FAILED with exit code 2: error: the disk is full" in messages
+    assert "run 2, empty: FAILED with exit code 0: it said nothing" in messages
     assert (runs[0].folder / OUTPUT).read_text() == "first\nerror: the disk is full\n\n"
 
 
@@ -85,6 +85,14 @@ def test_gpus_are_counted_among_those_that_may_be_used(monkeypatch: pytest.Monke
     assert gpu_places([1]) == [{"CUDA_VISIBLE_DEVICES": "GPU-3f"}]
     with pytest.raises(UserError, match="--gpus 2: CUDA_VISIBLE_DEVICES=5,GPU-3f has 2, counted from 0"):
         gpu_places([0, 2])
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    check_gpus([1, 0])
+    with pytest.raises(UserError, match="--gpus 2: this machine has 2 GPUs that CUDA can use; counted from 0"):
+        check_gpus([2])
 
 
 @pytest.mark.parametrize(("number", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
