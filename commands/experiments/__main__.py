@@ -38,29 +38,31 @@ def main(arguments: list[str]) -> None:
     if options.gpus:
         check_gpus(options.gpus)
     if options.index is not None:
-        outcome = _run_one(runs, options.index, places)
+        outcome = _run([_chosen(runs, options.index)], runs, places[:1])
     else:
         with only_process_in(study.folder):
-            outcome = _run(runs, finished_runs(runs), places)
+            outcome = _run(runs, runs, places)
     _write(study, runs)
     _report(outcome)
 
 
-def _run(runs: Sequence[Run], finished: Mapping[str, object], places: Sequence[Mapping[str, str]]) -> Outcome:
-    logger.info("%d runs, of which %d are finished", len(runs), len(finished))
-    processes = Processes(places, {run.name: number for number, run in enumerate(runs, start=1)})
-    with processes.ended_together():
-        return run_all(runs, finished, processes)
-
-
-def _run_one(runs: Sequence[Run], number: int, places: Sequence[Mapping[str, str]]) -> Outcome:
-    """Run one of the plan, unless it is finished; raises ``UserError`` where it needs others that are not."""
+def _chosen(runs: Sequence[Run], number: int) -> Run:
+    """A run of the plan by its number; raises ``UserError`` where it needs others that are not finished."""
     run, finished = runs[number - 1], finished_runs(runs)
     missing = [need for need in run.needs if need not in finished]
     if missing:
         raise UserError(f"run {number}, {run.name}: needs {', '.join(missing)}, not finished yet")
-    others = {other.name: None for other in runs if other is not run}
-    return _run(runs, {**others, **({run.name: None} if run.name in finished else {})}, places[:1])
+    return run
+
+
+def _run(chosen: Sequence[Run], plan: Sequence[Run], places: Sequence[Mapping[str, str]]) -> Outcome:
+    """Run what is not finished of the ``chosen`` runs of the plan."""
+    finished = finished_runs(plan)
+    done = sum(run.name in finished for run in chosen)
+    logger.info("%d runs, of which %d are finished", len(chosen), done)
+    processes = Processes(places, {run.name: number for number, run in enumerate(plan, start=1)})
+    with processes.ended_together():
+        return run_all(chosen, finished, processes)
 
 
 def _write(study: Study, runs: Sequence[Run]) -> None:
