@@ -10,7 +10,7 @@ from commands.experiments.figure import write_figure
 from commands.experiments.plan import plan_text
 from commands.experiments.records import finished_runs
 from commands.experiments.request import check_lists, options_parser, study_of
-from commands.experiments.run_processes import Processes, check_gpus, gpu_places
+from commands.experiments.run_processes import Processes, check_gpus, gpu_places, last_line
 from commands.experiments.runs import Run, Study, all_runs
 from commands.experiments.scheduling import Outcome, run_all
 from commands.experiments.tables import write_tables
@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> None:
         with only_process_in(study.folder):
             outcome = _run(runs, runs, places)
     _write(study, runs)
-    _report(outcome)
+    _report(outcome, runs)
 
 
 def _chosen(runs: Sequence[Run], number: int) -> Run:
@@ -73,12 +73,14 @@ def _write(study: Study, runs: Sequence[Run]) -> None:
     logger.info("%s.{md,csv,json%s}\n%s", study.folder, figure, page)
 
 
-def _report(outcome: Outcome) -> None:
+def _report(outcome: Outcome, runs: Sequence[Run]) -> None:
     """Name what failed and what was left out for that, with exit code 1."""
+    for run in runs:
+        if run.name in outcome.failed:
+            logger.error("FAILED: %s: %s", run.name, last_line(run))
+    if outcome.left_out:
+        logger.error("left out, for they need these: %s", ", ".join(outcome.left_out))
     if outcome.failed:
-        logger.error("FAILED: %s", ", ".join(outcome.failed))
-        if outcome.left_out:
-            logger.error("left out, for they need these: %s", ", ".join(outcome.left_out))
         sys.exit(1)
 
 

@@ -21,7 +21,7 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A command line whose plan has three runs, of which the second fails at first and the third needs both."""
     runs: list[Run] = [
         run(tmp_path, "first"),
-        run(tmp_path, "second", "test -e ../mended && touch product"),
+        run(tmp_path, "second", "echo no mend; test -e ../mended && touch product"),
         run(tmp_path, "third", "touch product", "first", "second"),
     ]
     monkeypatch.setattr("commands.experiments.__main__.all_runs", lambda study: runs)
@@ -41,7 +41,7 @@ def test_a_failure_is_named_at_the_end_and_mended_by_the_same_command(
 ) -> None:
     assert exit_code(words) == 1
     said = capsys.readouterr().err
-    assert re.search(r"FAILED: second\n\S+ left out, for they need these: third\n$", said)
+    assert re.search(r"FAILED: second: no mend\n\S+ left out, for they need these: third\n$", said)
     assert (tmp_path / "first" / "product").exists() and (tmp_path / "out" / "pascal_resnet50.md").is_file()
     (tmp_path / "mended").touch()
     main(words)

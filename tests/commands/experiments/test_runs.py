@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from commands.experiments.methods import TRAININGS, Training
 from commands.experiments.runs import Run, all_runs
 from tests.commands.experiments.small_study import study
 from util.config import Config, load_config
@@ -77,6 +78,16 @@ def test_commands_do_what_the_names_say(runs: dict[str, Run]) -> None:
     assert runs["nearest/fold3_5shot"].command.count("--method") == 1
     masks = load_config("pascal", "ssl_resnet50", [word for word in runs["masks"].command[4:] if "exper" not in word])
     assert runs["masks"].product == masks.pseudo_folder / "manifest.json"
+
+
+def test_another_training_is_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As docs/experiments.md says."""
+    line = Training("longer", "supervised, for longer", start="unsupervised", words=("TRAIN.epochs=7",))
+    monkeypatch.setattr("commands.experiments.methods.TRAININGS", (*TRAININGS, line))
+    runs = {run.name: run for run in all_runs(study(tmp_path, "TRAIN.epochs=3", "--only", "longer_20,scratch_20"))}
+    assert [config_of(runs[f"{name}_20/fold1/seed_123"]).TRAIN.epochs for name in ("longer", "scratch")] == [7, 3]
+    assert runs["longer_20/fold1/seed_123"].needs == ("lists/20", "unsupervised/seed_123")
+    assert runs["longer_20/fold1_1shot/seed_123"].needs == ("longer_20/fold1/seed_123",)
 
 
 def test_words_reach_every_run_and_decide_what_it_is(runs: dict[str, Run], tmp_path: Path) -> None:
