@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 
 from engine.bootstrap import LEVEL, miou_interval
 from engine.metrics import EpisodeScore
-from engine.results import Interval, Percent, ResultsPart, TestedAs, read_test
+from engine.results import RESULTS, Interval, Percent, ResultsPart, TestedAs, read_test
 from util.errors import UserError
 from util.files import read_json, write_json
 from util.settings import describe_problems
@@ -60,11 +60,7 @@ def save_seed_results(folder: Path, seeds: Sequence[int]) -> SeedResults:
     """Write ``seeds.json`` from the tests of the seeds. Raises ``UserError`` where these were not tested alike."""
     tests = [read_test(seed_folder(folder, seed)) for seed in seeds]
     protocols = [results.protocol for results, _ in tests]
-    for seed, protocol in zip(seeds, protocols, strict=True):
-        if protocol != protocols[0]:
-            raise UserError(
-                f"{seed_folder(folder, seed)}: tested in another way than {seed_folder(folder, seeds[0])}; {_AGAIN}"
-            )
+    _check_alike(folder, seeds, protocols)
     results = SeedResults(
         seeds=list(seeds),
         miou=_spread([results.miou for results, _ in tests]),
@@ -86,9 +82,13 @@ def read_seed_results(folder: Path) -> SeedResults:
 
 
 def read_repeated_test(folder: Path) -> RepeatedTest:
-    """The test of several seeds where ``folder`` holds ``seeds.json``, else the one in it; raises ``UserError``."""
-    seeds = read_seed_results(folder).seeds if (folder / SEEDS).is_file() else []
+    """The test of the seeds in ``seeds.json`` of ``folder``, else the one in it, else those of all seeds in it.
+
+    Raises ``UserError`` for a folder without one, and where the seeds were not tested alike.
+    """
+    seeds = _seeds_in(folder)
     tests = [read_test(place) for place in ([seed_folder(folder, seed) for seed in seeds] or [folder])]
+    _check_alike(folder, seeds, [results.protocol for results, _ in tests])
     return RepeatedTest(folder, seeds, tests[0][0].protocol, [scores for _, scores in tests])
 
 
@@ -104,6 +104,24 @@ def seeds_table(results: SeedResults) -> str:
     low, high = results.miou_interval
     lines.append(f"{'':>16}  {LEVEL} % interval of the mIoU {low:.2f} to {high:.2f}, over test images and seeds")
     return "\n".join(lines)
+
+
+def _seeds_in(folder: Path) -> list[int]:
+    if (folder / SEEDS).is_file():
+        return read_seed_results(folder).seeds
+    if (folder / RESULTS).is_file():
+        return []
+    names = [path.parent.name.removeprefix("seed_") for path in folder.glob(f"seed_*/{RESULTS}")]
+    return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
+
+
+def _check_alike(folder: Path, seeds: Sequence[int], protocols: Sequence[TestedAs]) -> None:
+    """Raise ``UserError`` that names a seed which was tested in another way than the first; of no seed none was."""
+    for seed, protocol in zip(seeds, protocols, strict=False):
+        if protocol != protocols[0]:
+            raise UserError(
+                f"{seed_folder(folder, seed)}: tested in another way than {seed_folder(folder, seeds[0])}; {_AGAIN}"
+            )
 
 
 def _spread(values: Sequence[float]) -> Spread:

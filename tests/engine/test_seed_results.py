@@ -62,6 +62,11 @@ def test_seeds_that_were_tested_in_other_ways(tmp_path: Path) -> None:
 def test_a_folder_stands_for_its_seeds_or_for_itself(tmp_path: Path) -> None:
     several = read_repeated_test(seeds_tested(tmp_path / "several", 1, 2))
     assert (several.seeds, several.tables) == ([1, 2], [scores(1), scores(2)])
+    (tmp_path / "several" / SEEDS).unlink()  # tested one by one
+    assert read_repeated_test(tmp_path / "several") == several
+    run_folder(seed_folder(tmp_path / "several", 3), scores(3), shots=5)
+    with pytest.raises(UserError, match="seed_3: tested in another way than"):
+        read_repeated_test(tmp_path / "several")
     one = read_repeated_test(run_folder(tmp_path / "one", scores(4)))
     assert (one.seeds, one.tables) == ([], [scores(4)])
 
