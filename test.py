@@ -30,7 +30,11 @@ def main(arguments: list[str]) -> None:
         start_processes(config.TRAIN.train_gpu)
         with importing():
             from commands.meta_test import score_experiment
-        score_experiment(config, parsed.method)
+            from commands.seeds import score_seeds
+        if config.TRAIN.seeds and parsed.method == "network":
+            score_seeds(config)
+        else:
+            score_experiment(config, parsed.method)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,9 @@ def main(arguments: list[str]) -> None:
         start_processes(config.TRAIN.train_gpu)
         with importing():
             from commands.meta_training import train_experiment
-        train_experiment(config)
+            from commands.seeds import training_runs
+        for run in training_runs(config):
+            train_experiment(run)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.results import RESULTS, read_results
+from engine.bootstrap import LEVEL
+from engine.results import RESULTS, TestedAs, read_results
+from engine.seed_results import SEEDS, read_seed_results
 from util.arguments import Parser
 from util.errors import UserError, run_command
 
@@ -29,7 +31,9 @@ def results_table(results: Mapping[str, Any], seconds: float, names: Mapping[int
         )
     if results["classes_never_drawn"]:
         lines.append(f"{'never drawn':>16}  {results['classes_never_drawn']} (not in the mean)")
-    lines += [f"{name:>16}  {results[key]:6.2f}" for name, key in (("mIoU", "miou"), ("FB-IoU", "fb_iou"))]
+    low, high = results["miou_interval"]
+    lines.append(f"{'mIoU':>16}  {results['miou']:6.2f}  {LEVEL} % interval {low:.2f} to {high:.2f}, over test images")
+    lines.append(f"{'FB-IoU':>16}  {results['fb_iou']:6.2f}")
     lines.append(f"{'accuracy':>16}  {results['accuracy']:6.2f}  of all pixels")
     lines.append(
         f"{'object pixels':>16}  {results['predicted_object']:6.2f} % predicted, {results['true_object']:.2f} % true, "
@@ -40,25 +44,18 @@ def results_table(results: Mapping[str, Any], seconds: float, names: Mapping[int
 
 
 def comparison_table(folders: list[Path]) -> str:
-    """One line for each run folder that holds results: method, fold, shots, episodes, mIoU, FB-IoU, labels used.
+    """A line for each test that the run folders hold: what was tested, mIoU with its interval, FB-IoU, labels used.
 
-    Raises ``UserError`` when no folder does.
+    Of a test of several seeds the means and their number. Raises ``UserError`` when no folder holds a test.
     """
-    tested = [folder for folder in folders if (folder / RESULTS).is_file()]
-    if not tested:
+    rows = [row for folder in folders for row in _rows(folder)]
+    if not rows:
         raise UserError(f"{', '.join(map(str, folders))}: no {RESULTS} here; run bash test.sh first")
     header = (
-        f"{'method':<12} {'fold':>4} {'shot':>4} {'episodes':>8} {'mIoU':>6} {'FB-IoU':>6}  {'labels used':<28} folder"
+        f"{'method':<12} {'fold':>4} {'shot':>4} {'episodes':>8} {'mIoU':>6} {'FB-IoU':>6} {'interval':>14} "
+        f"{'seeds':>5}  {'labels used':<28} folder"
     )
-    rows = [header, "-" * len(header)]
-    for folder in tested:
-        results = read_results(folder)
-        protocol = results.protocol
-        rows.append(
-            f"{protocol.method:<12} {protocol.split:>4} {protocol.shots:>4} {protocol.episodes:>8} "
-            f"{results.miou:>6.2f} {results.fb_iou:>6.2f}  {protocol.label_use:<28} {folder}"
-        )
-    return "\n".join(rows)
+    return "\n".join([header, "-" * len(header), *rows])
 
 
 def main(arguments: list[str]) -> None:
@@ -67,6 +64,27 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help=f"run folders that hold {RESULTS}")
     parsed = parser.parse_args(arguments)
     sys.stdout.write(comparison_table(parsed.folders) + "\n")
+
+
+def _rows(folder: Path) -> Iterator[str]:
+    """The lines of the tests in a folder: of the one in it and of that of several seeds, where they are there."""
+    if (folder / RESULTS).is_file():
+        results = read_results(folder)
+        yield _row(folder, results.protocol, results.miou, results.fb_iou, results.miou_interval, 1)
+    if (folder / SEEDS).is_file():
+        several = read_seed_results(folder)
+        means = several.miou.mean, several.fb_iou.mean
+        yield _row(folder, several.protocol, *means, several.miou_interval, len(several.seeds))
+
+
+def _row(
+    folder: Path, protocol: TestedAs, miou: float, fb_iou: float, interval: Sequence[float] | None, seeds: int
+) -> str:
+    between = "{:.2f} to {:.2f}".format(*interval) if interval else "-"
+    return (
+        f"{protocol.method:<12} {protocol.split:>4} {protocol.shots:>4} {protocol.episodes:>8} {miou:>6.2f} "
+        f"{fb_iou:>6.2f} {between:>14} {seeds:>5}  {protocol.label_use:<28} {folder}"
+    )
 
 
 if __name__ == "__main__":

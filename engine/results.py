@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from engine.bootstrap import miou_interval
 from engine.metrics import EpisodeMetrics, EpisodeScore
 from engine.scores import SCORES, read_scores, write_scores
 from util.errors import UserError
@@ -22,13 +23,16 @@ RESULTS = "results.json"
 _AGAIN = "run bash test.sh again"
 
 Percent = Annotated[float, Field(ge=0, le=100)]
+Interval = Annotated[list[Percent], Field(min_length=2, max_length=2)]
 
 
-class _Part(BaseModel):
+class ResultsPart(BaseModel):
+    """A part of what a test wrote, which is read strictly."""
+
     model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
 
 
-class TestedAs(_Part):
+class TestedAs(ResultsPart):
     """What ``engine.report`` and ``engine.compare`` read of a protocol."""
 
     method: str
@@ -43,10 +47,11 @@ class TestedAs(_Part):
     label_use: str
 
 
-class Results(_Part):
-    """What they read of the results; ``per_class`` is by slot."""
+class Results(ResultsPart):
+    """What they read of the results; ``per_class`` is by slot, tests by earlier versions have no interval."""
 
     miou: Percent
+    miou_interval: Interval | None = None
     fb_iou: Percent
     per_class: dict[str, Percent] = Field(min_length=1)
     protocol: TestedAs
@@ -55,6 +60,7 @@ class Results(_Part):
 def build_results(metrics: EpisodeMetrics, protocol: dict[str, Any], classes: list[int]) -> dict[str, Any]:
     """IoUs, accuracies and shares of pixels in percent, and the protocol they were measured by.
 
+    ``miou_interval`` is the 95 % interval of the mIoU: how far other test images could have moved it.
     ``classes`` are those tested; a class that no episode drew has no IoU, is left out of the mean and is listed.
     """
     total = metrics.total()
@@ -62,6 +68,7 @@ def build_results(metrics: EpisodeMetrics, protocol: dict[str, Any], classes: li
     miou = 100 * metrics.miou()
     return {
         "miou": miou,
+        "miou_interval": miou_interval([metrics.scores]),
         "fb_iou": 100 * metrics.fb_iou(),
         "accuracy": 100 * total.accuracy,
         "per_class": per_class,

@@ -62,7 +62,7 @@ def read_network(path: Path) -> StoredNetwork:
     checkpoint = read_checkpoint(path)
     config = checkpoint["config"]
     origin = {
-        "trained": f"{config['dataset']} {config['experiment']}, {_length(checkpoint)}",
+        "trained": f"{config['dataset']} {config['experiment']}, {_length(checkpoint)}{_seed(config)}",
         "label_use": checkpoint["label_use"],
         "novel_images": "dropped" if config.get("DATA", {}).get("drop_novel_images") else "kept",
     }
@@ -98,6 +98,11 @@ def _length(checkpoint: Mapping[str, Any]) -> str:
     """How long a network was trained."""
     epochs, position = f"{checkpoint['epoch']} epochs", checkpoint.get("position")
     return epochs if position is None else f"{epochs} and {position['step']} of {position['steps']} steps"
+
+
+def _seed(config: Mapping[str, Any]) -> str:
+    """The seed of the training; none of a network that was imported."""
+    return f", seed {config['TRAIN']['manual_seed']}" if "manual_seed" in config["TRAIN"] else ""
 
 
 class _Origin(BaseModel):

@@ -113,6 +113,10 @@ COMMANDS = [
         r"bash test\.sh \S+ split0_\w+( \$VOC)?",
         "tests/test_pipeline.py::test_a_published_network_is_tested_the_same_twice",
     ),
+    (
+        r"bash experiments\.sh \w+ \w+( --plan)?( --gpus [\d,]+)?( --only [\w,]+)?( \$VOC)?",
+        "tests/test_experiments.py::test_the_unsupervised_network",
+    ),
     (r"python -m engine\.report exp/pascal/\*", "tests/test_commands.py::test_own_images_as_the_readme_has_them"),
     (
         r"python -m engine\.compare \S+ --against \S+",

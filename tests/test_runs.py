@@ -111,10 +111,26 @@ def test_a_run_that_is_killed_at_random_moments(workspace: Workspace, experiment
 
 
 def kill_again_and_again(
-    workspace: Workspace, experiment: str, processes: int, signals: list[signal.Signals], save_minutes: float
+    workspace: Workspace,
+    experiment: str,
+    processes: int,
+    signals: list[signal.Signals],
+    *,
+    save_minutes: float,
+    seconds: float = 0.3,
+    epochs: int = 40,
 ) -> list[float]:
-    """Train, with each of ``signals`` at a random moment; returns the seconds between each kill and the last save."""
-    words = ["TRAIN.epochs=40", "TRAIN.print_freq=3", "TRAIN.workers=1", "TRAIN.save_freq=5", "TRAIN.evaluate=false"]
+    """Train, with each of ``signals`` at a random moment of the ``seconds`` after the first line of the log.
+
+    Returns the seconds of work that each has lost: those since the last save, or since that line.
+    """
+    words = [
+        f"TRAIN.epochs={epochs}",
+        "TRAIN.print_freq=3",
+        "TRAIN.workers=1",
+        "TRAIN.save_freq=5",
+        "TRAIN.evaluate=false",
+    ]
     names = [f"{verb}_killed_{experiment}_{processes}" for verb in ("never", "often")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NPROC": str(processes)}
     command = ["sh", str(PROJECT / "train.sh"), "shapes", experiment]
@@ -127,13 +143,15 @@ def kill_again_and_again(
         assert process.stderr is not None
         while "  loss " not in process.stderr.readline():
             assert process.poll() is None
-        time.sleep(random_moment.uniform(0, 0.3))
+        began = time.time()
+        time.sleep(random_moment.uniform(0, seconds))
         if number == signal.SIGUSR1:
             process.send_signal(number)
             while "saved after step" not in process.stderr.readline():
                 assert process.poll() is None
             number = signal.SIGKILL
-        lost += [time.time() - path.stat().st_mtime for path in [folder / "latest.pth"] if path.exists()]
+        saved = [path.stat().st_mtime for path in [folder / "latest.pth"] if path.exists()]
+        lost.append(time.time() - max(began, *saved, 0))
         last = end(process, number)
         if number != signal.SIGKILL:
             assert process.returncode == 128 + number
@@ -170,7 +188,7 @@ def test_a_test_of_a_run_within_an_epoch_says_so(workspace: Workspace) -> None:
     with signal_after_each_step(signal.SIGINT), pytest.raises(KeyboardInterrupt):
         train_command.main(arguments)
     protocol = workspace.test("within")["protocol"]
-    assert isinstance(protocol, dict) and protocol["trained"] == "shapes ssl_demo, 0 epochs and 1 of 3 steps"
+    assert isinstance(protocol, dict) and protocol["trained"] == "shapes ssl_demo, 0 epochs and 1 of 3 steps, seed 123"
 
 
 def test_the_advice_after_a_loss_that_is_not_finite(workspace: Workspace, fails: Callable[..., str]) -> None:

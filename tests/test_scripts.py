@@ -28,7 +28,15 @@ def run(*command: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
 
 def test_scripts_are_found() -> None:
     names = {str(script.relative_to(PROJECT)) for script in SCRIPTS}
-    assert {"install.sh", "train.sh", "test.sh", "demo.sh", "masks/create.sh", "tests/run.sh"} <= names
+    assert {
+        "install.sh",
+        "train.sh",
+        "test.sh",
+        "experiments.sh",
+        "demo.sh",
+        "masks/create.sh",
+        "tests/run.sh",
+    } <= names
 
 
 @pytest.mark.parametrize("shell", SHELLS)

@@ -17,6 +17,7 @@ MISTAKES = {
     "test": ["shapes", "moon split0_demo", "shapes split0_demo --method none", "shapes split0_demo TRAIN.epoch=1"],
     "predict": ["--query q", "--checkpoint c --support none.png none.png --query q"],
     "prepare": ["moon", "shapes --train x", "check shapes ssl_demo TRAIN.epoch=1"],
+    "commands.experiments": ["pascal", "moon resnet50", "pascal resnet50 TRAIN.epoch=1", "pascal resnet50 --only x"],
     "engine.compare": ["a", "a b --against c", "none --against none"],
     "engine.report": ["", "none"],
     "masks.create": ["", "data moon", "data shapes experiment=ssl_demo TRAIN.epoch=1"],

@@ -25,7 +25,7 @@ ALLOWED_IMPORTS: dict[str, set[str]] = {
     "commands": {"engine", "episodes", "masks", "model", "util"},
 }
 # Entries on the first level of a package, without __init__.py.
-MOST_ENTRIES = {"prepare": 12, "masks": 17, "model": 19, "util": 19}
+MOST_ENTRIES = {"commands": 9, "prepare": 12, "masks": 17, "model": 19, "util": 19}
 MOST_YAML_FILES = 26
 # File names that several packages may have.
 SHARED_FILE_NAMES = {

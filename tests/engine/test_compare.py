@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.compare import PairedTest, compare, main, paired_test
+from engine.compare import PairedTest, compare, main, paired_test, read_method
 from engine.gallery import Gallery
 from engine.metrics import Areas, EpisodeMetrics, EpisodeScore
 from engine.results import build_results, save_test
+from engine.seed_results import read_repeated_test, save_seed_results, seed_folder
 from util.errors import UserError
 
 PROTOCOL = {
@@ -33,21 +34,26 @@ def run_folder(folder: Path, rows: list[EpisodeScore], **protocol: Any) -> Path:
     return folder
 
 
+def paired(first: list[EpisodeScore], second: list[EpisodeScore], *, fold: int = 0) -> PairedTest:
+    """Two methods of one seed each."""
+    return PairedTest(f"fold {fold}", [first], [second])
+
+
 def test_mious_are_those_of_the_tests_and_the_mean_is_over_folds() -> None:
-    tests = [PairedTest("fold 0", scores(5), scores(0)), PairedTest("fold 1", scores(2, seed=1), scores(0, seed=1))]
+    tests = [paired(scores(5), scores(0)), paired(scores(2, seed=1), scores(0, seed=1), fold=1)]
     fold_0, fold_1, mean = compare(tests, draws=200)
-    assert fold_0.first == pytest.approx(100 * EpisodeMetrics(tests[0].first).miou())
-    assert fold_0.second == pytest.approx(100 * EpisodeMetrics(tests[0].second).miou())
+    assert fold_0.first == pytest.approx(100 * EpisodeMetrics(scores(5)).miou())
+    assert fold_0.second == pytest.approx(100 * EpisodeMetrics(scores(0)).miou())
     assert mean.difference == pytest.approx((fold_0.difference + fold_1.difference) / 2)
     for value in (fold_0, fold_1, mean):
         assert value.low < value.difference < value.high
 
 
 def test_a_constant_gain_is_sure_and_noise_is_not() -> None:
-    sure = compare([PairedTest("fold 0", scores(5), scores(0))])[0]
+    sure = compare([paired(scores(5), scores(0))])[0]
     assert 0 < sure.low
     assert sure.high - sure.low < 0.5  # episodes differ by tens of points, the gain does not
-    unsure = compare([PairedTest("fold 0", scores(0, seed=3), scores(0, seed=4))])[0]
+    unsure = compare([paired(scores(0, seed=3), scores(0, seed=4))])[0]
     assert unsure.low < 0 < unsure.high
 
 
@@ -57,7 +63,7 @@ def test_the_interval_is_as_wide_as_other_images_make_it() -> None:
     def independent(seed: int) -> PairedTest:
         rng = np.random.default_rng(seed)
         first, second = rng.integers(20, 60, size=(2, 200))
-        return PairedTest("fold 0", *(
+        return paired(*(
             [EpisodeScore(1, f"{i}.jpg", Areas(int(overlap), 100, 100, 400)) for i, overlap in enumerate(overlaps)]
             for overlaps in (first, second)
         ))  # fmt: skip
@@ -70,8 +76,8 @@ def test_the_interval_is_as_wide_as_other_images_make_it() -> None:
 def test_episodes_of_one_image_are_drawn_together() -> None:
     """Twice the same episodes are no more evidence than once."""
     rows = [scores(0, seed=3), scores(0, seed=4)]
-    once = compare([PairedTest("fold 0", *rows)])[0]
-    twice = compare([PairedTest("fold 0", *(row * 2 for row in rows))])[0]
+    once = compare([paired(*rows)])[0]
+    twice = compare([paired(*(row * 2 for row in rows))])[0]
     assert twice == pytest.approx(once)
 
 
@@ -85,10 +91,52 @@ def test_the_command_prints_a_line_for_each_fold(tmp_path: Path, capsys: pytest.
 
 
 def test_other_episodes_are_refused(tmp_path: Path) -> None:
+    def pair(first: Path, second: Path) -> PairedTest:
+        return paired_test(read_repeated_test(first), read_repeated_test(second))
+
     folder = run_folder(tmp_path / "a", scores(0))
     with pytest.raises(UserError, match="same episodes: split 0 and 1"):
-        paired_test(folder, run_folder(tmp_path / "b", scores(0), split=1))
+        pair(folder, run_folder(tmp_path / "b", scores(0), split=1))
     with pytest.raises(UserError, match="hold different episodes"):
-        paired_test(folder, run_folder(tmp_path / "c", scores(0, episodes=30)))
+        pair(folder, run_folder(tmp_path / "c", scores(0, episodes=30)))
     with pytest.raises(UserError, match="2 folders against 1"):
         main([str(folder), str(folder), "--against", str(folder)])
+
+
+def test_numbers_are_those_of_before_seeds_could_be_drawn() -> None:
+    """With one seed each, to the last digit."""
+    tests = [paired(scores(5), scores(0)), paired(scores(2, seed=1), scores(0, seed=1), fold=1)]
+    assert [(value.first, value.second, value.low, value.high) for value in compare(tests)] == [
+        (28.37308944094261, 24.38118811881188, 3.792576363461985, 4.204795439606506),
+        (25.99030112773224, 24.422622432199105, 1.5183657615365953, 1.6166653722225581),
+        (27.181695284337426, 24.40190527550549, 2.682076885096142, 2.8850024793660314),
+    ]
+
+
+def test_several_seeds_are_compared_by_their_mean_and_widen_the_interval() -> None:
+    """Two methods whose gain differs from seed to seed; the same rows, without it, for comparison."""
+    spread = PairedTest("fold 0", [scores(1), scores(9)], [scores(0)])
+    alike = PairedTest("fold 0", [scores(5), scores(5)], [scores(0)])
+    mious = [100 * EpisodeMetrics(scores(shift)).miou() for shift in (1, 9, 0)]
+    wide, narrow = (compare([test])[0] for test in (spread, alike))
+    assert wide.difference == pytest.approx((mious[0] + mious[1]) / 2 - mious[2])
+    assert wide.low < mious[0] - mious[2] < mious[1] - mious[2] < wide.high
+    assert narrow == pytest.approx(compare([paired(scores(5), scores(0))])[0])
+
+
+def test_a_seed_is_drawn_in_every_fold_at_once() -> None:
+    """Two folds in which one seed is good and the other is not: their mean is as uncertain as each."""
+    tests = [PairedTest(f"fold {fold}", [scores(0), scores(20)], [scores(0)]) for fold in (0, 1)]
+    fold_0, _, mean = compare(tests)
+    assert mean.high - mean.low == pytest.approx(fold_0.high - fold_0.low)
+
+
+def test_the_command_takes_folders_of_several_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in (1, 2):
+        run_folder(seed_folder(tmp_path / "a", seed), scores(seed))
+    save_seed_results(tmp_path / "a", [1, 2])
+    run_folder(tmp_path / "b", scores(0))
+    main([str(tmp_path / "a"), "--against", str(tmp_path / "b")])
+    assert capsys.readouterr().out.splitlines()[-1].split()[:3] == ["seeds", "2", "1"]
+    with pytest.raises(UserError, match=r"b has no seeds, \S+a has the seeds 1, 2; test every fold with the same"):
+        read_method([tmp_path / "a", tmp_path / "b"])

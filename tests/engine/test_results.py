@@ -35,6 +35,7 @@ def test_results_are_in_percent_and_name_classes_never_drawn() -> None:
     metrics.add(2, "horse", torch.tensor([[1, 1, 0, 0]]), torch.tensor([[1, 0, 0, 255]]))
     results = build_results(metrics, PROTOCOL, [1, 2])
     assert results["miou"] == pytest.approx(50)
+    assert results["miou_interval"] == pytest.approx([50, 50])
     assert results["per_class"] == {"2": pytest.approx(50)}
     assert results["per_class_accuracy"] == {"2": pytest.approx(100)}
     assert results["accuracy"] == pytest.approx(200 / 3)
@@ -51,11 +52,11 @@ def test_a_test_comes_back(tmp_path: Path) -> None:
     assert (results.miou, results.per_class) == (written["miou"], {"1": pytest.approx(25), "2": pytest.approx(40)})
     assert scores == ROWS
     # Of a test by an earlier version, which measured less.
-    for key in ("accuracy", "per_class_accuracy"):
+    for key in ("accuracy", "per_class_accuracy", "miou_interval"):
         del written[key]
     del written["protocol"]["mean_over"]
     (tmp_path / RESULTS).write_text(json.dumps(written))
-    assert read_test(tmp_path) == (results, ROWS)
+    assert read_test(tmp_path) == (results.model_copy(update={"miou_interval": None}), ROWS)
 
 
 @pytest.mark.parametrize("dies_in", ["write_scores", "write_json"])
@@ -89,6 +90,7 @@ def test_the_scores_of_another_test_are_refused(tmp_path: Path) -> None:
 DAMAGE: dict[str, list[Any]] = {
     "": [None, [], 3, "text", {}],
     "miou": [None, True, "50", [], float("nan"), float("inf"), -1, 101, 10**400],
+    "miou_interval": [3, [], [1], [1, 2, 3], ["1", "2"], [-1, 2], [1, 101]],
     "per_class": [None, [], {}, {"1": "x"}, {"1": -3}],
     "protocol": [None, [], "x", {}],
     "protocol.episodes": [0, -1, 1.5, "1", None, True],

@@ -27,6 +27,7 @@ from engine.report import comparison_table
 from engine.results import RESULTS, build_results
 from engine.run_folder import save_checkpoint
 from engine.scores import SCORES, write_scores
+from engine.seed_results import SEEDS, read_repeated_test, save_seed_results, seed_folder
 from episodes.lists import read_list
 from episodes.region_table import RegionTable
 from model import load_model
@@ -294,6 +295,21 @@ def _scores(folder: Path) -> Reader:
     return Reader("e.csv", read, [_tested(folder, SCORES)], [b",", b'"', b"\r", b"9" * 5000, b"1,a.jpg,0,0,0,0\n"])
 
 
+def _seeds(folder: Path) -> Reader:
+    _tested(folder, RESULTS)
+    for seed in (1, 2):
+        shutil.copytree(folder / "sound", seed_folder(folder / "damaged", seed))
+    save_seed_results(folder / "damaged", [1, 2])
+
+    def read(path: Path) -> None:
+        shutil.copy(path, folder / "damaged" / SEEDS)
+        assert "nan" not in comparison_table([folder / "damaged"])
+        _compare(folder)
+
+    tokens = [b'"seeds"', b'"deviation"', b"null", b"Infinity", b"-5", b"9" * 5000]
+    return Reader("s.json", read, [(folder / "damaged" / SEEDS).read_bytes()], tokens)
+
+
 def _tested(folder: Path, name: str) -> bytes:
     """Two run folders with the same test, ``sound`` and ``damaged``; returns a file of theirs."""
     metrics = EpisodeMetrics()
@@ -316,7 +332,8 @@ def _tested(folder: Path, name: str) -> bytes:
 
 
 def _compare(folder: Path) -> None:
-    differences = compare([paired_test(folder / "damaged", folder / "sound")], draws=100)
+    damaged, sound = (read_repeated_test(folder / name) for name in ("damaged", "sound"))
+    differences = compare([paired_test(damaged, sound)], draws=100)
     assert all(np.isfinite(value).all() for value in differences)
 
 
@@ -366,6 +383,7 @@ READERS: dict[str, Callable[[Path], Reader]] = {
     "sbd": _sbd,
     "results": _results,
     "scores": _scores,
+    "seeds": _seeds,
     "regions": _regions,
     "embeddings": _embeddings,
     "neighbours": _neighbours,

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+import commands.experiments.__main__
 import engine.compare
 import engine.report
 import masks.create
@@ -36,6 +37,7 @@ COMMANDS: dict[str, Main] = {
     "test": test_command.main,
     "predict": predict.main,
     "prepare": prepare.__main__.main,
+    "commands.experiments": commands.experiments.__main__.main,
     "engine.compare": engine.compare.main,
     "engine.report": engine.report.main,
     "masks.create": masks.create.main,

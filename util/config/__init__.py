@@ -163,12 +163,20 @@ def _set(values: Values, name: str, value: Any) -> None:
 
 
 def _contradictions(config: Config) -> list[str]:
-    """A problem where ``TRAIN.split`` is not the one of the experiment's name: the run would have a wrong name."""
-    split = split_of(config.experiment)
-    if split in (None, config.TRAIN.split):
-        return []
-    experiment = with_split(config.experiment, config.TRAIN.split)
-    return [f"{_SPLIT}={config.TRAIN.split} contradicts the experiment's name; use {experiment}, or {_SPLIT}={split}"]
+    """A problem where ``TRAIN.split`` is not the one of the experiment's name: the run would have a wrong name.
+
+    Another where one checkpoint is to be continued with several seeds.
+    """
+    train, split = config.TRAIN, split_of(config.experiment)
+    problems = []
+    if split not in (None, train.split):
+        experiment = with_split(config.experiment, train.split)
+        problems.append(
+            f"{_SPLIT}={train.split} contradicts the experiment's name; use {experiment}, or {_SPLIT}={split}"
+        )
+    if train.seeds and train.resume is not None:
+        problems.append("TRAIN.resume names one run, TRAIN.seeds several; leave one of them empty")
+    return problems
 
 
 def _explain(problem: Any) -> str:

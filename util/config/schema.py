@@ -151,6 +151,7 @@ class TrainSection(_Section):
     weight_decay: Decay = 1e-4
     warmup: bool = True
     manual_seed: Seed = 123
+    seeds: list[Seed] = Field([], max_length=100, description="train and test each, in place of manual_seed")
     # Running
     train_gpu: list[Annotated[int, Field(ge=0, le=1000)]] = Field([0], max_length=1000, description="[]: the CPU")
     workers: int = Field(2, ge=0, le=512)
@@ -174,6 +175,13 @@ class TrainSection(_Section):
         if isinstance(split, bool | float):
             raise ValueError(f"is {split}, 0, 1, 2, 3 or 5 expected")
         return split
+
+    @field_validator("seeds")
+    @classmethod
+    def _are_different(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"is {seeds}, different numbers expected")
+        return seeds
 
     @field_validator("scale_max", "rotate_max")
     @classmethod

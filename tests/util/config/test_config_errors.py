@@ -47,13 +47,19 @@ def test_all_problems_are_listed_at_once() -> None:
 IMPOSSIBLE = """
 epochs=-1, epochs=1.5, epochs={, epochs=a: b, batch_size=0, base_lr=0, base_lr=.inf, base_lr=.nan, momentum=1, shot=0,
 rotate_max=-11, val_size=1, train_w=4, ignore_label=0, cluster_num=256, extractor=resnet, classes=255,
-evaluate=maybe, mid_stages=[]
+evaluate=maybe, mid_stages=[], seeds=3, seeds=[-1], seeds=[a]
 """
 
 
 @pytest.mark.parametrize("word", [word.strip() for word in IMPOSSIBLE.split(",")])
 def test_impossible_values_are_named(word: str) -> None:
     assert f".{word.split('=')[0]}" in problems(word)
+
+
+def test_seeds_that_contradict() -> None:
+    assert "TRAIN.seeds is [1, 2, 1], different numbers expected" in problems("seeds=[1,2,1]")
+    contradiction = "TRAIN.resume names one run, TRAIN.seeds several; leave one of them empty"
+    assert contradiction in problems("seeds=[1]", "resume=a.pth")
 
 
 def test_missing_value_does_not_take_the_next_override() -> None:

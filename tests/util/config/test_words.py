@@ -128,6 +128,7 @@ BOUNDS = {
     "superpixel_min_size": (10**13, 10**9),
     "seed": (2**63, 2**63 - 1),
     "manual_seed": (-1, 0),
+    "seeds": (f"[{2**63}]", [2**63 - 1]),
     "pictures": (10**9, 1000),
     "print_freq": (10**13, 10**9),
     "save_freq": (10**13, 10**9),
