@@ -1,6 +1,6 @@
 """A training step of the family mobilenetv2 (257 pixels, batch 4, one shot) by precision, compilation and parts.
 
-    python -m benchmarks.training [--rounds 5]
+    python -m benchmarks.training_steps [--rounds 5]
 
 Medians; "first" is the first step, which compiles. Memory: the highest of the process, less what it had before.
 """
@@ -48,7 +48,7 @@ def main() -> None:
         return
     print(f"torch {torch.__version__}\n{'':16s} {'seconds':>8s} {'CPU s':>8s} {'first':>8s} {'memory':>10s}")
     for name in VARIANTS:
-        command = [sys.executable, "-m", "benchmarks.training", "--variant", name, "--rounds", str(arguments.rounds)]
+        command = [sys.executable, "-m", "benchmarks.training_steps", "--variant", name, "--rounds", str(arguments.rounds)]
         subprocess.run(command, check=True)
 
 
