@@ -130,15 +130,18 @@ def test_only_large_groups_have_lists(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (expected.recall, found.recall < 1) == (1.0, True)
 
 
-def test_where_lists_hold_too_few_all_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    """8 of the 40 lists hold about 80 regions, and 120 are wanted."""
+@pytest.mark.parametrize(("limit", "recall"), [(25, 0.7), (120, 1.0)])
+def test_lists_that_hold_too_few(monkeypatch: pytest.MonkeyPatch, limit: int, recall: float) -> None:
+    """8 of the 40 lists hold about 80 regions: enough neighbours but few candidates; then all are compared."""
     regions = _regions(400, 0.3)
-    expected = _search(*regions, limit=120)
-    _use_lists(monkeypatch, above=399, measured=10)
+    expected = _search(*regions, limit=limit)
+    _use_lists(monkeypatch, above=399, measured=400)
     monkeypatch.setattr(neighbours, "_RECALL", 0.0)
-    found = _search(*regions, limit=120)
-    assert (found.rows >= 0).all()
-    np.testing.assert_array_equal(found.rows, expected.rows)
+    found = _search(*regions, limit=limit)
+    _check_rows(regions, found.rows)
+    hits = np.mean([np.isin(right, rows).mean() for right, rows in zip(expected.rows, found.rows, strict=True)])
+    assert hits == pytest.approx(found.recall)
+    assert hits >= recall
 
 
 @pytest.mark.parametrize("most", [399, 100_000])
