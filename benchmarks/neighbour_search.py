@@ -6,6 +6,16 @@ Processor seconds of one thread for one group of so many regions (20,000, 82,000
 regions an image, 1,024 channels. Where there are more than 8,192 regions, so many of them are searched for, and the
 time is that of all in proportion. `lists` is the inverted file, learnt for sizes below its bound too. Embeddings are
 drawn such that lists find about as many neighbours as among 22,190 parts of images under MobileNet-V2.
+
+An Intel Xeon with AVX-512, torch 2.14, faiss 1.15, on a machine that was busy with other work:
+
+    regions, processor seconds      torch    faiss    lists learning   recall
+    20,000                           11.5      8.5      3.3      1.9   0.9516
+    82,000                          156.8    109.6     22.2      6.8   0.9688
+    400,000                        3436.5   2493.1    383.1     38.6   0.9508
+
+Before faiss, and with a slower ranking of the candidates, torch took 17.9, 184.7 and 3,726 s (of 8,192, 4,096 and
+2,048 regions). Expected were 1.3 times the speed by faiss where all are compared, and 4 to 5 times by lists of 400,000.
 """
 
 from __future__ import annotations
