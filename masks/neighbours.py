@@ -21,12 +21,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from episodes.groups import Groups
+from masks.prepared_images import thread_pool
 from util.logging import logger
 from util.seed import numpy_random
 
-# Regions compared at a time: 128 MiB of similarities, and as much of widened embeddings with 2,048 channels.
+# Regions that a thread compares at a time: 64 MiB of similarities, and as much of widened embeddings of 2,048 channels.
 _QUERIES = 2048
-_OTHERS = 16384
+_OTHERS = 8192
+# Threads that share a GPU and rank what it finds.
+_GPU_THREADS = 4
 # Regions whose candidates are compared in double precision at a time.
 _EXACT = 64
 # Candidates beyond those needed, in case rounding pushes a neighbour over the edge.
@@ -59,19 +62,18 @@ def nearest_neighbours(
     every other one of its group; faiss looks in an inverted file where a group has more than 100,000.
     """
     nearest = np.full((len(image), limit), -1, dtype=np.int32)
-    recalls = [1.0]
     if limit == 0:
         return Neighbours(nearest, 1.0)
     faiss = find_faiss(device)
-    with tqdm(total=len(image), desc="neighbours", unit="region") as progress:
-        for members in Groups(group):
-            full = FullSearch(image, embedding, members, limit, device, faiss)
-            search = InvertedFile.of(full) if faiss and len(members) > _MOST_COMPARED else full
-            for queries in _blocks(search.order, _QUERIES):
-                nearest[queries] = search(queries)
-                progress.update(len(queries))
-            recalls.append(search.recall)
-    return Neighbours(nearest, min(recalls))
+    threads = torch.get_num_threads() if device.type == "cpu" else _GPU_THREADS
+    with thread_pool(threads) as pool, tqdm(total=len(image), desc="neighbours", unit="region") as progress:
+        groups = [FullSearch(image, embedding, members, limit, device, faiss) for members in Groups(group)]
+        searches = [InvertedFile.of(full) if faiss and len(full.members) > _MOST_COMPARED else full for full in groups]
+        blocks = [(search, queries) for search in searches for queries in _blocks(search.order, _QUERIES)]
+        for (_, queries), found in zip(blocks, pool.map(lambda block: block[0](block[1]), blocks), strict=True):
+            nearest[queries] = found
+            progress.update(len(queries))
+    return Neighbours(nearest, min((search.recall for search in searches), default=1.0))
 
 
 def find_faiss(device: torch.device) -> Any:
