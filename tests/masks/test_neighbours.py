@@ -74,6 +74,7 @@ def test_without_faiss_a_line_says_so(monkeypatch: pytest.MonkeyPatch, caplog: p
     expected = _search(*_regions(60, spread=1.0))
     monkeypatch.setitem(sys.modules, "faiss", None)
     monkeypatch.setattr(neighbours, "_MOST_COMPARED", 10)
+    caplog.clear()
     with caplog.at_level(logging.INFO):
         found = _search(*_regions(60, spread=1.0))
     np.testing.assert_array_equal(found.rows, expected.rows)
@@ -91,6 +92,7 @@ def test_lists_find_almost_all(
     regions = _regions(2000, spread)
     expected = _search(*regions)
     _use_lists(monkeypatch, above=1999, measured=500)
+    caplog.clear()
     with caplog.at_level(logging.INFO):
         found = _search(*regions)
     hits = np.mean([np.isin(right, rows).mean() for right, rows in zip(expected.rows, found.rows, strict=True)])
