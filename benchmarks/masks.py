@@ -6,7 +6,8 @@ The parts: superpixels by scikit-image; the vote as a loop over superpixels; the
 scores; region embeddings by enlarging 2,048 channels. Medians on one core, the sides taking turns, images scaled
 to 375x500. The whole: the recipe ``global`` as the published code walks through it, one image after the other and
 with all cores for each network call, on ``--plain`` images; ours on ``--ours`` images by all cores, and with
-one thread by one process and by two. The start of the command (imports, weights) does not count.
+one thread by one process and by two. The start of the command (imports, weights) does not count. Last, the neighbours
+of regions, in groups of ``--regions``: the table of ``benchmarks.neighbour_search``, which runs alone too.
 
 MobileNet-V2 on ``lists/voc_mini/train_all.txt`` (longer side 375 pixels), two cores of an AMD EPYC, torch 2.15:
 
@@ -50,6 +51,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from benchmarks.model import take_turns
+from benchmarks.neighbour_search import print_neighbours
 from episodes.lists import ImageList, read_list, write_list
 from episodes.transforms import content_size
 from masks import superpixels
@@ -77,6 +79,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("settings", nargs="*")
     parser.add_argument("--plain", type=int, default=48, help="images for the plain recipe (%(default)s)")
     parser.add_argument("--ours", type=int, default=480, help="images for ours (%(default)s)")
+    parser.add_argument("--regions", type=int, nargs="*", default=[20_000], help="sizes of groups (%(default)s)")
     parsed = parser.parse_intermixed_args(arguments)
     config = choose_config(parsed.root, parsed.dataset, [*parsed.settings, "Cluster.recipe=global"])
     images = read_list(config.DATA.train_list, config.DATA.data_root, need_labels=False)
@@ -91,6 +94,8 @@ def main(arguments: list[str]) -> None:
     ):
         ours = time_ours([*command, *further], images, parsed.ours, processes)
         print(f"{title:44s} {ours:8.1f} {plain / ours:8.1f}x")
+    print()
+    print_neighbours(parsed.regions)
 
 
 def print_parts(images: ImageList) -> None:

@@ -113,7 +113,8 @@ def kmeans(
     """K-means on the features of all processes: centroids (K, D) float32, and (K,) float64 the features of each.
 
     ``blocks`` holds this process's features, (n, D) float16 for each image. 30 iterations from random features; an
-    empty cluster takes half of the largest one, as in faiss. Raises ``UserError`` for fewer features than K.
+    empty cluster takes half of the largest one, as in faiss, which itself sums in single precision: its centroids would
+    depend on the order of the images and on how processes share them. Raises ``UserError`` for fewer features than K.
     """
     centroids = _random_features(blocks, cluster_num, seed)
     for _ in range(ITERATIONS):

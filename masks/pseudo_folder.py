@@ -103,12 +103,13 @@ class PseudoFolder:
                 f"{self.files.folder}: no pseudo region survives the filter in any image; lower DATA.min_area "
                 f"({self.settings['min_area']}) or change Cluster.region_rule ({self.settings['region_rule']})"
             )
-        self._write_table(regions, embedding_size, neighbours, device)
+        recall = self._write_table(regions, embedding_size, neighbours, device)
         self.files.write_images(self.images.images)
         outcome = {
             "file_sizes_digest": self.images.file_sizes_digest(),
             "images": len(self.images),
             "regions": count,
+            "neighbour_recall": round(recall, 4),
             "software": _software(),
             "digests": self.files.digests(),
         }
@@ -143,15 +144,16 @@ class PseudoFolder:
 
     def _write_table(
         self, regions: dict[str, np.ndarray], embedding_size: int, neighbours: int, device: torch.device
-    ) -> None:
-        """Write regions, embeddings (not all of them in memory at once) and nearest neighbours."""
+    ) -> float:
+        """Write regions, embeddings (not all in memory at once) and nearest neighbours, whose recall it returns."""
         files, count = self.files, len(regions["image"])
         write_tensors(files.regions, regions)
         embeddings = (load_file(path)["embedding"] for path in self._regions_files())
         write_array(files.embeddings, embeddings, dtype=np.float16, shape=(count, embedding_size))
         embedding = np.load(files.embeddings, mmap_mode="r")
         nearest = nearest_neighbours(regions["image"], regions["group"], embedding, limit=neighbours, device=device)
-        write_array(files.neighbours, [nearest], dtype=nearest.dtype, shape=nearest.shape)
+        write_array(files.neighbours, [nearest.rows], dtype=nearest.rows.dtype, shape=nearest.rows.shape)
+        return nearest.recall
 
     def _gather_regions(self) -> tuple[dict[str, np.ndarray], int]:
         """The columns of all images' regions, in list order, and the length of an embedding, which is not read."""

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 
 from episodes.lists import ImageList
 from episodes.pseudo_files import VERSION
+from masks.neighbours import Neighbours
 from masks.pseudo_folder import PseudoFolder
 from masks.recipes.clusters import ClusterRecipe
 from util.errors import UserError
@@ -54,6 +55,24 @@ def test_an_image_is_done_when_its_regions_are_there(tmp_path: Path) -> None:
     assert np.load(tmp_path / "pseudo" / "neighbours.npy").tolist() == [[-1, -1]] * 5  # each alone in its group
     assert PseudoFolder(tmp_path / "pseudo", images, {"seed": 1}).is_complete()
     assert read_json(tmp_path / "pseudo" / "manifest.json")["regions"] == 5
+
+
+@pytest.mark.parametrize("recall", [1.0, 0.9666666])
+def test_the_manifest_states_how_many_neighbours_were_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recall: float
+) -> None:
+    """Older manifests do not, and are read as before."""
+    rows = np.full((2, 1), -1, dtype=np.int32)
+    monkeypatch.setattr("masks.pseudo_folder.nearest_neighbours", lambda *_, **__: Neighbours(rows, recall))
+    folder = PseudoFolder(tmp_path / "pseudo", _images(tmp_path / "photos", 2), {"seed": 1})
+    folder.start()
+    _add(folder, 0)
+    _add(folder, 1)
+    folder.finish(neighbours=1, device=torch.device("cpu"))
+    manifest = read_json(tmp_path / "pseudo" / "manifest.json")
+    assert manifest.pop("neighbour_recall") == round(recall, 4)
+    write_json(tmp_path / "pseudo" / "manifest.json", manifest)
+    assert folder.is_complete()
 
 
 def test_masks_of_other_images_of_the_same_names_are_not_complete(tmp_path: Path) -> None:
