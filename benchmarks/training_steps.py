@@ -48,7 +48,15 @@ def main() -> None:
         return
     print(f"torch {torch.__version__}\n{'':16s} {'seconds':>8s} {'CPU s':>8s} {'first':>8s} {'memory':>10s}")
     for name in VARIANTS:
-        command = [sys.executable, "-m", "benchmarks.training_steps", "--variant", name, "--rounds", str(arguments.rounds)]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.training_steps",
+            "--variant",
+            name,
+            "--rounds",
+            str(arguments.rounds),
+        ]
         subprocess.run(command, check=True)
 
 

@@ -14,9 +14,17 @@ from engine.evaluate import evaluate
 from engine.optimizers import build_optimizers
 from engine.run_folder import LATEST, LOG, check_run_folder, describe_run, interrupted_run
 from engine.trainer import Trainer
-from episodes.build import TrainingEpisodes, digest_training_data, evaluation, training_episodes, training_images
+from episodes.build import (
+    TrainingEpisodes,
+    digest_training_data,
+    evaluation,
+    training_episodes,
+    training_images,
+    training_labels,
+)
 from episodes.episode import collate
 from episodes.folds import describe_label_use
+from episodes.lists import ImageList
 from episodes.loaders import make_loader
 from episodes.pseudo_files import PseudoFiles
 from masks.build import check_pseudo_masks
@@ -35,6 +43,11 @@ from util.seed import seed_everything
 def train_experiment(config: Config) -> None:
     """Train, or continue the run that the experiment's folder holds."""
     images = training_images(config)
+    with training_labels(config, images):
+        _train_on(config, images)
+
+
+def _train_on(config: Config, images: ImageList) -> None:
     if config.unsupervised:
         check_pseudo_masks(config, images)
     episodes = training_episodes(config, images)

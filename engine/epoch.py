@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from engine.epoch_report import EpochReport, Metrics, StepMetrics
 from engine.evaluate import batch_logits
+from engine.fitting import fitting_step
 from engine.optimizers import Optimizers
 from model.noise import part_of_batch
 from util.distributed import average_gradients
@@ -61,12 +62,16 @@ def train_one_epoch(
     """
     model.train()
     last_step = report.steps + len(batches)
+
+    def step(batch: Mapping[str, Any]) -> StepMetrics:
+        return _train_step(model, batch, loss, optimizers, computation)
+
     waiting_since = time.perf_counter()
     for batch in batches:
         waited = time.perf_counter() - waiting_since
         rate = sgd_lr(report.iteration + 1)
         optimizers.set_sgd_lr(rate)
-        report.add(_train_step(model, batch, loss, optimizers, computation), waited)
+        report.add(fitting_step(step, batch), waited)
         if report.steps % print_freq == 0 or report.steps == last_step:
             report.print_line({"sgd_lr": rate, "transformer_lr": optimizers.transformer_lr})
         if after_step is not None:

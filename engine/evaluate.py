@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from engine.fitting import fitting_step
 from engine.metrics import EpisodeMetrics, EpisodeScore
 from util.distributed import gathered, rank, world_size
 from util.logging import logger
@@ -51,7 +53,7 @@ def evaluate(
     with tqdm(total=share, unit="episode", desc="test", mininterval=5, disable=rank() > 0) as progress:
         for first, batch in batches:
             start, targets = time.perf_counter(), batch["original_mask"]
-            logits = batch_logits(model, batch, device)
+            logits = fitting_step(partial(batch_logits, model, device=device), batch)
             predictions = [
                 to_original(one, target.shape, content_size).argmax(dim=0).cpu()
                 for one, target in zip(logits, targets, strict=True)

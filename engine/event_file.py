@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import os
+import re
+import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.record_writer import RecordWriter
 from tensorboardX.summary import image, scalar
 
 from util.distributed import rank
-from util.files import make_folder
+from util.files import make_folder, name_errors
+
+_NAME = re.compile(r"events\.out\.tfevents\.(\d+)\.")
 
 
 class EventFile:
@@ -28,7 +32,7 @@ class EventFile:
     def __init__(self, folder: Path, first_iteration: int) -> None:
         self.folder = folder
         self.first_iteration = first_iteration
-        self._writer: EventsWriter | None = None
+        self._writer: RecordWriter | None = None
 
     def add_scalar(self, name: str, value: float, iteration: int) -> None:
         self._add(scalar(name, value), iteration)
@@ -40,24 +44,37 @@ class EventFile:
     def flush(self) -> None:
         """Return when all that was added is on the disk."""
         if self._writer is not None:
-            self._writer.flush()
+            with name_errors(Path(self._writer.path)):
+                self._writer.flush()
 
     def close(self) -> None:
         if self._writer is not None:
-            self._writer.close()
+            with name_errors(Path(self._writer.path)):
+                self._writer.close()
 
     def _add(self, summary: Summary, iteration: int) -> None:
         if rank() > 0:
             return
         is_first = self._writer is None
         self._writer = self._writer or self._begin()
-        self._writer.write_event(Event(summary=summary, step=iteration, wall_time=time.time()))
+        with name_errors(Path(self._writer.path)):
+            self._writer.write(_record(summary=summary, step=iteration))
         if is_first:
             self.flush()  # a process that is killed leaves no empty file
 
-    def _begin(self) -> EventsWriter:
+    def _begin(self) -> RecordWriter:
         make_folder(self.folder)
-        # The suffix keeps a run that goes on within the same second from overwriting the file before.
-        writer = EventsWriter(str(self.folder / "events"), f".{os.getpid()}.{self.first_iteration}")
-        writer.write_event(Event(session_log=SessionLog(status=SessionLog.START), step=self.first_iteration))
+        writer = RecordWriter(str(self.folder / f"events.out.tfevents.{self._number()}.{socket.gethostname()}"))
+        writer.write(_record(file_version="brain.Event:2"))
+        writer.write(_record(session_log=SessionLog(status=SessionLog.START), step=self.first_iteration))
         return writer
+
+    def _number(self) -> int:
+        """The time in seconds, by which TensorBoard orders the files, or a later one where the clock was set back."""
+        earlier = [int(name[1]) for path in self.folder.iterdir() if (name := _NAME.match(path.name)) is not None]
+        return max(int(time.time()), *(number + 1 for number in earlier), 0)
+
+
+def _record(**fields: Any) -> bytes:
+    record: bytes = Event(wall_time=time.time(), **fields).SerializeToString()
+    return record

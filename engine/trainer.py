@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,8 @@ from model.loss import dice_loss
 from model.weights import load_all
 from util.config import Config
 from util.device import memory_for
-from util.distributed import rank, wait_for_all
+from util.distributed import rank, wait_for_all, world_size
+from util.errors import UserError
 from util.files import replace_json_line
 from util.logging import logger
 from util.seed import generator_states, restore_generators, seed_everything
@@ -159,7 +160,10 @@ class Trainer:
         seed_everything(settings.manual_seed, "epoch", self.finished_epochs)
         if position is not None:
             restore_generators(position.generators, self.device, self._source)
-        with memory_for("TRAIN.batch_size, or TRAIN.train_h and TRAIN.train_w"):
+        with (
+            memory_for("TRAIN.batch_size, TRAIN.train_h or TRAIN.train_w, or increase TRAIN.accumulate"),
+            self._losing_no_step(report, events, signals),
+        ):
             metrics = train_one_epoch(
                 self._computed_model,
                 self.batches(self.finished_epochs, steps_before),
@@ -225,6 +229,20 @@ class Trainer:
             step=report.steps, steps=self.steps, progress=progress, generators=generator_states(self.device)
         )
         self._save(events, signals)
+
+    @contextmanager
+    def _losing_no_step(self, report: EpochReport, events: EventFile, signals: NotedSignals) -> Iterator[None]:
+        """Save where the reading of data fails in the block, as for an image that is no longer readable.
+
+        Of several processes one alone meets that and cannot save.
+        """
+        steps_before = report.steps
+        try:
+            yield
+        except UserError:
+            if report.steps > steps_before and world_size() == 1:
+                self._save_within_epoch(report, events, signals)
+            raise
 
     def _save(self, events: EventFile, signals: NotedSignals) -> None:
         """Write the latest checkpoint; a run that is killed from here on would not repeat the points before it."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from episodes.closed_labels import Pair, closed_labels, read_pairs
 from episodes.folds import fold_classes, splits_in
 from episodes.label_index import label_areas
 from episodes.lists import ImageList, read_list
@@ -27,6 +29,21 @@ _DIGITS = 12  # of a SHA-256, enough to tell data apart
 def training_images(config: Config) -> ImageList:
     """The training list; labels are looked at only where training reads them."""
     return read_list(config.DATA.train_list, config.DATA.data_root, need_labels=not config.unsupervised)
+
+
+def training_labels(config: Config, images: ImageList) -> AbstractContextManager[None]:
+    """A block in which an unsupervised training can open no label, but for those that ``TRAIN.evaluate`` needs.
+
+    ``images`` are the ``training_images``.
+    """
+    if not config.unsupervised:
+        return nullcontext()
+    return _without_labels(config, images, validates=config.TRAIN.evaluate)
+
+
+def no_labels(config: Config, images: ImageList) -> AbstractContextManager[None]:
+    """A block in which no label of either list can be opened; ``images`` are those of the training list."""
+    return _without_labels(config, images, validates=False)
 
 
 def digest_training_data(config: Config, images: ImageList) -> dict[str, str]:
@@ -129,6 +146,13 @@ def known_classes(config: Config, label_use: str) -> list[int]:
     """The classes of the test whose labels a network was trained on that states this ``label_use`` of the dataset."""
     known = {number for split in splits_in(label_use) for number in _folds(config, split)[0]}
     return [number for number in _folds(config)[1] if number in known]
+
+
+def _without_labels(config: Config, images: ImageList, *, validates: bool) -> AbstractContextManager[None]:
+    training: list[Pair] = list(zip(images.images, images.labels, strict=True))
+    validation = list(read_pairs(config.DATA.val_list, images.root))
+    closed, opened = (training, validation) if validates else (training + validation, [])
+    return closed_labels(images.root, closed, opened=opened, masks=config.pseudo_folder)
 
 
 def _folds(config: Config, split: int | None = None) -> tuple[list[int], list[int]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
+from episodes.closed_labels import check_open
 from episodes.lists import ImageList
 from util.array_files import read_arrays, write_tensors
 from util.errors import UserError
@@ -63,6 +64,7 @@ def _digest(images: ImageList) -> str:
     lines = []
     for label in images.label_names():
         path = os.path.join(root, label)
+        check_open(path)
         try:
             status = os.stat(path)
         except (OSError, ValueError):  # ValueError: a name with a zero in it

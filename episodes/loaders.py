@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import sys
 from collections.abc import Iterator, Sequence
-from types import TracebackType
 
-import cv2
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from episodes.closed_labels import in_worker
 from episodes.episode import Batch, Episode, EpisodeKey, EpisodeSampler, collate
+from episodes.loader_workers import read_batches, shared, start_worker
 from util.distributed import own_workers, rank, world_size
 from util.errors import UserError
 from util.seed import torch_random
@@ -22,7 +18,7 @@ from util.seed import torch_random
 class EpisodeLoader:
     """Iterates over batches; ``len()`` is their number.
 
-    A ``UserError`` in a worker is raised here unchanged: one line, not wrapped in the text of a traceback.
+    Raises what ``read_batches`` raises.
     """
 
     def __init__(self, loader: DataLoader[Episode | UserError], sampler: EpisodeSampler) -> None:
@@ -33,10 +29,7 @@ class EpisodeLoader:
         return len(self._loader)
 
     def __iter__(self) -> Iterator[Batch]:
-        for batch in self._loader:
-            if isinstance(batch, UserError):
-                raise batch
-            yield batch
+        yield from read_batches(self._loader, "TRAIN.workers")
 
     def numbered(self) -> Iterator[tuple[int, Batch]]:
         """Each batch with the number of its first episode."""
@@ -75,7 +68,7 @@ def make_loader(
         batch_sampler=sampler,
         num_workers=own_workers(workers),
         collate_fn=_collate_or_error,
-        worker_init_fn=_start_worker,
+        worker_init_fn=in_worker(start_worker),
         generator=torch_random("loader"),
         pin_memory=torch.cuda.is_available(),
     )
@@ -99,25 +92,4 @@ def _collate_or_error(items: Sequence[Episode | UserError]) -> Batch | UserError
     for item in items:
         if isinstance(item, UserError):
             return item
-    return collate([item for item in items if not isinstance(item, UserError)])
-
-
-def _start_worker(worker: int) -> None:
-    """One thread per worker: more would compete for the cores. The loader itself limits torch's threads.
-
-    Signals are the parent's: Ctrl-C and Slurm send them to all processes, and a training needs a worker until it has
-    saved. Workers end with their parent.
-    """
-    parent = multiprocessing.parent_process()
-    if parent is not None and os.getppid() != parent.pid:
-        os._exit(1)  # it was killed meanwhile: torch will watch over whoever has adopted this process, for ever
-    cv2.setNumThreads(0)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
-    sys.excepthook = _report_unless_abandoned
-
-
-def _report_unless_abandoned(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """A thread of a worker sends tensors; a parent that is interrupted while it receives one wants none of them."""
-    if not issubclass(kind, (ConnectionError, EOFError)):
-        sys.__excepthook__(kind, error, trace)
+    return shared(collate([item for item in items if not isinstance(item, UserError)]))

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 
 import cv2
 
+from episodes.build import no_labels
 from episodes.lists import ImageList, read_list
 from masks.build import configured_extractor, manifest_settings, region_filter
 from masks.features import FeatureMaps
@@ -20,6 +21,7 @@ from masks.regions import region_rows
 from masks.report.measurement import report, report_table
 from model.frozen.extractors import Extractor
 from util.config.schema import Config
+from util.device import memory_for
 from util.distributed import (
     from_first,
     local_world_size,
@@ -40,8 +42,13 @@ _FLOAT16_BYTES = 2
 
 
 def create(config: Config) -> None:
-    """Make the pseudo folder of ``config``, or what is missing of it. Raises ``UserError``."""
+    """Make the pseudo folder of ``config``, or what is missing of it; opens no label. Raises ``UserError``."""
     images = read_list(config.DATA.train_list, config.DATA.data_root, need_labels=False)
+    with no_labels(config, images):
+        _create(config, images)
+
+
+def _create(config: Config, images: ImageList) -> None:
     settings = manifest_settings(config, images)
     extractor = configured_extractor(config).to(own_device())
     folder = PseudoFolder(config.pseudo_folder, images, settings)
@@ -51,7 +58,7 @@ def create(config: Config) -> None:
         with only_group_in(config.pseudo_folder):
             _make(config, images, extractor, folder)
     if rank() == 0 and not folder.files.report.is_file():
-        metrics = report(PseudoMasks.load(config.pseudo_folder))  # opens no label
+        metrics = report(PseudoMasks.load(config.pseudo_folder))
         write_json(folder.files.report, metrics)
         logger.info("%d masks in %s\n%s", len(images), config.pseudo_folder, report_table(metrics))
 
@@ -61,7 +68,8 @@ def _make(config: Config, images: ImageList, extractor: Extractor, folder: Pseud
     if rank() == 0:
         folder.start()
     wait_for_all()
-    with thread_pool(_thread_count(config)) as pool:
+    keys = "Cluster.threads, or Cluster.cluster_size and Cluster.assign_size"
+    with memory_for(keys), thread_pool(_thread_count(config)) as pool:
         Creation(config, images, FeatureMaps(extractor, pool), folder).run()
     wait_for_all()
     if rank() == 0:

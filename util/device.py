@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -12,8 +13,11 @@ from util.errors import UserError
 from util.logging import logger
 from util.processes import torchrun_number
 
-# Of the RuntimeErrors that torch raises on a GPU and on the CPU.
-_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+# In the RuntimeErrors that torch raises on a GPU and on the CPU; oneDNN says no more than that it could not.
+_NO_MEMORY = re.compile(
+    "out of memory|can't allocate memory|not enough memory|ALLOC_FAILED|bad_alloc"
+    "|could not (create|execute) a primitive$"
+)
 
 
 def choose_device(gpus: Sequence[int]) -> torch.device:
@@ -31,15 +35,25 @@ def choose_device(gpus: Sequence[int]) -> torch.device:
     return device
 
 
+class DoesNotFitError(MemoryError):
+    """Memory ran out; the message says for what, and what would fit."""
+
+
 @contextmanager
 def memory_for(keys: str) -> Iterator[None]:
     """Turn a failure of the block to allocate memory into a ``UserError`` that advises smaller values of ``keys``."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, MemoryError) or any(phrase in str(error) for phrase in _NO_MEMORY):
-            raise UserError(f"memory ran out; decrease {keys}") from error
-        raise
+        if not is_out_of_memory(error):
+            raise
+        known = f": {error}" if isinstance(error, DoesNotFitError) else ""
+        raise UserError(f"memory ran out{known}; decrease {keys}") from error
+
+
+def is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
+    """Whether Python, NumPy or torch, on a GPU or on the CPU, could not allocate memory."""
+    return isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)) is not None
 
 
 def _own_gpus(gpus: Sequence[int]) -> list[int]:

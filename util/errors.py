@@ -21,6 +21,8 @@ _ADVICE = {
     errno.EACCES: "change the permissions or choose another place",
     errno.EPERM: "change the permissions or choose another place",
     errno.EROFS: "choose another place",
+    errno.ENOMEM: "memory ran out; free some and run the same command again",
+    errno.EMFILE: "raise the limit on open files (ulimit -n) and run the same command again",
     errno.EIO: "the disk reports a fault; check it or choose another place",
     errno.EISDIR: "a file is needed here; remove the folder or choose another place",
     errno.ELOOP: "the link leads to itself; remove it or choose another place",

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from util.errors import UserError
-from util.files import make_folder
+from util.files import make_folder, name_errors
 from util.logging import logger
 
 _TAKEN = (errno.EACCES, errno.EAGAIN)
@@ -26,11 +26,11 @@ def only_process_in(folder: Path, lock: str = ".lock") -> Iterator[None]:
     processes hold locks of two files of that name. Where the file system knows no locks, a line in the log says so.
     """
     make_folder(folder)
-    with (folder / lock).open("a+") as stream:
+    with (folder / lock).open("ab+", buffering=0) as stream:
         _lock(stream.fileno(), folder)
-        stream.truncate(0)
-        stream.write(str(os.getpid()))
-        stream.flush()
+        with name_errors(folder / lock):
+            stream.truncate(0)
+            stream.write(str(os.getpid()).encode())
         yield
 
 

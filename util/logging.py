@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -19,10 +21,21 @@ def start_logging(log_file: Path | None = None) -> None:
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if log_file is not None:
         log_file.parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(log_file, encoding="utf-8", errors="backslashreplace"))
+        handlers.append(_LogFile(log_file, encoding="utf-8", errors="backslashreplace"))
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
         logger.addHandler(handler)
+
+
+class _LogFile(logging.FileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
+        """Raise what went wrong, a full disk for instance, instead of printing its traceback and going on."""
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            error.filename = self.baseFilename
+            with suppress(OSError):  # of the line, which closing tries to write again
+                self.close()
+        raise
 
 
 @cache

@@ -14,10 +14,12 @@ the weights are the same without it.
 from __future__ import annotations
 
 import argparse
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from episodes.closed_labels import closed_labels, read_pairs
 from episodes.lists import read_list
 from masks.pretrain.options import Precision, Settings
 from util.arguments import Parser, number_between, whole_number
@@ -50,8 +52,9 @@ def main(arguments: list[str]) -> None:
             from masks.pretrain.training import check_settings, pretrain
             from masks.pretrain.unlabelled_images import find_images
         check_settings(settings)
-        paths = find_images(parsed.images, parsed.root)
-        pretrain(paths, parsed.out, settings, workers=parsed.workers, probe=_probe(parsed, settings))
+        with _closed_labels(parsed):
+            paths = find_images(parsed.images, parsed.root)
+            pretrain(paths, parsed.out, settings, workers=parsed.workers, probe=_probe(parsed, settings))
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -80,6 +83,14 @@ def _file(text: str) -> Path:
     if path.is_dir():
         raise argparse.ArgumentTypeError(f"{text or '.'} is a folder, the name of a file expected")
     return path
+
+
+def _closed_labels(parsed: argparse.Namespace) -> AbstractContextManager[None]:
+    """Only ``--probe`` opens labels; a folder of images names none."""
+    if parsed.root is None:
+        return nullcontext()
+    probed = [] if parsed.probe is None else read_pairs(parsed.probe, parsed.root)
+    return closed_labels(parsed.root, read_pairs(parsed.images, parsed.root), opened=probed)
 
 
 def _probe(parsed: argparse.Namespace, settings: Settings) -> Probe | None:

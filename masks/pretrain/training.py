@@ -20,6 +20,7 @@ from masks.pretrain.options import Settings
 from masks.pretrain.run_state import PretrainFiles
 from masks.pretrain.unlabelled_images import open_images
 from masks.pretrain.views import TwoViews, ViewLoader
+from util.device import memory_for
 from util.distributed import (
     average_gradients,
     average_statistics,
@@ -99,7 +100,8 @@ def _train(
     for epoch in range(first, settings.epochs):
         seed_everything(settings.seed, "pretrain", epoch)
         batches = ViewLoader(views, epoch=epoch, batch=settings.batch, workers=own_workers(workers))
-        _train_epoch(moco, optimizer, batches, epoch, files.record)
+        with memory_for("--batch, or --size"):
+            _train_epoch(moco, optimizer, batches, epoch, files.record)
         average_statistics(moco)
         if probe is not None and probe.is_due(epoch + 1, settings.epochs):
             probe.measure(moco.query_encoder.backbone, epoch=epoch + 1)

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from episodes.closed_labels import in_worker
+from episodes.loader_workers import read_batches, shared, start_worker
 from util.distributed import rank, world_size
 from util.errors import UserError
 from util.seed import numpy_random, torch_random
@@ -62,8 +64,8 @@ class ViewLoader:
     """One epoch of views: uint8 batches (B / world size, 2, size, size, 3) of all images, shuffled.
 
     Each process gets its share of every batch of B: concatenated in rank order the shares are the batches of a single
-    process. An incomplete batch is left out. The number of ``workers`` changes no batch. Raises ``UserError`` for an
-    image that cannot be read.
+    process. An incomplete batch is left out. The number of ``workers`` changes no batch. Raises what
+    ``read_batches`` raises.
     """
 
     def __init__(self, views: TwoViews, *, epoch: int, batch: int, workers: int) -> None:
@@ -76,7 +78,7 @@ class ViewLoader:
             batch_sampler=batches,
             num_workers=workers,
             collate_fn=_collate_or_error,
-            worker_init_fn=_start_worker,
+            worker_init_fn=in_worker(start_worker),
             generator=torch_random("views"),
         )
 
@@ -84,20 +86,12 @@ class ViewLoader:
         return len(self._loader)
 
     def __iter__(self) -> Iterator[Tensor]:
-        for batch in self._loader:
-            if isinstance(batch, UserError):
-                raise batch
-            yield batch
+        yield from read_batches(self._loader, "--workers")
 
 
 def _collate_or_error(items: Sequence[Tensor | UserError]) -> Tensor | UserError:
     errors = [item for item in items if isinstance(item, UserError)]
-    return errors[0] if errors else default_collate(list(items))
-
-
-def _start_worker(worker: int) -> None:
-    """One thread per worker: more would compete for the cores."""
-    cv2.setNumThreads(0)
+    return errors[0] if errors else shared(default_collate(list(items)))
 
 
 def draw_view(image: np.ndarray, size: int, random: np.random.Generator) -> np.ndarray:

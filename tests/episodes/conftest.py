@@ -9,7 +9,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from episodes.lists import ImageList, read_list, write_list
-from tests.episodes.drawn_images import COUNT, draw_label, draw_pseudo_mask, write_image_of_row
+from episodes.supervised import SupervisedEpisodes
+from tests.episodes.drawn_images import COUNT, TRAIN, draw_label, draw_pseudo_mask, write_image_of_row
 from util.files import write_json
 from util.images import write_label
 
@@ -31,6 +32,11 @@ def images(unlabelled: ImageList) -> ImageList:
     for row in range(len(unlabelled)):
         write_label(unlabelled.label_path(row), draw_label(row))
     return read_list(unlabelled.list_file, unlabelled.root, need_labels=True)
+
+
+@pytest.fixture
+def training(images: ImageList) -> SupervisedEpisodes:
+    return SupervisedEpisodes(images, (1, 2, 3), shots=2, seed=5, transform=TRAIN, min_area=200)
 
 
 @pytest.fixture

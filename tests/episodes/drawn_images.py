@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from episodes.transforms import TrainTransform
 from util.images import IMAGENET_MEAN, IMAGENET_STD, write_image
 
 SIZES = ((60, 80), (80, 60), (75, 50), (97, 33), (41, 90))
 COUNT = 15
+TRAIN = TrainTransform(height=33, width=41, scale_range=(0.8, 1.25), rotate_range=(-10.0, 10.0))
 _DARKEST, _STEP = 20, 12
 
 

@@ -1,36 +1,23 @@
-"""Loaders: workers, batch size and resume change nothing; a user's error stays one line."""
+"""Loaders: workers, batch size and resume change nothing."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import sys
-import time
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import pytest
 import torch
 
-from episodes import loaders
 from episodes.episode import Batch, EpisodeSampler
 from episodes.lists import ImageList
 from episodes.loaders import make_loader
 from episodes.pseudo import PseudoEpisodes
 from episodes.supervised import SupervisedEpisodes
-from episodes.transforms import TrainTransform, ValTransform
-from tests.time_limit import time_limit
-from util.errors import UserError
+from episodes.transforms import ValTransform
+from tests.episodes.drawn_images import TRAIN
 
-TRAIN = TrainTransform(height=33, width=41, scale_range=(0.8, 1.25), rotate_range=(-10.0, 10.0))
 MANY_WORKERS = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
 Episodes = SupervisedEpisodes | PseudoEpisodes
-
-
-@pytest.fixture
-def training(images: ImageList) -> SupervisedEpisodes:
-    return SupervisedEpisodes(images, (1, 2, 3), shots=2, seed=5, transform=TRAIN, min_area=200)
 
 
 def read(
@@ -87,24 +74,6 @@ def test_an_epoch_goes_on_at_a_batch_without_reading_those_before(training: Supe
     assert_same_episodes(whole[2:], list(rest))
 
 
-def test_signals_are_the_parents(training: SupervisedEpisodes) -> None:
-    """Ctrl-C and Slurm send them to all processes; a training needs a worker until it has saved."""
-    parent = os.getpid()
-
-    class Signalled:
-        def __getitem__(self, key: tuple[int, int]) -> object:
-            assert os.getpid() != parent
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-                os.kill(os.getpid(), number)
-            return training[key]
-
-    loader = make_loader(
-        Signalled(),  # type: ignore[arg-type]
-        epoch=0, episodes=4, batch_size=4, workers=1, drop_last=False,
-    )  # fmt: skip
-    assert len(list(loader)) == 1
-
-
 def test_global_generators_are_neither_read_nor_moved(training: SupervisedEpisodes) -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
@@ -124,18 +93,6 @@ def test_a_batch_stacks_everything_but_original_masks(images: ImageList) -> None
     assert batch["support_padding"].shape == batch["support_masks"].shape == (3, 2, 41, 41)
     assert batch["class_id"].dtype == batch["query_index"].dtype == torch.int64
     assert [tuple(mask.shape) for mask in batch["original_mask"]] == [(60, 80), (80, 60), (75, 50)]
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_user_error_comes_out_of_a_worker_as_one_line(
-    training: SupervisedEpisodes, images: ImageList, workers: int
-) -> None:
-    for row in range(len(images)):
-        images.image_path(row).write_bytes(b"no image")
-    with pytest.raises(UserError) as caught:
-        read(training, workers=workers)
-    assert "not a readable image" in str(caught.value)
-    assert "Traceback" not in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_data_sets_travel_to_processes_that_do_not_fork(
@@ -161,36 +118,3 @@ def test_processes_share_the_batches_of_one() -> None:
     together = _keys(batch_size=4)
     apart = [_keys(rank=rank, world_size=2) for rank in (0, 1)]
     assert [first + second for first, second in zip(*apart, strict=True)] == together
-
-
-def test_a_worker_whose_parent_was_killed_before_it_began_ends() -> None:
-    """Torch watches over the parent that a worker has when it begins; such a worker has outlived its own."""
-    fork = multiprocessing.get_context("fork")
-    reader, writer = fork.Pipe(duplex=False)
-
-    def work() -> None:
-        parent = multiprocessing.parent_process()
-        while parent is not None and os.getppid() == parent.pid:
-            time.sleep(0.01)
-        loaders._start_worker(0)
-        writer.send("begun")
-
-    def start_and_die() -> None:
-        fork.Process(target=work).start()
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    fork.Process(target=start_and_die).start()
-    writer.close()
-    with time_limit(60), pytest.raises(EOFError):
-        reader.recv()
-
-
-def test_a_worker_reports_what_fails_but_not_that_its_parent_is_gone(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    monkeypatch.setattr(loaders.signal, "signal", lambda *_: None)
-    loaders._start_worker(0)
-    for error in (BrokenPipeError("gone"), EOFError("gone"), ValueError("ours")):
-        sys.excepthook(type(error), error, None)
-    assert capsys.readouterr().err == "ValueError: ours\n"

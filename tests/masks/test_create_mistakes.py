@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from episodes.lists import write_list
@@ -210,3 +211,12 @@ def test_unknown_dataset_and_missing_folder(tmp_path: Path) -> None:
         main([str(tmp_path), "pascals"])
     with pytest.raises(UserError, match=r"pascal: folder not found; ROOT is the folder that holds pascal/"):
         main([str(tmp_path), "pascal"])
+
+
+def test_memory_that_runs_out_is_one_line(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr("masks.creation.Creation._make_masks", refuse)
+    with pytest.raises(UserError, match=r"^memory ran out; decrease Cluster\.threads, or Cluster\.cluster_size and "):
+        main(arguments(root, "objects", tmp_path / "pseudo"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from util.device import choose_device
+from util.device import choose_device, memory_for
 from util.errors import UserError
 
 
@@ -44,8 +44,7 @@ def test_gpus_that_are_refused(monkeypatch: pytest.MonkeyPatch, gpus: int, chose
         (4, [0], "cuda:0 cuda:1"),
         (4, [2], "cuda:2 cuda:3"),
         (4, [3, 1], "cuda:3 cuda:1"),
-        (0, [0], "cpu"),
-        (4, [], "cpu"),
+        (0, [0], "cpu cpu"),
     ],
 )
 def test_every_process_has_a_gpu_of_its_own(
@@ -75,3 +74,25 @@ def test_processes_without_a_gpu_of_their_own(
     monkeypatch.setenv("LOCAL_RANK", "1")
     with pytest.raises(UserError, match=message):
         choose_device(chosen)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("could not create a primitive"),
+        RuntimeError("std::bad_alloc"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        MemoryError(),
+    ],
+)
+def test_memory_that_runs_out_is_one_line(error: Exception) -> None:
+    with pytest.raises(UserError, match=r"^memory ran out; decrease KEY$"), memory_for("KEY"):
+        raise error
+
+
+def test_other_errors_are_what_they_are() -> None:
+    for message in ("could not create a primitive descriptor for a convolution", "shapes do not match"):
+        with pytest.raises(RuntimeError, match=message), memory_for("KEY"):
+            raise RuntimeError(message)

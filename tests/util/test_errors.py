@@ -141,6 +141,10 @@ def test_files_that_may_not_be_touched(capsys: pytest.CaptureFixture[str]) -> No
     )
     assert end(raising(OSError(errno.EROFS, os.strerror(errno.EROFS)))) == 2
     assert capsys.readouterr().err == "error: Read-only file system; choose another place\n"
+    assert end(raising(OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)))) == 2  # of a fork
+    assert capsys.readouterr().err.endswith("memory ran out; free some and run the same command again\n")
+    assert end(raising(OSError(errno.EMFILE, os.strerror(errno.EMFILE)))) == 2
+    assert "Too many open files; raise the limit on open files (ulimit -n)" in capsys.readouterr().err
 
 
 def test_a_file_where_a_folder_should_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

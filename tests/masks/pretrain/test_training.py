@@ -274,3 +274,12 @@ def test_batch_that_processes_cannot_share_is_refused(
     monkeypatch.setattr(masks.pretrain.training, "world_size", lambda: processes)
     with pytest.raises(UserError, match=f"--batch {batch}: {processes} processes need a multiple of {processes}, at"):
         check_settings(replace(TINY, batch=batch))
+
+
+def test_memory_that_runs_out_is_one_line(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(masks.pretrain.training, "_train_step", refuse)
+    with pytest.raises(UserError, match=r"^memory ran out; decrease --batch, or --size$"):
+        run(folder, tmp_path / "out.safetensors")
