@@ -157,3 +157,25 @@ def test_a_checkpoint_without_a_position_continues_at_the_end_of_its_epoch(tmp_p
     run.resume(checkpoint)
     run.run()
     assert all(torch.equal(*pair) for pair in zip(outcome(tmp_path)[2], outcome(tmp_path / "other")[2], strict=True))
+
+
+class BatchesThatEnd:
+    """One batch, then an image that cannot be read."""
+
+    def __len__(self) -> int:
+        return STEPS
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        yield training_batch()
+        raise UserError("a.jpg: not a readable image")
+
+
+def test_a_mistake_in_the_data_loses_no_step(tmp_path: Path) -> None:
+    signalled_trainer(tmp_path / "whole", at=-1).run()
+    run = signalled_trainer(tmp_path / "parts", at=-1)
+    run.batches = lambda epoch, first: BatchesThatEnd()
+    with pytest.raises(UserError, match=r"^a\.jpg: not a readable image$"):
+        run.run()
+    assert read_checkpoint(tmp_path / "parts" / LATEST)["position"]["step"] == 1
+    signalled_trainer(tmp_path / "parts", at=-1).run()
+    assert_same_outcome(tmp_path / "whole", tmp_path / "parts")
