@@ -77,6 +77,11 @@ class Trainer:
         return self.finished_epochs >= self.config.TRAIN.epochs
 
     @property
+    def steps_done(self) -> int:
+        """Steps of the whole training that are done."""
+        return self.finished_epochs * self.steps + (self.position.step if self.position is not None else 0)
+
+    @property
     def _source(self) -> Path:
         """The checkpoint that the run continues."""
         return self.config.TRAIN.resume or self.config.run_folder / LATEST

@@ -6,14 +6,16 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
+from functools import partial
 from types import TracebackType
+from typing import Any
 
 import cv2
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from episodes.episode import Batch, Episode, EpisodeKey, EpisodeSampler, collate
+from episodes.episode import EpisodeKey, EpisodeSampler, collate
 from util.errors import UserError
 from util.seed import torch_random
 
@@ -24,13 +26,13 @@ class EpisodeLoader:
     A ``UserError`` in a worker is raised here unchanged: one line, not wrapped in the text of a traceback.
     """
 
-    def __init__(self, loader: DataLoader[Episode | UserError]) -> None:
+    def __init__(self, loader: DataLoader[Any]) -> None:
         self._loader = loader
 
     def __len__(self) -> int:
         return len(self._loader)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Any]:
         for batch in self._loader:
             if isinstance(batch, UserError):
                 raise batch
@@ -38,7 +40,7 @@ class EpisodeLoader:
 
 
 def make_loader(
-    dataset: Dataset[Episode],
+    dataset: Dataset[Any],
     *,
     epoch: int,
     episodes: int,
@@ -48,8 +50,9 @@ def make_loader(
     first_batch: int = 0,
     rank: int = 0,
     world_size: int = 1,
+    join: Callable[[list[Any]], Any] = collate,
 ) -> EpisodeLoader:
-    """The episodes (epoch, 0..episodes-1) of ``dataset`` in order, ``batch_size`` at a time.
+    """The episodes (epoch, 0..episodes-1) of ``dataset`` in order, ``batch_size`` at a time, which ``join`` makes one.
 
     Batches before ``first_batch`` are left out, and their episodes are not read.
 
@@ -69,7 +72,7 @@ def make_loader(
         _CatchUserErrors(dataset),
         batch_sampler=sampler,
         num_workers=workers,
-        collate_fn=_collate_or_error,
+        collate_fn=partial(_join_or_error, join=join),
         worker_init_fn=_start_worker,
         generator=torch_random("loader"),
         pin_memory=torch.cuda.is_available(),
@@ -77,24 +80,21 @@ def make_loader(
     return EpisodeLoader(loader)
 
 
-class _CatchUserErrors(Dataset[Episode | UserError]):
+class _CatchUserErrors(Dataset[Any]):
     """Passes a ``UserError`` on as a value: raised in a worker, it would arrive wrapped in a traceback."""
 
-    def __init__(self, dataset: Dataset[Episode]) -> None:
+    def __init__(self, dataset: Dataset[Any]) -> None:
         self.dataset = dataset
 
-    def __getitem__(self, key: EpisodeKey) -> Episode | UserError:
+    def __getitem__(self, key: EpisodeKey) -> Any:
         try:
             return self.dataset[key]
         except UserError as error:
             return error
 
 
-def _collate_or_error(items: Sequence[Episode | UserError]) -> Batch | UserError:
-    for item in items:
-        if isinstance(item, UserError):
-            return item
-    return collate([item for item in items if not isinstance(item, UserError)])
+def _join_or_error(items: list[Any], join: Callable[[list[Any]], Any]) -> Any:
+    return next((item for item in items if isinstance(item, UserError)), None) or join(items)
 
 
 def _start_worker(worker: int) -> None:

@@ -135,6 +135,10 @@ class TrainSection(_Section):
     split: Literal[0, 1, 2, 3, 5] = Field(5, description="fold; 5: all folds")
     shot: int = Field(1, ge=1, le=50)
     use_split_coco: bool = Field(True, description="COCO folds: true interleaved, false contiguous")
+    views: int = Field(
+        0, ge=0, le=1000, description="fixed views of each object, whose features are kept; 0: always a new one"
+    )
+    views_gb: float = Field(10, gt=0, le=10**6, description="disk space for all views that are kept")
     # Optimisation
     batch_size: int = Field(4, ge=1, le=10_000)
     epochs: int = Field(100, ge=1, le=10**6)
@@ -170,6 +174,14 @@ class TrainSection(_Section):
         if isinstance(split, bool | float):
             raise ValueError(f"is {split}, 0, 1, 2, 3 or 5 expected")
         return split
+
+    @field_validator("views")
+    @classmethod
+    def _suits_compat(cls, views: int, info: ValidationInfo) -> int:
+        """There an image has other padding as a support than as a query."""
+        if views and info.data.get("compat") == "published":
+            raise ValueError("must be 0 with TRAIN.compat=published")
+        return views
 
     @field_validator("scale_max", "rotate_max")
     @classmethod
