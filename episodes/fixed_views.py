@@ -20,7 +20,7 @@ from episodes.view_store import ViewStore
 from util.seed import python_random
 
 # Images (B, 3, H, W) -> mid (B, Cm, h, w), high (B, Ch, h, w)
-Backbone = Callable[[Tensor], tuple[Tensor, Tensor]]
+_Backbone = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class Drawable(Protocol):
@@ -78,7 +78,7 @@ class FixedViews(Dataset[ViewedTask]):
 class FeatureBatches:
     """Batches of features, from a loader of ``FixedViews``."""
 
-    def __init__(self, loader: Any, views: FixedViews, backbone: Backbone, device: torch.device) -> None:
+    def __init__(self, loader: Any, views: FixedViews, backbone: _Backbone, device: torch.device) -> None:
         self.loader = loader
         self.views = views
         self.backbone = backbone
