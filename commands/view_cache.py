@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -40,13 +39,7 @@ def fixed_views(
     train = config.TRAIN
     parent, shape = cache_folder() / "views", _view_shape(backbone, train.train_h, train.train_w, device)
     store = ViewStore.of(parent, shape, _settings(config, episodes, training_data, backbone, device))
-    space = _space(parent, store, rows=train.views * episodes.objects, needed=left * (1 + train.shot))
-    if space > train.views_gb * _GB:
-        raise UserError(
-            f"{parent}: with TRAIN.views={train.views} it could come to {space / _GB:.1f} GB, "
-            f"TRAIN.views_gb={train.views_gb:g} expected; set TRAIN.views_gb={math.ceil(space / _GB)} or fewer "
-            "TRAIN.views, or delete the folder"
-        )
+    _check_space(config, store, episodes.objects, needed=left * (1 + train.shot))
     store.make()
     logger.info("features of %d views of each object are kept in %s", train.views, store.folder)
     return FixedViews(episodes, train.views, store)
@@ -80,7 +73,18 @@ def _settings(
     }
 
 
-def _space(parent: Path, store: ViewStore, *, rows: int, needed: int) -> int:
-    """Bytes that the stores in ``parent`` can come to with ``needed`` further views, of ``rows`` in all."""
-    missing = rows * store.row_bytes - stored_bytes(parent, store.folder.name)
-    return stored_bytes(parent) + min(needed * store.row_bytes, max(missing, 0))
+def _check_space(config: Config, store: ViewStore, objects: int, *, needed: int) -> None:
+    """Raise ``UserError`` where all stores, with ``needed`` further views, could come to more space than allowed."""
+    views, most, parent = config.TRAIN.views, config.TRAIN.views_gb, store.folder.parent
+    bytes_each = objects * store.row_bytes
+    missing = max(views * bytes_each - stored_bytes(parent, store.folder.name), 0)
+    stored = stored_bytes(parent)
+    total = (stored + min(needed * store.row_bytes, missing)) / _GB
+    if total <= most:
+        return
+    fitting = int((most * _GB - stored) // bytes_each)
+    fewer = f" or TRAIN.views={fitting}" if fitting > 0 else ""
+    raise UserError(
+        f"{parent}: it could come to {total:.2f} GB with TRAIN.views={views}, at most TRAIN.views_gb={most:g} "
+        f"expected; set TRAIN.views_gb={math.ceil(total)}{fewer}, or delete the folder"
+    )

@@ -1,6 +1,6 @@
 """A training step on images and one on features that are kept, as parts, taking turns in one run.
 
-    python -m benchmarks.training_step
+    python -m benchmarks.frozen_features
 
 MobileNet-V2 at 257 pixels as in the family ``mobilenetv2``, four episodes of one shot, random weights and images.
 Seconds of computing of all threads, medians: other work on the machine changes them little.
