@@ -3,7 +3,16 @@
     python -m benchmarks.frozen_features
 
 MobileNet-V2 at 257 pixels as in the family ``mobilenetv2``, four episodes of one shot, random weights and images.
-Seconds of computing of all threads, medians: other work on the machine changes them little.
+Seconds of computing of all threads, medians: other work on the machine changes them little. One core of an Intel Xeon
+with AVX-512, torch 2.14, native operators:
+
+    seconds of a step                    all  features   forward  backward    update
+    images                             1.169     0.374     0.458     0.330     0.007
+    views, computed and stored         1.207     0.419     0.462     0.319     0.007
+    views, stored before               0.796     0.011     0.453     0.325     0.007
+
+Expected was that features are half of a step on images. While backward recomputed the layers of the transformer, a step
+on images took 1.61 and one on stored views 1.21, at a busier time.
 """
 
 from __future__ import annotations
