@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from commands.equal_draws import require_equal_draws
+from commands.view_cache import fixed_views
 from engine.epoch_report import Metrics
 from engine.evaluate import evaluate
 from engine.optimizers import build_optimizers
@@ -23,6 +25,7 @@ from episodes.build import (
     training_labels,
 )
 from episodes.episode import collate
+from episodes.fixed_views import FeatureBatches
 from episodes.folds import describe_label_use
 from episodes.lists import ImageList
 from episodes.loaders import make_loader
@@ -96,8 +99,11 @@ def build_trainer(config: Config, episodes: TrainingEpisodes, training_data: Map
     device = choose_device(settings.train_gpu)
     model, label_use = initial_model(config, with_backbone=interrupted is None)
     model.to(device)
-    own_batch = settings.batch_size // world_size()
-    loading = {"episodes": epoch_episodes, "batch_size": own_batch, "workers": settings.workers}
+    loading: dict[str, Any] = {
+        "episodes": epoch_episodes,
+        "batch_size": settings.batch_size // world_size(),
+        "workers": settings.workers,
+    }
     trainer = Trainer(
         config=config,
         model=model,
@@ -119,6 +125,15 @@ def build_trainer(config: Config, episodes: TrainingEpisodes, training_data: Map
     )
     if interrupted is not None:
         trainer.resume(interrupted)
+    if settings.views:  # now that the backbone has the weights of an interrupted run
+        steps_left = settings.epochs * trainer.steps - trainer.steps_done
+        views = fixed_views(
+            config, episodes, training_data, model.backbone, device, left=steps_left * settings.batch_size
+        )
+        trainer.batches = lambda epoch, first: FeatureBatches(
+            make_loader(views, epoch=epoch, first_batch=first, drop_last=True, join=list, **loading),
+            views, model.backbone, device,
+        )  # fmt: skip
     return trainer
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sized
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from engine.batch_parts import equal_parts
 from engine.epoch_report import EpochReport, Metrics, StepMetrics
 from engine.evaluate import batch_logits
 from engine.fitting import fitting_step
 from engine.optimizers import Optimizers
-from model.noise import part_of_batch
+from model.layers.noise import part_of_batch
 from util.distributed import average_gradients
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -85,20 +86,14 @@ def _train_step(
 ) -> StepMetrics:
     """One update of the weights; returns the step's metrics."""
     optimizers.zero_grad()
-    metrics = []
-    for number, part in enumerate(_split(batch, computation.parts)):
-        with part_of_batch(number, computation.parts, computation.device):
+    metrics, parts = [], min(computation.parts, len(batch["class_id"]))  # fewer where it is tried what fits in memory
+    for number, part in enumerate(equal_parts(batch, parts)):
+        with part_of_batch(number, parts, computation.device):
             metrics.append(_add_gradients(model, part, loss, computation))
     average_gradients(optimizers.parameters())
     optimizers.step()
     means, areas, classes = zip(*metrics, strict=True)
     return StepMetrics(torch.stack(means).mean(dim=0), torch.cat(areas), torch.cat(classes))
-
-
-def _split(batch: Mapping[str, Any], parts: int) -> Iterator[Mapping[str, Any]]:
-    """Equal parts of a batch, in order."""
-    for values in zip(*(value.chunk(parts) for value in batch.values()), strict=True):
-        yield dict(zip(batch, values, strict=True))
 
 
 def _add_gradients(model: nn.Module, part: Mapping[str, Any], loss: Loss, computation: Computation) -> StepMetrics:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from engine.fitting import fitting_step
 from engine.metrics import EpisodeMetrics, EpisodeScore
+from model.episode_features import Features
 from util.distributed import gathered, rank, world_size
 from util.logging import logger
 
@@ -21,6 +22,8 @@ from util.logging import logger
 ContentSize = Callable[[int, int], tuple[int, int]]
 # One scored episode: its number in the test, batch, position in it, prediction (H0, W0) of 0/1, score.
 OnPrediction = Callable[[int, Mapping[str, Any], int, Tensor, EpisodeScore], None]
+# Fields of a batch: images, or their features in their place.
+_IMAGES = (("query_image", "query_features"), ("support_images", "support_features"))
 # A test with a larger share of empty predictions than this has collapsed to background.
 MAX_EMPTY_SHARE = 0.95
 
@@ -82,10 +85,19 @@ def _of_all_processes(metrics: EpisodeMetrics, numbers: list[int]) -> EpisodeMet
 
 
 def batch_logits(model: nn.Module, batch: Mapping[str, Any], device: torch.device) -> Tensor:
-    """Logits (B, 2, H, W) for a batch of episodes."""
-    names = ("query_image", "support_images", "support_masks", "query_padding", "support_padding")
-    logits: Tensor = model(*(batch[name].to(device, non_blocking=True) for name in names))
+    """Logits (B, 2, H, W) for a batch of episodes, of images or of their features."""
+    names = ("support_masks", "query_padding", "support_padding")
+    masks = [batch[name].to(device, non_blocking=True) for name in names]
+    images = [_images(batch, *names, device) for names in _IMAGES]
+    logits: Tensor = model(*images, *masks)
     return logits
+
+
+def _images(batch: Mapping[str, Any], name: str, name_of_features: str, device: torch.device) -> Tensor | Features:
+    if name_of_features in batch:
+        return Features(*(maps.to(device, non_blocking=True) for maps in batch[name_of_features]))
+    images: Tensor = batch[name].to(device, non_blocking=True)
+    return images
 
 
 def to_original(logits: Tensor, size: Sequence[int], content_size: ContentSize | None) -> Tensor:

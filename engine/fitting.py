@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from engine.batch_parts import part_of
 from util.device import DoesNotFitError, is_out_of_memory
 from util.distributed import world_size
 from util.logging import logger
@@ -37,10 +38,12 @@ def fitting_step(step: _Step[_Result], batch: Mapping[str, Any]) -> _Result:
 
 
 def _describe(step: _Step[Any], batch: Mapping[str, Any]) -> str:
-    episodes, (height, width) = len(batch["query_image"]), batch["query_image"].shape[-2:]
+    episodes, (height, width) = len(batch["class_id"]), batch["query_padding"].shape[-2:]
+    # Features that are kept are of one size.
+    shares = () if "query_features" in batch else _SHARES
     fewer = [_Size(count, height, width) for count in _halves(episodes)]
-    smaller = [_Size(episodes, _smaller(height, share), _smaller(width, share)) for share in _SHARES]
-    least = _Size(1, smaller[-1].height, smaller[-1].width)
+    smaller = [_Size(episodes, _smaller(height, share), _smaller(width, share)) for share in shares]
+    least = [*fewer, *smaller, _Size(episodes, height, width)][-1]._replace(episodes=1)
     found = [next((size for size in sizes if _fits(step, size.cut(batch))), None) for sizes in (fewer, smaller)]
     fitting = [size for size in found if size is not None] or ([least] if _fits(step, least.cut(batch)) else [])
     what_fits = f"{' or '.join(map(str, fitting))} would" if fitting else f"nor does {least} in what is left"
@@ -59,12 +62,12 @@ class _Size(NamedTuple):
 
     def cut(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """This much of a batch: what counts is how much memory it takes, not what it shows."""
-        images = batch["query_image"].shape[-2:]
+        images = batch["query_padding"].shape[-2:]
         return {
-            name: value[: self.episodes, ..., : self.height, : self.width]
+            name: value[..., : self.height, : self.width]
             if isinstance(value, Tensor) and value.shape[-2:] == images
-            else value[: self.episodes]
-            for name, value in batch.items()
+            else value
+            for name, value in part_of(batch, 0, self.episodes).items()
         }
 
 

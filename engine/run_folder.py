@@ -11,6 +11,7 @@ from typing import Any
 
 from model.checkpoints import read_checkpoint
 from util.config import Config, save_config
+from util.config.schema import SECTIONS
 from util.environment import describe_environment
 from util.errors import UserError
 from util.files import atomic_write, write_text
@@ -30,7 +31,7 @@ _FREE_KEYS = {
     "TRAIN": {
         "workers", "print_freq", "save_freq", "save_minutes", "train_gpu", "save_path", "resume", "evaluate",
         "evaluate_every", "accumulate", "compile", "best_on_validation", "batch_size_val", "episodes", "val_size",
-        "seeds",
+        "seeds", "views_gb",
     },
     "DATA": {"data_root", "val_list"},
     "Cluster": {"threads"},
@@ -137,10 +138,16 @@ def _check_same_run(
     checkpoint: Mapping[str, Any], place: str, config: Config, training_data: Mapping[str, str], advice: str
 ) -> None:
     """Raise ``UserError`` where ``config`` describes another run; a checkpoint without digests may be of any data."""
-    actual = {"training_data": checkpoint.get("training_data", training_data), **checkpoint["config"]}
+    actual = {"training_data": checkpoint.get("training_data", training_data), **_with_later_keys(checkpoint["config"])}
     different = differences(actual, {"training_data": training_data, **_decisive_settings(config)})
     if different:
         raise UserError(f"{place} another run ({'; '.join(different)}); {advice}")
+
+
+def _with_later_keys(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A checkpoint's configuration, with the defaults of keys that did not exist when it was written."""
+    defaults = {key: field.default for key, field in SECTIONS["TRAIN"].model_fields.items()}
+    return {**config, "TRAIN": {**defaults, **config["TRAIN"]}}
 
 
 def _decisive_settings(config: Config) -> dict[str, Any]:

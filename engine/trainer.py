@@ -85,6 +85,11 @@ class Trainer:
         return self.finished_epochs >= self.config.TRAIN.epochs
 
     @property
+    def steps_done(self) -> int:
+        """Steps of the whole training that are done."""
+        return self.finished_epochs * self.steps + (self.position.step if self.position is not None else 0)
+
+    @property
     def _validates(self) -> bool:
         """Whether the epoch that is being trained is validated."""
         epoch, settings = self.finished_epochs + 1, self.config.TRAIN

@@ -60,6 +60,19 @@ class Example(NamedTuple):
     object_id: int
 
 
+class Task(NamedTuple):
+    """What was drawn for an episode, before any file is read.
+
+    ``objects`` are numbers that the dataset gives to its objects, the query's first; ``rng`` is the episode's own
+    generator, which goes on to draw the augmentation.
+    """
+
+    objects: tuple[int, ...]
+    class_id: int
+    query_index: int
+    rng: random.Random
+
+
 def build_episode(
     query: Example,
     supports: Sequence[Example],
@@ -77,7 +90,7 @@ def build_episode(
     Raises ``UserError`` for a file that cannot be used.
     """
     image, mask = read_example(query, transform.useful_side)
-    query_view = transform(image, _fit_mask(mask, image), rng=rng)
+    query_view = transform(image, fit_mask(mask, image), rng=rng)
     views = [_support_view(example, transform, rng, void_is_padding) for example in supports]
     episode = Episode(
         query_image=query_view.image,
@@ -178,12 +191,12 @@ class EpisodeSampler(Sampler[list[EpisodeKey]]):
 
 def _support_view(example: Example, transform: Transform, rng: random.Random, void_is_padding: bool) -> View:
     image, mask = read_example(example, transform.useful_side)
-    mask = _fit_mask(mask, image)
+    mask = fit_mask(mask, image)
     padding = np.where(mask == IGNORE, PADDED, 0).astype(np.uint8) if void_is_padding else None
     return transform(image, mask, rng=rng, padding=padding)
 
 
-def _fit_mask(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
+def fit_mask(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
     """The mask at the size of its image, which may have been read at a reduced size."""
     height, width = image.shape[:2]
     return mask if mask.shape == (height, width) else cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)

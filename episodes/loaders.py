@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from episodes.closed_labels import in_worker
-from episodes.episode import Batch, Episode, EpisodeKey, EpisodeSampler, collate
+from episodes.episode import EpisodeKey, EpisodeSampler, collate
 from episodes.loader_workers import read_batches, shared, start_worker
 from util.distributed import own_workers, rank, world_size
 from util.errors import UserError
@@ -21,24 +23,24 @@ class EpisodeLoader:
     Raises what ``read_batches`` raises.
     """
 
-    def __init__(self, loader: DataLoader[Episode | UserError], sampler: EpisodeSampler) -> None:
+    def __init__(self, loader: DataLoader[Any], sampler: EpisodeSampler) -> None:
         self._loader = loader
         self._sampler = sampler
 
     def __len__(self) -> int:
         return len(self._loader)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Any]:
         yield from read_batches(self._loader, "TRAIN.workers")
 
-    def numbered(self) -> Iterator[tuple[int, Batch]]:
+    def numbered(self) -> Iterator[tuple[int, Any]]:
         """Each batch with the number of its first episode."""
         for numbers, batch in zip(self._sampler.batches, self, strict=True):
             yield numbers.start, batch
 
 
 def make_loader(
-    dataset: Dataset[Episode],
+    dataset: Dataset[Any],
     *,
     epoch: int,
     episodes: int,
@@ -46,8 +48,9 @@ def make_loader(
     workers: int,
     drop_last: bool,
     first_batch: int = 0,
+    join: Callable[[list[Any]], Any] = collate,
 ) -> EpisodeLoader:
-    """The episodes (epoch, 0..episodes-1) of ``dataset`` in order, ``batch_size`` at a time.
+    """The episodes (epoch, 0..episodes-1) of ``dataset`` in order, ``batch_size`` at a time, which ``join`` makes one.
 
     Batches before ``first_batch`` are left out, and their episodes are not read.
 
@@ -67,7 +70,7 @@ def make_loader(
         _CatchUserErrors(dataset),
         batch_sampler=sampler,
         num_workers=own_workers(workers),
-        collate_fn=_collate_or_error,
+        collate_fn=partial(_join_or_error, join=join),
         worker_init_fn=in_worker(start_worker),
         generator=torch_random("loader"),
         pin_memory=torch.cuda.is_available(),
@@ -75,21 +78,18 @@ def make_loader(
     return EpisodeLoader(loader, sampler)
 
 
-class _CatchUserErrors(Dataset[Episode | UserError]):
+class _CatchUserErrors(Dataset[Any]):
     """Passes a ``UserError`` on as a value: raised in a worker, it would arrive wrapped in a traceback."""
 
-    def __init__(self, dataset: Dataset[Episode]) -> None:
+    def __init__(self, dataset: Dataset[Any]) -> None:
         self.dataset = dataset
 
-    def __getitem__(self, key: EpisodeKey) -> Episode | UserError:
+    def __getitem__(self, key: EpisodeKey) -> Any:
         try:
             return self.dataset[key]
         except UserError as error:
             return error
 
 
-def _collate_or_error(items: Sequence[Episode | UserError]) -> Batch | UserError:
-    for item in items:
-        if isinstance(item, UserError):
-            return item
-    return shared(collate([item for item in items if not isinstance(item, UserError)]))
+def _join_or_error(items: list[Any], join: Callable[[list[Any]], Any]) -> Any:
+    return next((item for item in items if isinstance(item, UserError)), None) or shared(join(items))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from torch.utils.data import Dataset
 
-from episodes.episode import Episode, EpisodeKey, Example, QueryOrder, build_episode
+from episodes.episode import Episode, EpisodeKey, Example, QueryOrder, Task, build_episode
 from episodes.groups import Groups
 from episodes.lists import ImageList
 from episodes.pseudo_files import CREATE_COMMAND, PseudoFiles
@@ -51,20 +51,32 @@ class PseudoEpisodes(Dataset[Episode]):
         return len(self._by_image)
 
     def __getitem__(self, key: EpisodeKey) -> Episode:
+        task = self.draw(key)
+        query, *supports = map(self.example, task.objects)
+        return build_episode(
+            query,
+            supports,
+            transform=self.transform,
+            rng=task.rng,
+            class_id=task.class_id,
+            query_index=task.query_index,
+        )
+
+    @property
+    def objects(self) -> int:
+        """Number of objects: the regions of the table."""
+        return len(self.table)
+
+    def draw(self, key: EpisodeKey) -> Task:
+        """The regions of an episode."""
         epoch, index = key
         rng = python_random(self.seed, "episode", epoch, index)
         query = int(self._regions[rng.choice(self._by_image[self._order(epoch, index)])])
         supports = rng.sample(self.table.neighbours(query, self.neighbours).tolist(), self.shots)
-        return build_episode(
-            self._example(query),
-            [self._example(row) for row in supports],
-            transform=self.transform,
-            rng=rng,
-            class_id=int(self.table.group[query]),
-            query_index=self._list_row(query),
-        )
+        return Task((query, *supports), int(self.table.group[query]), self._list_row(query), rng)
 
-    def _example(self, region: int) -> Example:
+    def example(self, region: int) -> Example:
+        """Image and mask of a region."""
         image = self.images.image_path(self._list_row(region))
         return Example(image, self.files.mask(image), int(self.table.region[region]))
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch.utils.data import Dataset
 
-from episodes.episode import Episode, EpisodeKey, Example, QueryOrder, build_episode
+from episodes.episode import Episode, EpisodeKey, Example, QueryOrder, Task, build_episode
 from episodes.groups import Groups
 from episodes.label_index import label_areas
 from episodes.lists import ImageList
@@ -53,10 +53,11 @@ class SupervisedEpisodes(Dataset[Episode]):
         self.evaluation = evaluation
         self.void_is_padding = void_is_padding
         images_of_class = [np.setdiff1d(areas.images_with(number, min_area), dropped) for number in classes]
-        self._images_of_class = self._without_rare_classes(images_of_class, min_area)
-        # An entry for each class of each image.
-        self._by_image = Groups(np.concatenate(self._images_of_class))
-        self._class_positions = np.repeat(np.arange(len(self.classes)), [len(rows) for rows in self._images_of_class])
+        images_of_class = self._without_rare_classes(images_of_class, min_area)
+        # An object for each class of each image, those of a class next to each other.
+        self._image_of_object = np.concatenate(images_of_class)
+        self._class_bounds = np.cumsum([0, *map(len, images_of_class)])
+        self._by_image = Groups(self._image_of_object)
         self._order = QueryOrder(len(self), seed)
 
     def __len__(self) -> int:
@@ -64,29 +65,45 @@ class SupervisedEpisodes(Dataset[Episode]):
         return len(self._by_image)
 
     def __getitem__(self, key: EpisodeKey) -> Episode:
-        epoch, index = key
-        number = index % len(self) if self.evaluation else self._order(epoch, index)
-        query = int(self._by_image.values[number])
-        rng = python_random(self.seed, "episode", epoch, index)
-        position = self._class_positions[rng.choice(self._by_image[number])]
-        class_id = self.classes[position]
-        candidates = self._images_of_class[position]
-        # One more than needed, because the query may be among them.
-        drawn = candidates[rng.sample(range(len(candidates)), self.shots + 1)].tolist()
-        supports = [row for row in drawn if row != query][: self.shots]
+        task = self.draw(key)
+        query, *supports = map(self.example, task.objects)
         return build_episode(
-            self._example(query, class_id),
-            [self._example(row, class_id) for row in supports],
+            query,
+            supports,
             transform=self.transform,
-            rng=rng,
-            class_id=class_id,
-            query_index=query,
+            rng=task.rng,
+            class_id=task.class_id,
+            query_index=task.query_index,
             void_is_padding=self.void_is_padding,
             keep_original=self.evaluation,
         )
 
-    def _example(self, row: int, class_id: int) -> Example:
-        return Example(self.images.image_path(row), self.images.label_path(row), class_id)
+    @property
+    def objects(self) -> int:
+        """Number of objects: the classes of each image."""
+        return len(self._image_of_object)
+
+    def draw(self, key: EpisodeKey) -> Task:
+        """The objects of an episode."""
+        epoch, index = key
+        number = index % len(self) if self.evaluation else self._order(epoch, index)
+        rng = python_random(self.seed, "episode", epoch, index)
+        query = int(rng.choice(self._by_image[number]))
+        position = self._class_position(query)
+        candidates = range(self._class_bounds[position], self._class_bounds[position + 1])
+        # One more than needed, because the query may be among them.
+        supports = [row for row in rng.sample(candidates, self.shots + 1) if row != query][: self.shots]
+        return Task((query, *supports), self.classes[position], int(self._image_of_object[query]), rng)
+
+    def example(self, number: int) -> Example:
+        """Image and label of an object."""
+        row = int(self._image_of_object[number])
+        return Example(
+            self.images.image_path(row), self.images.label_path(row), self.classes[self._class_position(number)]
+        )
+
+    def _class_position(self, number: int) -> int:
+        return int(np.searchsorted(self._class_bounds, number, side="right")) - 1
 
     def _without_rare_classes(self, images_of_class: list[np.ndarray], min_area: int) -> list[np.ndarray]:
         """The images of each class, none for classes with too few for an episode, which are logged."""

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.episode_features import EpisodeFeatures, EpisodeMasks
-from model.precision import at_least_float32
+from model.layers.precision import at_least_float32
 
 NEIGHBOURS = 5
 

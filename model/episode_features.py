@@ -10,6 +10,7 @@ from torch import Tensor
 
 from model.frozen.backbone import Backbone
 from model.frozen.feature_cache import FeatureCache
+from model.layers.precision import widened
 
 
 class EpisodeMasks(NamedTuple):
@@ -19,6 +20,13 @@ class EpisodeMasks(NamedTuple):
     objects: Tensor  # (B, K, h', w') True on the object
     query_padding: Tensor  # (B, h, w) True where padded
     support_padding: Tensor  # (B, K, h', w') True where padded
+
+
+class Features(NamedTuple):
+    """Frozen features of images, which a network takes in their place: mid (N, Cm, h, w), high (N, Ch, h, w)."""
+
+    mid: Tensor
+    high: Tensor
 
 
 class EpisodeFeatures(NamedTuple):
@@ -32,15 +40,15 @@ class EpisodeFeatures(NamedTuple):
 
 def episode_features(
     backbone: Backbone | FeatureCache,
-    query_image: Tensor,
-    support_images: Tensor,
+    query_image: Tensor | Features,
+    support_images: Tensor | Features,
     support_masks: Tensor,
     query_padding: Tensor | None,
     support_padding: Tensor | None,
 ) -> tuple[EpisodeFeatures, EpisodeMasks]:
     """Features without gradients, and masks (docs/method.md, section 2); arguments as in ``FSSModel.forward``."""
-    query_mid, query_high = backbone(query_image)
-    support_mid, support_high = backbone(support_images.flatten(0, 1))
+    query_mid, query_high = _frozen(backbone, query_image)
+    support_mid, support_high = _frozen(backbone, support_images)
     query_size, support_size = query_high.shape[-2:], support_high.shape[-2:]
     is_object = support_masks == 1
     exact = torch.promote_types(query_mid.dtype, torch.float32)
@@ -62,11 +70,20 @@ def masked_average(features: Tensor, share: Tensor) -> Tensor:
     return total / (share.sum(dim=(-2, -1)) + 0.0005).unsqueeze(-1)
 
 
-def _padding(padding: Tensor | None, images: Tensor, size: torch.Size) -> Tensor:
+def _frozen(backbone: Backbone | FeatureCache, images: Tensor | Features) -> tuple[Tensor, Tensor]:
+    """Mid (N, Cm, h, w) and high (N, Ch, h, w) of images (..., 3, H, W), N in all; given ones in single precision."""
+    if isinstance(images, Features):
+        return widened(images.mid), widened(images.high)
+    mid, high = backbone(images.flatten(0, -4))
+    return mid, high
+
+
+def _padding(padding: Tensor | None, images: Tensor | Features, size: torch.Size) -> Tensor:
     """Padding at feature resolution; without any, nothing is padded."""
-    if padding is None:
-        return torch.zeros(*images.shape[:-3], *size, dtype=torch.bool, device=images.device)
-    return _nearest(padding, size)
+    if padding is not None:
+        return _nearest(padding, size)
+    assert isinstance(images, Tensor), "features come with padding"
+    return torch.zeros(*images.shape[:-3], *size, dtype=torch.bool, device=images.device)
 
 
 def _nearest(mask: Tensor, size: torch.Size) -> Tensor:

@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from model.contrast import episode_contrast
-from model.episode_features import EpisodeFeatures, EpisodeMasks, episode_features, masked_average
+from model.episode_features import EpisodeFeatures, EpisodeMasks, Features, episode_features, masked_average
 from model.frozen.backbone import Backbone, build_backbone
 from model.frozen.feature_cache import FeatureCache
 from model.hamming_clustering import Assign, HammingClustering, PublishedHammingClustering, one_by_one
 from model.hub import UNKNOWN_ORIGIN, SharedModel, StoredNetwork
 from model.layers import Merge
-from model.noise import ChannelDropout
-from model.pointwise import PointwiseConvolution
-from model.precision import widened
+from model.layers.noise import ChannelDropout
+from model.layers.pointwise import PointwiseConvolution
+from model.layers.precision import widened
 from model.prior import prior
 from model.query_transformer import QueryTransformer
 from model.support_prototypes import SupportPrototypes
@@ -169,8 +169,8 @@ class FSSModel(nn.Module, SharedModel):
 
     def forward(
         self,
-        query_image: Tensor,
-        support_images: Tensor,
+        query_image: Tensor | Features,
+        support_images: Tensor | Features,
         support_masks: Tensor,
         query_padding: Tensor | None = None,
         support_padding: Tensor | None = None,
@@ -180,7 +180,10 @@ class FSSModel(nn.Module, SharedModel):
         query_image (B, 3, H, W) and support_images (B, K, 3, H', W') ImageNet-normalised float; support_masks
         (B, K, H', W') 0 background, 1 object, 255 void, which counts as background; query_padding (B, H, W) and
         support_padding (B, K, H', W') True where padded (None: nothing is). Supports may differ in size from the query.
+        In the place of images there may be their features, those of supports (B * K, ...), then with padding.
         """
+        of_size = query_image if query_padding is None else query_padding
+        assert isinstance(of_size, Tensor), "features come with padding"
         features, masks = episode_features(
             self.backbone, query_image, support_images, support_masks, query_padding, support_padding
         )
@@ -192,7 +195,7 @@ class FSSModel(nn.Module, SharedModel):
         logits = self.classifier(attended)
         if residual is not None:
             logits = logits + residual
-        return F.interpolate(widened(logits), query_image.shape[-2:], mode="bilinear", align_corners=True)
+        return F.interpolate(widened(logits), of_size.shape[-2:], mode="bilinear", align_corners=True)
 
     def _residual(self, features: EpisodeFeatures, masks: EpisodeMasks) -> Tensor | None:
         """What comparing pixels with the support adds to the logits, (B, 2, h, w); None without contrast residual.

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from model.clusterutils import hamming_kmeans, lsh_hash
-from model.noise import in_last_part
-from model.precision import at_least_float32
+from model.layers.noise import in_last_part
+from model.layers.precision import at_least_float32
 from util.seed import torch_random
 
 # (features (N, C), k) -> (assignment (N,) int64, counts (k,))

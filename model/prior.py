@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from model.pointwise import linear
-from model.precision import at_least_float32
+from model.layers.pointwise import linear
+from model.layers.precision import at_least_float32
 
 # Support positions compared at a time: bounds the memory of the cosines.
 _CHUNK = 512

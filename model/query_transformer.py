@@ -11,8 +11,8 @@ from model.layers import (
     recomputed,
     sine_position_encoding,
 )
-from model.noise import Dropout
-from model.precision import widened
+from model.layers.noise import Dropout
+from model.layers.precision import widened
 
 LAYERS = 2
 

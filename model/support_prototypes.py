@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from model.hamming_clustering import Assign
 from model.layers import DeformableSelfAttention, FeedForward, recomputed
-from model.noise import Dropout
-from model.precision import at_least_float32, widened
+from model.layers.noise import Dropout
+from model.layers.precision import at_least_float32, widened
 
 LAYERS = 2
 

@@ -94,7 +94,16 @@ def write_safetensors_file(path: Path, tensors: Mapping[str, Tensor], metadata: 
     """Write tensors as safetensors, atomically, with a digest of them and of the ``metadata``."""
     # safetensors refuses tensors that share memory.
     copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    write_bytes(path, save(copies, {**metadata, _DIGEST: _digest(copies, metadata)}))
+    write_bytes(path, save(copies, {**metadata, _DIGEST: digest_tensors(copies, metadata)}))
+
+
+def digest_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> str:
+    """SHA-256 (hex) of names, types, shapes and bytes of tensors on the CPU, and of the metadata."""
+    digest = hashlib.sha256(repr(sorted((metadata or {}).items())).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _first_bytes(path: Path, missing: str, damaged: str) -> bytes:
@@ -138,18 +147,9 @@ def _read_safetensors(path: Path, damaged: str) -> TensorFile:
     except SafetensorError as error:
         raise _unreadable(path, "damaged or cut short", damaged) from error
     stated = metadata.pop(_DIGEST, None)
-    if stated is not None and stated != _digest(tensors, metadata):
+    if stated is not None and stated != digest_tensors(tensors, metadata):
         raise _unreadable(path, "it holds other bytes than were written", damaged)
     return TensorFile(tensors, metadata)
-
-
-def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    """SHA-256 (hex) of names, types, shapes and bytes, and of the metadata."""
-    digest = hashlib.sha256(repr(sorted(metadata.items())).encode())
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def _check_archive(path: Path, damaged: str) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.precision import at_least_float32
+from model.layers.precision import at_least_float32
 from util.distributed import joined
 from util.images import IMAGENET_MEAN, IMAGENET_STD
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.frozen.folding import fold_batch_norm
-from model.pointwise import use_pointwise_convolutions
+from model.layers.pointwise import use_pointwise_convolutions
 from model.weights import Weights, load_tensors, read_tensors
 from util.config.words import WEIGHTS_FROM_TIMM
 from util.errors import UserError

@@ -68,6 +68,15 @@ def test_other_data_under_the_same_names_are_another_run(run: Trainer, tmp_path:
     assert interrupted_run(small_config(tmp_path, "TRAIN.epochs=1"), {"pseudo_masks": "ffff"}) is not None
 
 
+def test_a_key_that_came_later_had_its_default(run: Trainer, tmp_path: Path) -> None:
+    checkpoint = torch.load(run.config.run_folder / LATEST, weights_only=True)
+    del checkpoint["config"]["TRAIN"]["views"]
+    torch.save(checkpoint, tmp_path / LATEST)
+    assert interrupted_run(small_config(tmp_path, "TRAIN.epochs=1"), DIGESTS) is not None
+    with pytest.raises(UserError, match=r"\(TRAIN\.views is 0 there, 2 expected\)"):
+        interrupted_run(small_config(tmp_path, "TRAIN.epochs=1", "TRAIN.views=2"), DIGESTS)
+
+
 def test_a_folder_without_a_checkpoint_is_free(tmp_path: Path) -> None:
     describe_run(small_config(tmp_path, "TRAIN.base_lr=0.5"), copies={})
     (tmp_path / "epochs.jsonl").write_text('{"epoch": 1}\n')

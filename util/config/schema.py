@@ -135,6 +135,10 @@ class TrainSection(_Section):
     split: Literal[0, 1, 2, 3, 5] = Field(5, description="fold; 5: all folds")
     shot: int = Field(1, ge=1, le=50)
     use_split_coco: bool = Field(True, description="COCO folds: true interleaved, false contiguous")
+    views: int = Field(
+        0, ge=0, le=1000, description="fixed views of each object, whose features are kept; 0: always a new one"
+    )
+    views_gb: float = Field(10, gt=0, le=10**6, description="disk space for all views that are kept")
     # Optimisation
     batch_size: int = Field(4, ge=1, le=10_000)
     accumulate: int = Field(1, ge=1, le=10_000, description="parts of a batch, one after the other: less memory")
@@ -182,6 +186,14 @@ class TrainSection(_Section):
         if len(set(seeds)) < len(seeds):
             raise ValueError(f"is {seeds}, different numbers expected")
         return seeds
+
+    @field_validator("views")
+    @classmethod
+    def _suits_compat(cls, views: int, info: ValidationInfo) -> int:
+        """There an image has other padding as a support than as a query."""
+        if views and info.data.get("compat") == "published":
+            raise ValueError("must be 0 with TRAIN.compat=published")
+        return views
 
     @field_validator("scale_max", "rotate_max")
     @classmethod

@@ -133,6 +133,8 @@ BOUNDS = {
     "print_freq": (10**13, 10**9),
     "save_freq": (10**13, 10**9),
     "save_minutes": (10**6 + 1, 10**6),
+    "views": (10**6, 1000),
+    "views_gb": (10**7, 10.0**6),
     "base_lr": ("1e9", 1000.0),
     "lr_scale": ("1e9", 1000.0),
     "transformer_lr": ("1e9", 1000.0),

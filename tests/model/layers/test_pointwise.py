@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.pointwise import PointwiseConvolution, PointwiseLinear, linear, use_pointwise_convolutions
+from model.layers.pointwise import PointwiseConvolution, PointwiseLinear, linear, use_pointwise_convolutions
 
 
 @pytest.fixture(params=[1, 2])

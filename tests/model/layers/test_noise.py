@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.noise import ChannelDropout, Dropout, dropout, in_last_part, own_rows, part_of_batch
+from model.layers.noise import ChannelDropout, Dropout, dropout, in_last_part, own_rows, part_of_batch
 
 CPU = torch.device("cpu")
 X = torch.randn(4, 6, 5, 3, generator=torch.Generator().manual_seed(1))
@@ -39,7 +39,7 @@ def test_a_whole_batch_has_the_noise_of_torch(probability: float) -> None:
 
 def draw(x: Tensor, parts: int, process: int, processes: int) -> list[Tensor]:
     """Two draws, one after the other, for the rows of a process, in parts; then a number that shows the generator."""
-    with patch("model.noise.rank", lambda: process), patch("model.noise.world_size", lambda: processes):
+    with patch("model.layers.noise.rank", lambda: process), patch("model.layers.noise.world_size", lambda: processes):
         drawn = []
         for number, rows in enumerate(x.chunk(parts)):
             with part_of_batch(number, parts, CPU):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from model import layers
 from model.layers import (
     DeformableSelfAttention,
     FeedForward,
@@ -100,7 +101,10 @@ def test_merging_is_the_convolution_of_everything_side_by_side() -> None:
     torch.testing.assert_close(layer(features, prototype, maps), layer.convolution(together).relu())
 
 
-def test_recomputing_changes_neither_result_nor_gradient_nor_the_random_numbers() -> None:
+def test_recomputing_changes_neither_result_nor_gradient_nor_the_random_numbers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(layers, "MOST_KEPT", 0)
     layer, x = FeedForward(8, dropout=0.5), torch.randn(2, 3, 8)
     results = []
     for run in (layer, lambda x: recomputed(layer, x)):
@@ -109,6 +113,16 @@ def test_recomputing_changes_neither_result_nor_gradient_nor_the_random_numbers(
         results.append((output, *torch.autograd.grad(output.sum(), list(layer.parameters())), torch.rand(1)))
     for plain, anew in zip(*results, strict=True):
         assert torch.equal(plain, anew)
+
+
+@pytest.mark.parametrize(("bytes_more", "calls"), [(0, 1), (1, 2)])
+def test_results_of_a_large_input_are_recomputed(bytes_more: int, calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.randn(2, 3, 8, requires_grad=True)
+    monkeypatch.setattr(layers, "MOST_KEPT", 4 * x.numel() - bytes_more)
+    layer, counted = FeedForward(8), []
+    layer.register_forward_pre_hook(lambda *_: counted.append(1))
+    recomputed(layer, x).sum().backward()
+    assert len(counted) == calls
 
 
 @pytest.mark.parametrize(("channels", "heads"), [(256, 8), (384, 12), (128, 8), (64, 8)])
