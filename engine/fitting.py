@@ -43,7 +43,7 @@ def _describe(step: _Step[Any], batch: Mapping[str, Any]) -> str:
     shares = () if "query_features" in batch else _SHARES
     fewer = [_Size(count, height, width) for count in _halves(episodes)]
     smaller = [_Size(episodes, _smaller(height, share), _smaller(width, share)) for share in shares]
-    least = [*fewer, *smaller, _Size(episodes, height, width)][-1]._replace(episodes=1)
+    least = [_Size(episodes, height, width), *fewer, *smaller][-1]._replace(episodes=1)
     found = [next((size for size in sizes if _fits(step, size.cut(batch))), None) for sizes in (fewer, smaller)]
     fitting = [size for size in found if size is not None] or ([least] if _fits(step, least.cut(batch)) else [])
     what_fits = f"{' or '.join(map(str, fitting))} would" if fitting else f"nor does {least} in what is left"

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from util.distributed import highest, world_size
 from util.errors import Terminated
+from util.processes import is_one_of_several
 
 # The stronger ones last.
 _ENDINGS: tuple[type[KeyboardInterrupt] | None, ...] = (None, KeyboardInterrupt, Terminated)
@@ -28,6 +28,8 @@ class NotedSignals:
 
     def agree(self, *, save_due: bool) -> bool:
         """Whether a signal has come to any process, or a checkpoint is due at any; then all of them know of it."""
+        from util.distributed import highest  # not above: it needs torch, and who runs commands does not
+
         own = [save_due, self.save_asked, _ENDINGS.index(self.ending)]
         save_due_anywhere, save_asked, ending = highest(own)
         self.save_asked, self.ending = bool(save_asked), _ENDINGS[ending]
@@ -75,6 +77,6 @@ def noted_signals() -> Iterator[NotedSignals]:
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)
-        if noted.ending is Terminated and world_size() > 1 and isinstance(sys.exc_info()[1], Exception):
+        if noted.ending is Terminated and is_one_of_several() and isinstance(sys.exc_info()[1], Exception):
             os.kill(os.getpid(), signal.SIGTERM)
     noted.heed()

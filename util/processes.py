@@ -42,9 +42,8 @@ def process_group() -> Iterator[None]:
 
 def require_one_process(command: str) -> None:
     """Raise ``UserError`` where torchrun started several processes: each would do and write everything."""
-    processes = os.environ.get("WORLD_SIZE", "1")
-    if processes != "1":
-        raise UserError(f"{command}: works in one process, not {processes}; start it without torchrun")
+    if is_one_of_several():
+        raise UserError(f"{command}: works in one process, not {os.environ['WORLD_SIZE']}; start it without torchrun")
 
 
 def start_processes(gpus: Sequence[int]) -> None:
@@ -60,6 +59,11 @@ def start_processes(gpus: Sequence[int]) -> None:
     count = _wanted_processes(gpus)
     if "WORLD_SIZE" not in os.environ and (count > 1 or os.environ.get("PET_NNODES", "1") != "1"):
         sys.exit(_torchrun(count))
+
+
+def is_one_of_several() -> bool:
+    """Whether torchrun has started this process with others."""
+    return os.environ.get("WORLD_SIZE", "1") != "1"
 
 
 def torchrun_number(name: str, *, least: int, default: int | None = None) -> int:
