@@ -22,6 +22,8 @@ COMMANDS = [
     (r"(bash|sh) (tests/run\.sh|\.ci/run).*", "runs this test"),
     (r"python -m tests\.fuzz --minutes 10 images", "tests/fuzz/test_readers.py::test_the_command"),
     (r"uvx pre-commit install .*", "downloads a tool and changes the checkout's hooks"),
+    (r"NPROC=2 bash train\.sh .*", "tests/test_several_processes.py::test_two_processes_learn_what_one_learns"),
+    (r"NPROC=2 bash test\.sh .*", "tests/test_several_processes.py::test_processes_test_as_one"),
     (r"bash install\.sh", "tests/util/test_native.py::test_installing_survives_a_machine_without_compiler"),
     (r"bash (model|masks)/\w+/make\.sh", "tests/util/test_native.py::test_all_folders_build_without_cuda"),
     (r"python -m prepare shapes( --.*)?", "tests/prepare/shapes/test_shapes.py::test_layout_lists_and_formats"),

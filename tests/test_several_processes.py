@@ -70,8 +70,8 @@ def test_parts_learn_what_the_batch_learns(workspace: Workspace) -> None:
 
 def test_processes_test_as_one(workspace: Workspace) -> None:
     """25 episodes in batches of 3: the last batch is not full, and three processes have unequal shares."""
-    workspace.train("tested", "TRAIN.epochs=1")
-    words = [f"TRAIN.weight={workspace.root}/tested/latest.pth", "TRAIN.episodes=25", "TRAIN.batch_size_val=3"]
+    workspace.train("to_be_tested", "TRAIN.epochs=1")
+    words = [f"TRAIN.weight={workspace.root}/to_be_tested/latest.pth", "TRAIN.episodes=25", "TRAIN.batch_size_val=3"]
     files: list[dict[str, bytes]] = []
     for number in (1, 3):
         folder = workspace.root / f"tested_by_{number}"

@@ -27,9 +27,9 @@ def choose_device(gpus: Sequence[int]) -> torch.device:
     each: of several numbers their own, of a single one this and those after it. Raises ``UserError`` for a GPU that is
     not there and for several numbers that are not as many as the processes.
     """
+    check_gpus(gpus)
     own = _own_gpus(gpus)
-    _check(gpus, own)
-    device = torch.device("cuda", own[0]) if own and torch.cuda.is_available() else torch.device("cpu")
+    device = torch.device("cuda", own[0]) if own else torch.device("cpu")
     names = ", ".join(f"{name}: {backend}" for name, backend in operators.backends().items())
     logger.info("computing on %s; %s", device, names)
     return device
@@ -56,22 +56,30 @@ def is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
     return isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)) is not None
 
 
-def _own_gpus(gpus: Sequence[int]) -> list[int]:
-    """The number of this process's GPU, or none."""
-    place = torchrun_number("LOCAL_RANK", least=0, default=0)
-    if len(gpus) > 1:
-        return [*gpus[place : place + 1]]
-    return [gpu + place for gpu in gpus]
-
-
-def _check(gpus: Sequence[int], own: Sequence[int]) -> None:
-    title, processes = f"TRAIN.train_gpu={list(gpus)}", torchrun_number("LOCAL_WORLD_SIZE", least=1, default=1)
-    if len(gpus) > 1 and (len(gpus) != processes or len(set(gpus)) < len(gpus)):
-        raise UserError(f"{title}: {processes} processes are here, as many different GPUs expected")
+def check_gpus(gpus: Sequence[int]) -> None:
+    """Raise ``UserError`` for a GPU of ``TRAIN.train_gpu`` that is not there; ``[0]`` may stand for the CPU."""
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    is_cpu = count == 0 and [*gpus] == [0]
-    if own and own[0] >= count and not is_cpu:
+    missing = [gpu for gpu in gpus if gpu >= count]
+    if missing and not (count == 0 and [*gpus] == [0]):
         advice = f"use those from 0 to {count - 1}" if count > 1 else "set TRAIN.train_gpu=[0]"
         raise UserError(
-            f"{title}: this machine has {count} GPUs that CUDA can use, not one of number {own[0]}; {advice}"
+            f"TRAIN.train_gpu={[*gpus]}: this machine has {count} GPUs that CUDA can use, not one of number "
+            f"{missing[0]}; {advice}"
         )
+
+
+def _own_gpus(gpus: Sequence[int]) -> list[int]:
+    """The number of this process's GPU, or none."""
+    if not gpus or not torch.cuda.is_available():
+        return []
+    place, processes = (
+        torchrun_number(name, least=least, default=least) for name, least in (("LOCAL_RANK", 0), ("LOCAL_WORLD_SIZE", 1))
+    )
+    if len(gpus) == 1:
+        check_gpus([gpus[0] + place])
+        return [gpus[0] + place]
+    if len(gpus) != processes or len(set(gpus)) < len(gpus):
+        raise UserError(
+            f"TRAIN.train_gpu={[*gpus]}: {processes} processes are here, as many different GPUs expected"
+        )
+    return [gpus[place]]

@@ -58,7 +58,7 @@ def start_processes(gpus: Sequence[int]) -> None:
     """
     count = _wanted_processes(gpus)
     if "WORLD_SIZE" not in os.environ and (count > 1 or os.environ.get("PET_NNODES", "1") != "1"):
-        sys.exit(_torchrun(count))
+        sys.exit(_torchrun(count, gpus))
 
 
 def is_one_of_several() -> bool:
@@ -100,12 +100,15 @@ def _wanted_processes(gpus: Sequence[int]) -> int:
     return int(text)
 
 
-def _torchrun(count: int) -> int:
-    """Run this command in ``count`` processes; returns its exit code."""
+def _torchrun(count: int, gpus: Sequence[int]) -> int:
+    """Run this command in ``count`` processes; returns its exit code. Raises ``UserError`` for GPUs that are not there."""
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
+    from util.device import check_gpus
+
+    check_gpus(gpus)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cores() // count)))
     logging.disable(logging.ERROR)  # the processes say what is to be said; torchrun would add twenty lines
     signal.signal(signal.SIGUSR1, _pass_on)

@@ -60,7 +60,7 @@ def test_every_process_has_a_gpu_of_its_own(
 @pytest.mark.parametrize(
     ("gpus", "chosen", "message"),
     [
-        (1, [0], "this machine has 1 GPUs that CUDA can use, not one of number 1"),
+        (1, [0], r"^TRAIN\.train_gpu=\[1\]: this machine has 1 GPUs that CUDA can use, not one of number 1"),
         (0, [0, 1], "this machine has 0 GPUs"),
         (4, [0, 0], "2 processes are here, as many different GPUs expected"),
         (4, [0, 1, 2], "2 processes are here, as many different GPUs expected"),
