@@ -124,7 +124,7 @@ def test_mistakes_are_one_line(workspace: Workspace) -> None:
         words = ["TRAIN.batch_size=3", "TRAIN.epoch_episodes=80", word]
         process = start("train.sh", ["split0_demo", *workspace.overrides("mistaken", *words)], 3)
         said = process.communicate(timeout=120)[1].splitlines()
-        errors = [line for line in said if not re.match(r"\d\d:\d\d:\d\d |label areas", line)]
+        errors = [line for line in said if line and not re.match(r"\d\d:\d\d:\d\d |label areas", line)]
         assert process.returncode == 2 and len(errors) == 1 and expected in errors[0], said
     picture.write_bytes(content)
 

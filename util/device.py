@@ -73,13 +73,12 @@ def _own_gpus(gpus: Sequence[int]) -> list[int]:
     if not gpus or not torch.cuda.is_available():
         return []
     place, processes = (
-        torchrun_number(name, least=least, default=least) for name, least in (("LOCAL_RANK", 0), ("LOCAL_WORLD_SIZE", 1))
+        torchrun_number(name, least=least, default=least)
+        for name, least in (("LOCAL_RANK", 0), ("LOCAL_WORLD_SIZE", 1))
     )
     if len(gpus) == 1:
         check_gpus([gpus[0] + place])
         return [gpus[0] + place]
     if len(gpus) != processes or len(set(gpus)) < len(gpus):
-        raise UserError(
-            f"TRAIN.train_gpu={[*gpus]}: {processes} processes are here, as many different GPUs expected"
-        )
+        raise UserError(f"TRAIN.train_gpu={[*gpus]}: {processes} processes are here, as many different GPUs expected")
     return [gpus[place]]

@@ -101,7 +101,7 @@ def _wanted_processes(gpus: Sequence[int]) -> int:
 
 
 def _torchrun(count: int, gpus: Sequence[int]) -> int:
-    """Run this command in ``count`` processes; returns its exit code. Raises ``UserError`` for GPUs that are not there."""
+    """Run this command in ``count`` processes; returns its exit code. Raises what ``check_gpus`` raises."""
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
