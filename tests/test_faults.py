@@ -75,7 +75,8 @@ def small_memory() -> None:
 
 def train_in_small_memory(overrides: list[str]) -> Ending:
     """In an interpreter of its own: one that is forked from a long test run has memory that it does not use."""
-    code = "import commands.meta_training; from tests.test_faults import *; small_memory(); run_command(train_command.main)"
+    imports = "import commands.meta_training, tests.test_faults as t"
+    code = f"{imports}; t.small_memory(); t.run_command(t.train_command.main)"
     command = [sys.executable, "-c", code, "shapes", "ssl_demo", *overrides]
     done = subprocess.run(command, cwd=PROJECT, stderr=subprocess.PIPE, text=True, timeout=200)
     return Ending(done.returncode, done.stderr.splitlines()[-1])

@@ -27,7 +27,7 @@ def choose_device(gpus: Sequence[int]) -> torch.device:
     each: of several numbers their own, of a single one this and those after it. Raises ``UserError`` for a GPU that is
     not there and for several numbers that are not as many as the processes.
     """
-    check_gpus(gpus)
+    require_gpus(gpus)
     own = _own_gpus(gpus)
     device = torch.device("cuda", own[0]) if own else torch.device("cpu")
     names = ", ".join(f"{name}: {backend}" for name, backend in operators.backends().items())
@@ -56,7 +56,7 @@ def is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
     return isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)) is not None
 
 
-def check_gpus(gpus: Sequence[int]) -> None:
+def require_gpus(gpus: Sequence[int]) -> None:
     """Raise ``UserError`` for a GPU of ``TRAIN.train_gpu`` that is not there; ``[0]`` may stand for the CPU."""
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     missing = [gpu for gpu in gpus if gpu >= count]
@@ -77,7 +77,7 @@ def _own_gpus(gpus: Sequence[int]) -> list[int]:
         for name, least in (("LOCAL_RANK", 0), ("LOCAL_WORLD_SIZE", 1))
     )
     if len(gpus) == 1:
-        check_gpus([gpus[0] + place])
+        require_gpus([gpus[0] + place])
         return [gpus[0] + place]
     if len(gpus) != processes or len(set(gpus)) < len(gpus):
         raise UserError(f"TRAIN.train_gpu={[*gpus]}: {processes} processes are here, as many different GPUs expected")

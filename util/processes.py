@@ -101,14 +101,14 @@ def _wanted_processes(gpus: Sequence[int]) -> int:
 
 
 def _torchrun(count: int, gpus: Sequence[int]) -> int:
-    """Run this command in ``count`` processes; returns its exit code. Raises what ``check_gpus`` raises."""
+    """Run this command in ``count`` processes; returns its exit code. Raises what ``require_gpus`` raises."""
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
-    from util.device import check_gpus
+    from util.device import require_gpus
 
-    check_gpus(gpus)
+    require_gpus(gpus)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cores() // count)))
     logging.disable(logging.ERROR)  # the processes say what is to be said; torchrun would add twenty lines
     signal.signal(signal.SIGUSR1, _pass_on)
