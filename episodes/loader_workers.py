@@ -24,6 +24,8 @@ from util.errors import UserError
 
 # A worker that no longer answers is dead after that time.
 _DYING_SECONDS = 2
+# Signals that workers leave to their parent.
+_OF_THE_PARENT = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 def read_batches(loader: DataLoader[Any], workers_key: str) -> Iterator[Any]:
@@ -32,7 +34,7 @@ def read_batches(loader: DataLoader[Any], workers_key: str) -> Iterator[Any]:
     Also raises ``UserError`` where the system has killed a worker, and where shared memory runs out; it advises fewer
     of what ``workers_key`` sets. Nothing is raised while a batch is used: a step that has begun is finished.
     """
-    with _explained_death([], workers_key):
+    with _explained_death([], workers_key), _signals_held_back():
         batches = iter(loader)
     watch, workers = _watch_over_workers(), getattr(batches, "_workers", [])
     try:
@@ -47,6 +49,19 @@ def read_batches(loader: DataLoader[Any], workers_key: str) -> Iterator[Any]:
                 yield batch
     finally:
         _end(batches)
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """What comes while workers start waits for the end of the block, and in a worker until it is ignored.
+
+    torchrun and Slurm send TERM to all processes: one that was not yet deaf to it would end the training.
+    """
+    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_THE_PARENT)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
 
 
 class _Watch:
@@ -146,8 +161,9 @@ def start_worker(worker: int) -> None:
     if parent is not None and os.getppid() != parent.pid:
         os._exit(1)  # it was killed meanwhile: torch will watch over whoever has adopted this process, for ever
     cv2.setNumThreads(0)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    for number in _OF_THE_PARENT:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _OF_THE_PARENT)
     sys.excepthook = _report_unless_abandoned
 
 

@@ -38,6 +38,25 @@ def test_signals_are_the_parents(training: SupervisedEpisodes) -> None:
     assert len(list(loader)) == 1
 
 
+def test_a_signal_before_a_worker_ignores_it(training: SupervisedEpisodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TERM to all processes while an epoch's workers start: the parent alone heeds it, and once they have started."""
+    noted: list[int] = []
+    parent, earlier = os.getpid(), signal.signal(signal.SIGTERM, lambda number, _: noted.append(number))
+
+    def start_late(worker: int) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+            os.kill(os.getpid(), number)
+        loader_workers.start_worker(worker)
+        os.kill(parent, signal.SIGTERM)
+
+    monkeypatch.setattr("episodes.loaders.start_worker", start_late)
+    loader = make_loader(training, epoch=0, episodes=4, batch_size=4, workers=1, drop_last=False)
+    with time_limit(100):
+        assert len(list(loader)) == 1
+    signal.signal(signal.SIGTERM, earlier)
+    assert noted == [signal.SIGTERM]
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_user_error_comes_out_of_a_worker_as_one_line(
     training: SupervisedEpisodes, images: ImageList, workers: int
