@@ -87,7 +87,7 @@ def train_in_small_memory(overrides: list[str]) -> Ending:
 def test_a_batch_that_does_not_fit_into_memory(workspace: Workspace) -> None:
     """What is said to fit does."""
     words = ["TRAIN.epoch_episodes=16", "TRAIN.train_h=193", "TRAIN.train_w=193", "TRAIN.epochs=1"]
-    large = workspace.overrides("large", *words, "TRAIN.batch_size=16")
+    large = workspace.overrides("batch_too_large", *words, "TRAIN.batch_size=16")
     code, line = train_in_small_memory(large)
     found = re.fullmatch(
         r"error: memory ran out: 16 episodes of 193x193 pixels do not fit, (\d+) episodes? of 193x193 pixels( or 16 "
@@ -95,7 +95,9 @@ def test_a_batch_that_does_not_fit_into_memory(workspace: Workspace) -> None:
         line,
     )
     assert code == 2 and found is not None, line
-    small = workspace.overrides("small", *words, f"TRAIN.batch_size={found[1]}", f"TRAIN.epoch_episodes={found[1]}")
+    small = workspace.overrides(
+        "batch_that_fits", *words, f"TRAIN.batch_size={found[1]}", f"TRAIN.epoch_episodes={found[1]}"
+    )
     assert train_in_small_memory(small).code == 0
 
 
