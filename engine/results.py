@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from engine.bootstrap import miou_interval
 from engine.metrics import EpisodeMetrics, EpisodeScore
 from engine.scores import SCORES, read_scores, write_scores
 from util.errors import UserError
-from util.files import read_json, write_json
-from util.settings import describe_problems
+from util.files import write_json
+from util.settings import read_model
 
 if TYPE_CHECKING:
     from engine.gallery import Gallery
@@ -94,11 +94,7 @@ def save_test(folder: Path, results: dict[str, Any], scores: Sequence[EpisodeSco
 
 def read_results(folder: Path) -> Results:
     """The results of the test in a run folder. Raises ``UserError`` for a file that is missing or holds none."""
-    path = folder / RESULTS
-    try:
-        return Results.model_validate(read_json(path, _AGAIN))
-    except ValidationError as error:
-        raise UserError(f"{path}: not the results of a test ({describe_problems(error)}); {_AGAIN}") from None
+    return read_model(folder / RESULTS, Results, "the results of a test", _AGAIN)
 
 
 def read_test(folder: Path) -> tuple[Results, list[EpisodeScore]]:

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from engine.bootstrap import LEVEL, miou_interval
 from engine.metrics import EpisodeScore
 from engine.results import RESULTS, Interval, Percent, ResultsPart, TestedAs, read_test
 from util.errors import UserError
-from util.files import read_json, write_json
-from util.settings import describe_problems
+from util.files import write_json
+from util.settings import read_model
 
 SEEDS = "seeds.json"
 _AGAIN = "run bash test.sh with TRAIN.seeds again"
@@ -74,11 +74,7 @@ def save_seed_results(folder: Path, seeds: Sequence[int]) -> SeedResults:
 
 def read_seed_results(folder: Path) -> SeedResults:
     """What ``save_seed_results`` wrote. Raises ``UserError`` for a file that holds something else."""
-    path = folder / SEEDS
-    try:
-        return SeedResults.model_validate(read_json(path, _AGAIN))
-    except ValidationError as error:
-        raise UserError(f"{path}: not the results of several seeds ({describe_problems(error)}); {_AGAIN}") from None
+    return read_model(folder / SEEDS, SeedResults, "the results of several seeds", _AGAIN)
 
 
 def read_repeated_test(folder: Path) -> RepeatedTest:

@@ -1,14 +1,17 @@
-"""Settings that something was made with: what is wrong with them, and comparing them to those that are expected."""
+"""Settings that something was made with: reading them, what is wrong, comparing them to those that are expected."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from util.errors import UserError
+from util.files import read_json
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 _MOST_PROBLEMS = 5
 
@@ -36,6 +39,17 @@ def require_same(source: Path, actual: Mapping[str, Any], expected: Mapping[str,
     different = differences(actual, expected)
     if different:
         raise UserError(f"{source}: made with other settings ({'; '.join(different)}); {advice}")
+
+
+def read_model(path: Path, model: type[_Model], title: str, advice: str) -> _Model:
+    """What a JSON file holds, checked by pydantic's ``model``.
+
+    Raises what ``util.files.read_json`` raises, and ``UserError`` that says "not ``title``" and ends with ``advice``.
+    """
+    try:
+        return model.model_validate(read_json(path, advice))
+    except ValidationError as error:
+        raise UserError(f"{path}: not {title} ({describe_problems(error)}); {advice}") from None
 
 
 def describe_problems(error: ValidationError) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from commands.experiments.runs import Run
-from util.errors import UserError
-from util.files import read_json, write_json
-from util.settings import describe_problems
+from util.files import write_json
+from util.settings import read_model
 
 _RECORD = "finished.json"
 
@@ -53,13 +52,8 @@ def write_record(run: Run, seconds: float, *, whole: bool) -> None:
 
 def _read(folder: Path) -> Record | None:
     path = folder / _RECORD
-    if not path.is_file():
-        return None
     advice = "delete it, and the run is looked at again"
-    try:
-        return Record.model_validate(read_json(path, advice))
-    except ValidationError as error:
-        raise UserError(f"{path}: not the record of a run ({describe_problems(error)}); {advice}") from None
+    return read_model(path, Record, "the record of a run", advice) if path.is_file() else None
 
 
 def _time(folder: Path) -> int:
