@@ -53,7 +53,7 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 
-from episodes.episode import Example, build_episode, read_example
+from episodes.episode import Example, Task, build_episode, read_example
 from episodes.label_index import label_areas
 from episodes.lists import read_list
 from episodes.pseudo import PseudoEpisodes
@@ -194,7 +194,7 @@ def pseudo_episodes(list_file: Path, neighbours: int) -> PseudoEpisodes:
 
 def episode_of(example: Example, rng: random.Random) -> object:
     """An episode whose support is its query: as much work as any."""
-    return build_episode(example, [example], transform=TRANSFORM, rng=rng, class_id=1, query_index=0)
+    return build_episode(Task((0, 0), 1, 0, rng), lambda _: example, transform=TRANSFORM)
 
 
 def write_example(folder: Path, width: int, height: int) -> Example:

@@ -6,7 +6,7 @@ The contract is in docs/architecture.md, "An episode".
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,37 +74,40 @@ class Task(NamedTuple):
 
 
 def build_episode(
-    query: Example,
-    supports: Sequence[Example],
+    task: Task,
+    example: Callable[[int], Example],
     *,
     transform: Transform,
-    rng: random.Random,
-    class_id: int,
-    query_index: int,
     void_is_padding: bool = False,
     keep_original: bool = False,
 ) -> Episode:
-    """Read the files and transform each image on its own, the query first.
+    """Read the files of a task and transform each image on its own, the query first.
 
-    ``void_is_padding`` marks the supports' ignored pixels as padded; ``keep_original`` adds ``original_mask``.
-    Raises ``UserError`` for a file that cannot be used.
+    ``example(number)`` is an object of the dataset. ``void_is_padding`` marks the supports' ignored pixels as padded;
+    ``keep_original`` adds ``original_mask``. Raises ``UserError`` for a file that cannot be used.
     """
+    query, *supports = map(example, task.objects)
     image, mask = read_example(query, transform.useful_side)
-    query_view = transform(image, fit_mask(mask, image), rng=rng)
-    views = [_support_view(example, transform, rng, void_is_padding) for example in supports]
-    episode = Episode(
-        query_image=query_view.image,
-        query_mask=query_view.mask,
-        query_padding=query_view.padding,
-        support_images=torch.stack([view.image for view in views]),
-        support_masks=torch.stack([view.mask for view in views]),
-        support_padding=torch.stack([view.padding for view in views]),
-        class_id=class_id,
-        query_index=query_index,
-    )
+    view = transform(image, fit_mask(mask, image), rng=task.rng)
+    views = [_support_view(support, transform, task.rng, void_is_padding) for support in supports]
+    episode = join_views(view, views, class_id=task.class_id, query_index=task.query_index)
     if keep_original:
         episode["original_mask"] = torch.from_numpy(mask.astype(np.int64))
     return episode
+
+
+def join_views(query: View, supports: Sequence[View], *, class_id: int, query_index: int) -> Episode:
+    """The episode of views that are made."""
+    return Episode(
+        query_image=query.image,
+        query_mask=query.mask,
+        query_padding=query.padding,
+        support_images=torch.stack([view.image for view in supports]),
+        support_masks=torch.stack([view.mask for view in supports]),
+        support_padding=torch.stack([view.padding for view in supports]),
+        class_id=class_id,
+        query_index=query_index,
+    )
 
 
 def read_example(example: Example, useful_side: int | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -51,16 +51,7 @@ class PseudoEpisodes(Dataset[Episode]):
         return len(self._by_image)
 
     def __getitem__(self, key: EpisodeKey) -> Episode:
-        task = self.draw(key)
-        query, *supports = map(self.example, task.objects)
-        return build_episode(
-            query,
-            supports,
-            transform=self.transform,
-            rng=task.rng,
-            class_id=task.class_id,
-            query_index=task.query_index,
-        )
+        return build_episode(self.draw(key), self.example, transform=self.transform)
 
     @property
     def objects(self) -> int:

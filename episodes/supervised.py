@@ -65,15 +65,10 @@ class SupervisedEpisodes(Dataset[Episode]):
         return len(self._by_image)
 
     def __getitem__(self, key: EpisodeKey) -> Episode:
-        task = self.draw(key)
-        query, *supports = map(self.example, task.objects)
         return build_episode(
-            query,
-            supports,
+            self.draw(key),
+            self.example,
             transform=self.transform,
-            rng=task.rng,
-            class_id=task.class_id,
-            query_index=task.query_index,
             void_is_padding=self.void_is_padding,
             keep_original=self.evaluation,
         )
