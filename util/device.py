@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from util import operators
+from util.distributed import local_world_size
 from util.errors import UserError
 from util.logging import logger
 from util.processes import torchrun_number
@@ -58,7 +59,7 @@ def is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
 
 def require_gpus(gpus: Sequence[int]) -> None:
     """Raise ``UserError`` for a GPU of ``TRAIN.train_gpu`` that is not there; ``[0]`` may stand for the CPU."""
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    count = usable_gpus()
     missing = [gpu for gpu in gpus if gpu >= count]
     if missing and not (count == 0 and [*gpus] == [0]):
         advice = f"use those from 0 to {count - 1}" if count > 1 else "set TRAIN.train_gpu=[0]"
@@ -68,14 +69,16 @@ def require_gpus(gpus: Sequence[int]) -> None:
         )
 
 
+def usable_gpus() -> int:
+    """How many GPUs CUDA can use."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
 def _own_gpus(gpus: Sequence[int]) -> list[int]:
     """The number of this process's GPU, or none."""
     if not gpus or not torch.cuda.is_available():
         return []
-    place, processes = (
-        torchrun_number(name, least=least, default=least)
-        for name, least in (("LOCAL_RANK", 0), ("LOCAL_WORLD_SIZE", 1))
-    )
+    place, processes = torchrun_number("LOCAL_RANK", least=0, default=0), local_world_size()
     if len(gpus) == 1:
         require_gpus([gpus[0] + place])
         return [gpus[0] + place]

@@ -12,7 +12,7 @@ from commands.experiments.methods import SHOTS, Method
 from commands.experiments.runs import Study
 from engine.bootstrap import Bootstrap, interval
 from engine.metrics import EpisodeMetrics
-from engine.seed_results import RepeatedTest, read_repeated_test, save_seed_results
+from engine.seed_results import RepeatedTest, read_repeated_test, save_seed_results, seed_folder
 
 
 class Score(NamedTuple):
@@ -58,8 +58,8 @@ def compared(study: Study, finished: Collection[str]) -> list[Row]:
 def _test(study: Study, finished: Collection[str], method: Method, fold: int, shots: int) -> RepeatedTest | None:
     """The test of a method in a fold; None before it is finished."""
     folder = study.tests_of(method, fold, shots)
-    name = str(folder.relative_to(study.folder))
-    names = {f"{name}/seed_{seed}" for seed in study.seeds} if method.is_trained else {name}
+    name = folder.relative_to(study.folder)
+    names = {str(seed_folder(name, seed)) for seed in study.seeds} if method.is_trained else {str(name)}
     if not names.issubset(finished):
         return None
     if method.is_trained:

@@ -126,8 +126,8 @@ def gpu_places(gpus: Sequence[int]) -> list[dict[str, str]]:
 def check_gpus(gpus: Sequence[int]) -> None:
     """Raise ``UserError`` for a GPU that CUDA cannot use: a run would silently take the CPU."""
     with importing():
-        import torch
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        from util.device import usable_gpus
+    count = usable_gpus()
     if max(gpus) >= count:
         advice = "counted from 0" if count else "use --jobs"
         raise UserError(f"--gpus {max(gpus)}: this machine has {count} GPUs that CUDA can use; {advice}")
