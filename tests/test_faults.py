@@ -25,7 +25,9 @@ import train as train_command
 from engine.run_folder import BEST, LATEST, PREVIOUS
 from model import load_model
 from model.checkpoints import read_checkpoint
+from tests.child_processes import children
 from tests.engine.test_trainer import points
+from tests.small_disk import mounted_disk
 from tests.test_runs import signal_after_each_step
 from tests.time_limit import time_limit
 from tests.workspace import Workspace, equal
@@ -109,8 +111,8 @@ def test_a_worker_that_the_system_kills(workspace: Workspace, tmp_path: Path) ->
     with time_limit(100):
         while not (folder / LATEST).exists():
             time.sleep(0.01)
-    (worker,) = Path(f"/proc/{training.process.pid}/task/{training.process.pid}/children").read_text().split()
-    os.kill(int(worker), signal.SIGKILL)
+    (worker,) = children(training.process.pid or 0)
+    os.kill(worker, signal.SIGKILL)
     assert training.ending() == (
         2,
         "error: the system has killed a process that reads images, most likely because memory ran out; free some or "
@@ -143,15 +145,11 @@ def test_shared_memory_that_is_too_small(workspace: Workspace, tmp_path: Path) -
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A folder with room for a checkpoint and half of another."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2600k", "tmpfs", folder], capture_output=True).returncode:
-        pytest.skip("only root may make a small disk")
-    try:
-        yield folder
-    finally:
-        start_logging()  # closes the log
-        subprocess.run(["umount", folder], check=True)
+    with mounted_disk(tmp_path / "disk", "2600k") as folder:
+        try:
+            yield folder
+        finally:
+            start_logging()  # closes the log
 
 
 @pytest.mark.parametrize("filled", [False, True], ids=["while saving", "from the start"])

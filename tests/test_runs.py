@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -24,6 +23,7 @@ import test as test_command
 import train as train_command
 from engine import epoch
 from model.checkpoints import read_checkpoint
+from tests.child_processes import descendants
 from tests.workspace import Workspace, equal
 from util.errors import run_command
 from util.files import PROJECT, read_json, write_json
@@ -181,12 +181,6 @@ def end(process: subprocess.Popen[str], number: signal.Signals) -> str:
         with suppress(ProcessLookupError):
             os.kill(victim, number)
     return "".join(process.communicate()[1].splitlines()[-1:])
-
-
-def descendants(process: int) -> list[int]:
-    """The processes that a process has started, and theirs."""
-    children = [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
-    return [*children, *(descendant for child in children for descendant in descendants(child))]
 
 
 def test_a_test_of_a_run_within_an_epoch_says_so(workspace: Workspace) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.child_processes import children
 from tests.workspace import Workspace
 from util.files import PROJECT
 
@@ -140,7 +141,3 @@ def test_a_second_command_in_a_run_folder_is_refused(workspace: Workspace) -> No
     first.terminate()
     first.communicate()
     assert second.returncode == 2 and re.search(r"^error: .*process \d+ is working here", said, re.MULTILINE)
-
-
-def children(process: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]

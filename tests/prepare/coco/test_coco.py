@@ -36,6 +36,7 @@ from tests.prepare.coco.small_coco import (
     write_annotations,
     write_coco,
 )
+from tests.small_disk import mounted_disk
 from util.errors import UserError, run_command
 from util.files import PROJECT
 from util.images import read_label, write_image, write_label
@@ -342,14 +343,8 @@ def test_a_full_disk_ends_in_one_line_and_the_command_continues(
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A folder with room for a few files."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], capture_output=True).returncode:
-        pytest.skip("only root may make a small disk")
-    try:
+    with mounted_disk(tmp_path / "disk", "256k") as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", folder], check=True)
 
 
 def test_a_disk_that_is_really_full_leaves_nothing_half_written(
