@@ -90,10 +90,10 @@ class Trainer:
         return self.finished_epochs * self.steps + (self.position.step if self.position is not None else 0)
 
     @property
-    def _validates(self) -> bool:
-        """Whether the epoch that is being trained is validated."""
+    def _due_validation(self) -> Callable[[], Metrics] | None:
+        """That of the epoch that is being trained; None where it is not validated."""
         epoch, settings = self.finished_epochs + 1, self.config.TRAIN
-        return self.validate is not None and (epoch % settings.evaluate_every == 0 or epoch == settings.epochs)
+        return self.validate if epoch % settings.evaluate_every == 0 or epoch == settings.epochs else None
 
     @property
     def _source(self) -> Path:
@@ -137,9 +137,9 @@ class Trainer:
     def _run_epoch(self, events: EventFile, signals: NotedSignals) -> None:
         """Train for what is left of an epoch, validate, and save."""
         record: dict[str, Any] = {"epoch": self.finished_epochs + 1, **self._train(events, signals)}
-        if self.validate is not None and self._validates:
+        if (validate := self._due_validation) is not None:
             with signals.heeded_at_once():
-                record.update(self._validate(self.validate, events))
+                record.update(self._validate(validate, events))
         self.finished_epochs, self.position = self.finished_epochs + 1, None
         self._keep(record, events, signals)
         signals.heed()
@@ -180,7 +180,9 @@ class Trainer:
                 print_freq=settings.print_freq,
                 after_step=save_what_is_due,
             )
-        if self._validates and steps_before < self.steps:  # validation takes long and may be interrupted
+        if (
+            self._due_validation is not None and steps_before < self.steps
+        ):  # validation takes long and may be interrupted
             self._save_within_epoch(report, events, signals)
         return metrics
 
