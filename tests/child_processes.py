@@ -1,15 +1,28 @@
-"""The processes that a process has started (Linux)."""
+"""Processes that a test has started, and what they have started."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import subprocess
+
+import psutil
 
 
 def children(process: int) -> list[int]:
-    """Their numbers, in the order in which they were started."""
-    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    """The numbers of those that a process has started, in the order in which it did."""
+    return sorted(child.pid for child in psutil.Process(process).children())
 
 
 def descendants(process: int) -> list[int]:
-    """Those, and what they have started."""
-    return [number for child in children(process) for number in (child, *descendants(child))]
+    """The numbers of those that it has started, and of what these have."""
+    return [child.pid for child in psutil.Process(process).children(recursive=True)]
+
+
+def read_until(process: subprocess.Popen[str], words: str) -> None:
+    """Read what it says on stderr, a line after the other, up to the first that contains ``words``."""
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if words in line:
+            return
+    raise AssertionError(f"it ended with {process.wait()} and never said {words!r}:\n{''.join(said)}")

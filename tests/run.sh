@@ -8,4 +8,4 @@ cd "$project" || exit 2
 # Up to four processes of one thread each, because the tests are many and small.
 cores=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 export OMP_NUM_THREADS=1
-exec .venv/bin/python -m pytest -n "$((cores < 4 ? cores : 4))" "$@"
+exec .venv/bin/python -m pytest -n "$((cores < 4 ? cores : 4))" --dist worksteal "$@"

@@ -23,12 +23,13 @@ import test as test_command
 import train as train_command
 from engine import epoch
 from model.checkpoints import read_checkpoint
-from tests.child_processes import descendants
+from tests.child_processes import descendants, read_until
 from tests.workspace import Workspace, equal
 from util.errors import run_command
 from util.files import PROJECT, read_json, write_json
 
 pytest_plugins = ["tests.workspace"]
+_STEPS = 12  # of an epoch of the runs that are killed
 _LOCK_HOLDER = """
 import sys, time
 from pathlib import Path
@@ -124,7 +125,7 @@ def kill_again_and_again(
     *,
     save_minutes: float,
     seconds: float = 0.3,
-    epochs: int = 40,
+    epochs: int = 5,
 ) -> list[float]:
     """Train, with each of ``signals`` at a random moment of the ``seconds`` after the first line of the log.
 
@@ -132,7 +133,8 @@ def kill_again_and_again(
     """
     words = [
         f"TRAIN.epochs={epochs}",
-        "TRAIN.print_freq=3",
+        f"TRAIN.epoch_episodes={2 * _STEPS}",
+        "TRAIN.print_freq=2",
         "TRAIN.workers=1",
         "TRAIN.save_freq=5",
         "TRAIN.evaluate=false",
@@ -146,15 +148,12 @@ def kill_again_and_again(
     lost = []
     for number in signals:
         process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-        assert process.stderr is not None
-        while "  loss " not in process.stderr.readline():
-            assert process.poll() is None
+        read_until(process, "  loss ")
         began = time.time()
         time.sleep(random_moment.uniform(0, seconds))
         if number == signal.SIGUSR1:
             process.send_signal(number)
-            while "saved after step" not in process.stderr.readline():
-                assert process.poll() is None
+            read_until(process, "saved after step")
             number = signal.SIGKILL
         saved = [path.stat().st_mtime for path in [folder / "latest.pth"] if path.exists()]
         lost.append(time.time() - max(began, *saved, 0))
@@ -162,7 +161,7 @@ def kill_again_and_again(
         if number != signal.SIGKILL:
             assert process.returncode == 128 + number
             checkpoint = read_checkpoint(folder / "latest.pth")
-            position = checkpoint.get("position") or {"step": 2}
+            position = checkpoint.get("position") or {"step": _STEPS}
             place = f"step {position['step']} of epoch {checkpoint['epoch'] + ('position' in checkpoint)}"
             assert last == f"interrupted: saved after {place}; the same command continues there"
     subprocess.run(command, env=environment, check=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.child_processes import children
+from tests.child_processes import children, read_until
 from tests.workspace import Workspace
 from util.files import PROJECT
 
@@ -88,9 +88,7 @@ def test_a_run_goes_on_with_another_number_of_processes(workspace: Workspace) ->
     workspace.train("one_number", *words)
     arguments = ["ssl_demo", *workspace.overrides("other_number", *words, "TRAIN.epoch_episodes=4")]
     process = start("train.sh", arguments, 2)
-    assert process.stderr is not None
-    while "iteration 3/6" not in process.stderr.readline():
-        assert process.poll() is None
+    read_until(process, "iteration 3/6")
     process.terminate()
     said = process.communicate()[1]
     assert process.returncode == 143 and re.search(r"^interrupted: saved after step 1 of epoch", said, re.MULTILINE)
@@ -101,9 +99,7 @@ def test_a_run_goes_on_with_another_number_of_processes(workspace: Workspace) ->
 
 def test_a_process_that_is_killed_ends_all_with_one_line(workspace: Workspace) -> None:
     process = start("train.sh", ["ssl_demo", *workspace.overrides("killed", "TRAIN.epochs=500")], 2)
-    assert process.stderr is not None
-    while "  loss " not in process.stderr.readline():
-        assert process.poll() is None
+    read_until(process, "  loss ")
     os.kill(children(process.pid)[1], signal.SIGKILL)
     said = process.communicate(timeout=60)[1].splitlines()
     assert process.returncode == 128 + signal.SIGKILL
@@ -133,9 +129,7 @@ def test_mistakes_are_one_line(workspace: Workspace) -> None:
 def test_a_second_command_in_a_run_folder_is_refused(workspace: Workspace) -> None:
     overrides = workspace.overrides("taken_by_processes", "TRAIN.epochs=500")
     first = start("train.sh", ["ssl_demo", *overrides], 2)
-    assert first.stderr is not None
-    while "  loss " not in first.stderr.readline():
-        assert first.poll() is None
+    read_until(first, "  loss ")
     second = start("train.sh", ["ssl_demo", *overrides], 2)
     said = second.communicate()[1]
     first.terminate()

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from util.errors import UserError
 
 _ADVICE = "torchrun sets it: start the command with torchrun, or unset WORLD_SIZE"
@@ -125,8 +127,8 @@ def _torchrun(count: int, gpus: Sequence[int]) -> int:
 
 def _pass_on(number: int, frame: object) -> None:
     """Send a signal to the processes. torchrun passes on only those that end it."""
-    for child in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
-        os.kill(int(child), number)
+    for child in psutil.Process().children():
+        child.send_signal(number)
 
 
 def _report_killed(process: int, count: int, number: int) -> int:
