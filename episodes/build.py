@@ -13,7 +13,7 @@ from episodes.folds import fold_classes, splits_in
 from episodes.label_index import label_areas
 from episodes.lists import ImageList, read_list
 from episodes.loaders import EpisodeLoader, make_loader
-from episodes.protocols import protocol
+from episodes.protocols import SupportVoid, protocol
 from episodes.pseudo import PseudoEpisodes
 from episodes.pseudo_files import PseudoFiles
 from episodes.supervised import SupervisedEpisodes
@@ -95,7 +95,7 @@ def training_episodes(config: Config, images: ImageList) -> TrainingEpisodes:
         transform=transform,
         min_area=config.DATA.min_area,
         drop_classes=test_classes if config.DATA.drop_novel_images else (),
-        void_is_padding=_void_is_padding(config),
+        support_void=_support_void(config),
     )
 
 
@@ -126,7 +126,7 @@ def evaluation(config: Config) -> Evaluation:
         transform=ValTransform(size=train.val_size, published=config.published),
         min_area=config.DATA.min_area,
         evaluation=True,
-        void_is_padding=_void_is_padding(config),
+        support_void=_support_void(config),
     )
     rules = protocol(config.dataset)
     total = train.episodes or rules.test_episodes + config.published
@@ -161,6 +161,5 @@ def _folds(config: Config, split: int | None = None) -> tuple[list[int], list[in
     return fold_classes(config.dataset, split, train.use_split_coco, classes=config.DATA.classes)
 
 
-def _void_is_padding(config: Config) -> bool:
-    """The published code takes void pixels for padding, but not in COCO."""
-    return config.published and protocol(config.dataset).void_is_padding
+def _support_void(config: Config) -> SupportVoid:
+    return protocol(config.dataset).published_void if config.published else "void"

@@ -16,6 +16,7 @@ import torch
 from torch.utils.data import Sampler
 from typing_extensions import NotRequired, TypedDict
 
+from episodes.protocols import SupportVoid
 from episodes.transforms import PADDED, Transform, View
 from util.images import IGNORE, check_same_size, image_size, read_image, read_label
 from util.seed import numpy_random
@@ -78,18 +79,18 @@ def build_episode(
     example: Callable[[int], Example],
     *,
     transform: Transform,
-    void_is_padding: bool = False,
+    support_void: SupportVoid = "void",
     keep_original: bool = False,
 ) -> Episode:
     """Read the files of a task and transform each image on its own, the query first.
 
-    ``example(number)`` is an object of the dataset. ``void_is_padding`` marks the supports' ignored pixels as padded;
+    ``example(number)`` is an object of the dataset. ``support_void`` is what the supports' 255 pixels are;
     ``keep_original`` adds ``original_mask``. Raises ``UserError`` for a file that cannot be used.
     """
     query, *supports = map(example, task.objects)
     image, mask = read_example(query, transform.useful_side)
     view = transform(image, fit_mask(mask, image), rng=task.rng)
-    views = [_support_view(support, transform, task.rng, void_is_padding) for support in supports]
+    views = [_support_view(support, transform, task.rng, support_void) for support in supports]
     episode = join_views(view, views, class_id=task.class_id, query_index=task.query_index)
     if keep_original:
         episode["original_mask"] = torch.from_numpy(mask.astype(np.int64))
@@ -192,10 +193,12 @@ class EpisodeSampler(Sampler[list[EpisodeKey]]):
             yield [(self.epoch, index) for index in batch]
 
 
-def _support_view(example: Example, transform: Transform, rng: random.Random, void_is_padding: bool) -> View:
+def _support_view(example: Example, transform: Transform, rng: random.Random, void: SupportVoid) -> View:
     image, mask = read_example(example, transform.useful_side)
     mask = fit_mask(mask, image)
-    padding = np.where(mask == IGNORE, PADDED, 0).astype(np.uint8) if void_is_padding else None
+    padding = np.where(mask == IGNORE, PADDED, 0).astype(np.uint8) if void == "padding" else None
+    if void == "background":
+        mask[mask == IGNORE] = 0
     return transform(image, mask, rng=rng, padding=padding)
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from util.files import digest_lines
+
+SupportVoid = Literal["void", "padding", "background"]
+"""What the 255 pixels of supports are: neither object nor background; padding or background in the published code."""
 
 
 class Benchmark(NamedTuple):
@@ -60,8 +63,8 @@ class Protocol:
     folder: str | None = None
     """Name of the folder that holds the data; None: the dataset's name."""
 
-    void_is_padding: bool = True
-    """Whether the published code treats the supports' void pixels as padding."""
+    published_void: SupportVoid = "padding"
+    """What the published code takes the supports' 255 pixels for."""
 
     default_experiment: str = "ssl_mobilenetv2"
     """The unsupervised experiment that pseudo masks are made for unless another one is named."""
@@ -85,7 +88,7 @@ PROTOCOLS: dict[str, Protocol] = {
         test_episodes=5000,
         fold_size=20,
         folder="COCO2014",
-        void_is_padding=False,
+        published_void="background",
         default_experiment="ssl_resnet50",
         benchmarks={
             "train": Benchmark(82081, None),

@@ -11,6 +11,7 @@ from episodes.episode import Episode, EpisodeKey, Example, QueryOrder, Task, bui
 from episodes.groups import Groups
 from episodes.label_index import label_areas
 from episodes.lists import ImageList
+from episodes.protocols import SupportVoid
 from episodes.transforms import Transform
 from util.errors import UserError
 from util.logging import logger
@@ -23,8 +24,8 @@ class SupervisedEpisodes(Dataset[Episode]):
     A class is present in an image where it covers ``min_area`` pixels. The query's class is uniform among those
     present, its supports are ``shots`` different other images of the class. In training the queries come in a new
     random order each epoch; with ``evaluation`` query i is the i-th usable image of the list, cyclically, and
-    ``original_mask`` is kept. Images with any pixel of ``drop_classes`` are left out. ``void_is_padding`` marks the
-    supports' 255 pixels as padded, as the published code does for PASCAL.
+    ``original_mask`` is kept. Images with any pixel of ``drop_classes`` are left out. ``support_void`` is
+    what the 255 pixels of supports are.
 
     ``dataset[(epoch, index)]`` depends on list, ``seed``, epoch and index alone (docs/method.md, sections 10 and 12).
     A class with too few images for ``shots`` is left out with a warning; raises ``UserError`` when none is left.
@@ -41,7 +42,7 @@ class SupervisedEpisodes(Dataset[Episode]):
         min_area: int = 2048,
         drop_classes: Sequence[int] = (),
         evaluation: bool = False,
-        void_is_padding: bool = False,
+        support_void: SupportVoid = "void",
     ) -> None:
         areas = label_areas(images)
         dropped = np.concatenate([[], *(areas.images_with(number) for number in drop_classes)])
@@ -51,7 +52,7 @@ class SupervisedEpisodes(Dataset[Episode]):
         self.seed = seed
         self.transform = transform
         self.evaluation = evaluation
-        self.void_is_padding = void_is_padding
+        self.support_void: SupportVoid = support_void
         images_of_class = [np.setdiff1d(areas.images_with(number, min_area), dropped) for number in classes]
         images_of_class = self._without_rare_classes(images_of_class, min_area)
         # An object for each class of each image, those of a class next to each other.
@@ -69,7 +70,7 @@ class SupervisedEpisodes(Dataset[Episode]):
             self.draw(key),
             self.example,
             transform=self.transform,
-            void_is_padding=self.void_is_padding,
+            support_void=self.support_void,
             keep_original=self.evaluation,
         )
 

@@ -47,7 +47,7 @@ class Baseline(nn.Module):
 def _prototype_contrast(features: EpisodeFeatures, masks: EpisodeMasks) -> Tensor:
     """Cosine to the object prototype minus cosine to the background prototype: (B, 1, h, w)."""
     support_mid = features.support_mid.unflatten(0, masks.share.shape[:2])
-    background = (1 - masks.share) * ~masks.support_padding
+    background = masks.background_share * ~masks.support_padding
     similarities = [
         F.cosine_similarity(features.query_mid, masked_average(support_mid, share).mean(dim=1)[..., None, None], dim=1)
         for share in (masks.share, background)

@@ -18,6 +18,7 @@ def episode_contrast(features: EpisodeFeatures, masks: EpisodeMasks) -> Tensor:
         _unit_features(features.query_mid, features.query_high),
         _unit_features(features.support_mid, features.support_high).unflatten(0, masks.share.shape[:2]),
         masks.share,
+        masks.background_share,
         masks.query_padding,
         masks.support_padding,
     )
@@ -25,12 +26,18 @@ def episode_contrast(features: EpisodeFeatures, masks: EpisodeMasks) -> Tensor:
 
 @at_least_float32
 def nearest_contrast(
-    query: Tensor, support: Tensor, share: Tensor, query_padding: Tensor, support_padding: Tensor
+    query: Tensor,
+    support: Tensor,
+    share: Tensor,
+    background_share: Tensor,
+    query_padding: Tensor,
+    support_padding: Tensor,
 ) -> Tensor:
     """Mean of the five highest cosines to support object pixels minus that to support background pixels.
 
-    query (B, C, h, w) and support (B, K, C, h', w') features, concatenated maps of unit length; share (B, K, h', w') of
-    object, 0..1, object above 0.5; query_padding (B, h, w) and support_padding (B, K, h', w') True where padded.
+    query (B, C, h, w) and support (B, K, C, h', w') features, concatenated maps of unit length; share and
+    background_share (B, K, h', w') of object and background, 0..1, object above 0.5 and background from 0.5;
+    query_padding (B, h, w) and support_padding (B, K, h', w') True where padded.
     Returns (B, 1, h, w), above 0 where the query looks like the object.
 
     The mean over all unpadded pixels of query and supports is subtracted first: it is common to all pixels.
@@ -44,11 +51,13 @@ def nearest_contrast(
     weights = torch.cat([valid_query, valid_support], dim=1).to(query.dtype)[..., None]
     mean = (pixels * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True).clamp(min=1)
     cosine = F.normalize(query - mean, dim=-1) @ F.normalize(support - mean, dim=-1).transpose(1, 2)
-    # Object pixels. An object smaller than a feature cell has no share above one half: its fullest cells represent it.
+    # An object smaller than a feature cell has no share above one half: its fullest cells represent it.
     share = share.flatten(1)
     object_pixels = (share > 0.5) | (share >= share.amax(1, keepdim=True).clamp(min=1e-6))
+    # What is neither, void or mostly so, lies along the object and is the background most like it.
+    background_pixels = (background_share.flatten(1) >= 0.5) & ~object_pixels
     contrast = _mean_of_highest(cosine, object_pixels & valid_support)
-    contrast = contrast - _mean_of_highest(cosine, ~object_pixels & valid_support)
+    contrast = contrast - _mean_of_highest(cosine, background_pixels & valid_support)
     return contrast.view(B, 1, h, w)
 
 

@@ -17,7 +17,9 @@ class EpisodeMasks(NamedTuple):
     """Masks at feature resolution. Letters: B episodes, K shots, (h, w) the query's map, (h', w') the supports'."""
 
     share: Tensor  # (B, K, h', w') of object, 0..1
+    background_share: Tensor  # (B, K, h', w') of background, 0..1; what neither has is void
     objects: Tensor  # (B, K, h', w') True on the object
+    void: Tensor  # (B, K, h', w') True on what is neither object nor background
     query_padding: Tensor  # (B, h, w) True where padded
     support_padding: Tensor  # (B, K, h', w') True where padded
 
@@ -50,11 +52,16 @@ def episode_features(
     query_mid, query_high = _frozen(backbone, query_image)
     support_mid, support_high = _frozen(backbone, support_images)
     query_size, support_size = query_high.shape[-2:], support_high.shape[-2:]
-    is_object = support_masks == 1
     exact = torch.promote_types(query_mid.dtype, torch.float32)
+    object_share, background_share = (
+        F.interpolate((support_masks == value).to(exact), support_size, mode="bilinear", align_corners=True)
+        for value in (1, 0)
+    )
     masks = EpisodeMasks(
-        share=F.interpolate(is_object.to(exact), support_size, mode="bilinear", align_corners=True),
-        objects=_nearest(is_object, support_size),
+        share=object_share,
+        background_share=background_share,
+        objects=_nearest(support_masks == 1, support_size),
+        void=_nearest(support_masks > 1, support_size),
         query_padding=_padding(query_padding, query_image, query_size),
         support_padding=_padding(support_padding, support_images, support_size),
     )

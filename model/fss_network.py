@@ -178,7 +178,7 @@ class FSSModel(nn.Module, SharedModel):
         """Logits (B, 2, H, W): background, object.
 
         query_image (B, 3, H, W) and support_images (B, K, 3, H', W') ImageNet-normalised float; support_masks
-        (B, K, H', W') 0 background, 1 object, 255 void, which counts as background; query_padding (B, H, W) and
+        (B, K, H', W') 0 background, 1 object, 255 void, which is neither; query_padding (B, H, W) and
         support_padding (B, K, H', W') True where padded (None: nothing is). Supports may differ in size from the query.
         In the place of images there may be their features, those of supports (B * K, ...), then with padding.
         """
@@ -190,7 +190,9 @@ class FSSModel(nn.Module, SharedModel):
         residual = self._residual(features, masks)
         query, support = self._merged(features, masks.share)
         del features
-        prototypes, absent = self.support_prototypes(support, masks.objects, masks.support_padding, self._assign())
+        prototypes, absent = self.support_prototypes(
+            support, masks.objects, masks.void, masks.support_padding, self._assign()
+        )
         attended = self.query_transformer(query, masks.query_padding, prototypes, absent)
         logits = self.classifier(attended)
         if residual is not None:

@@ -47,8 +47,11 @@ class SupportPrototypes(nn.Module):
         layers = LAYERS if self_attention else 0
         self.layers = nn.ModuleList(SupportAttentionLayer(channels) for _ in range(layers))
 
-    def forward(self, features: Tensor, objects: Tensor, padding: Tensor, assign: Assign) -> tuple[Tensor, Tensor]:
-        """features (B, K, C, h, w); objects (B, K, h, w) True on the object; padding (B, K, h, w) True where padded.
+    def forward(
+        self, features: Tensor, objects: Tensor, void: Tensor, padding: Tensor, assign: Assign
+    ) -> tuple[Tensor, Tensor]:
+        """features (B, K, C, h, w); objects, void and padding (B, K, h, w), True on the object, on what is neither
+        object nor background, and where padded.
 
         Returns prototypes (B, P, C) and absent (B, P), True for padding rows: slots that their set does not fill.
         """
@@ -57,35 +60,33 @@ class SupportPrototypes(nn.Module):
         for layer in self.layers:
             pixels = recomputed(layer, pixels, (h, w), padding.reshape(B * K, h * w))
         pixels = pixels.reshape(B, K * h * w, C)
-        rows, absent = prototypes(pixels, with_both_sides(objects).flatten(1), ~padding.flatten(1), self.slots, assign)
+        sides = torch.stack(with_both_sides(objects, void), dim=1) & ~padding[:, None]
+        rows, absent = prototypes(pixels, sides.flatten(2), self.slots, assign)
         return F.normalize(rows, dim=-1), absent
 
 
-def with_both_sides(objects: Tensor) -> Tensor:
-    """Give every shot's ``objects`` (..., h, w) bool at least some object and some background.
+def with_both_sides(objects: Tensor, void: Tensor) -> tuple[Tensor, Tensor]:
+    """Object and background (..., h, w) bool of every shot, at least some of both.
 
-    Without an object pixel the central 2x2 block is set, without a background pixel the four corners are cleared.
+    ``objects`` and ``void`` (..., h, w) bool: void is neither. Without an object pixel the central 2x2 block is object,
+    without a background pixel the four corners are background.
     """
     h, w = objects.shape[-2:]
-    objects = objects.clone()
-    no_object = ~objects.flatten(-2).any(-1)
-    centre = objects[..., h // 2 - 1 : h // 2 + 1, w // 2 - 1 : w // 2 + 1]
-    centre |= no_object[..., None, None]
-    no_background = objects.flatten(-2).all(-1)
-    corners = objects[..., :: max(h - 1, 1), :: max(w - 1, 1)]
-    corners &= ~no_background[..., None, None]
-    return objects
+    centre, corners = torch.zeros_like(objects), torch.zeros_like(objects)
+    centre[..., h // 2 - 1 : h // 2 + 1, w // 2 - 1 : w // 2 + 1] = True
+    corners[..., :: max(h - 1, 1), :: max(w - 1, 1)] = True
+    objects = objects | (centre & ~objects.flatten(-2).any(-1)[..., None, None])
+    background = ~objects & ~void
+    background = background | (corners & ~background.flatten(-2).any(-1)[..., None, None])
+    return objects & ~background, background
 
 
 @at_least_float32
-def prototypes(
-    pixels: Tensor, objects: Tensor, valid: Tensor, slots: tuple[int, int], assign: Assign
-) -> tuple[Tensor, Tensor]:
-    """pixels (B, N, C), objects and valid (B, N) bool -> prototypes (B, P, C), absent (B, P) True for padding rows.
+def prototypes(pixels: Tensor, members: Tensor, slots: tuple[int, int], assign: Assign) -> tuple[Tensor, Tensor]:
+    """pixels (B, N, C), members (B, 2, N) bool -> prototypes (B, P, C), absent (B, P) True for padding rows.
 
-    Object and background are a set of pixels each, with a fixed number of ``slots``, object first.
+    ``members`` are the pixels of the object and those of the background; each set has a number of ``slots``.
     """
-    members = torch.stack([objects & valid, ~objects & valid], dim=1)  # (B, 2, N)
     assignment = assign(pixels.detach(), members, slots)
     parts = [_of_one_set(pixels, members[:, i], assignment[:, i], count) for i, count in enumerate(slots)]
     rows, absent = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))

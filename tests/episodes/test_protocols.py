@@ -33,6 +33,6 @@ def test_what_papers_report_of_the_benchmarks() -> None:
     pascal, coco = protocol("pascal"), protocol("coco")
     assert {split: benchmark.images for split, benchmark in pascal.benchmarks.items()} == {"train": 5953, "val": 1449}
     assert {split: benchmark.images for split, benchmark in coco.benchmarks.items()} == {"train": 82081, "val": 40137}
-    assert (pascal.test_episodes, pascal.fold_size, pascal.void_is_padding) == (1000, 5, True)
-    assert (coco.test_episodes, coco.fold_size, coco.void_is_padding) == (5000, 20, False)
+    assert (pascal.test_episodes, pascal.fold_size, pascal.published_void) == (1000, 5, "padding")
+    assert (coco.test_episodes, coco.fold_size, coco.published_void) == (5000, 20, "background")
     assert data_folder("coco") == "COCO2014"

@@ -64,9 +64,13 @@ def test_supports_are_distinct_other_images_of_the_class(images: ImageList) -> N
         assert all((mask == 1).any() for mask in episode["support_masks"])
 
 
-def test_void_stays_255_and_is_padding_only_when_asked(images: ImageList) -> None:
+def test_void_stays_255_and_is_padding_or_background_only_when_asked(images: ImageList) -> None:
+    plain = make(images)[(0, 3)]
+    background = make(images, support_void="background")[(0, 3)]
+    assert torch.equal(background["support_masks"] == 1, plain["support_masks"] == 1)
+    assert not (background["support_masks"][~background["support_padding"]] == 255).any()
     for void_is_padding in (False, True):
-        episode = make(images, void_is_padding=void_is_padding)[(0, 3)]
+        episode = make(images, support_void="padding")[(0, 3)] if void_is_padding else plain
         for mask, padding in zip(episode["support_masks"], episode["support_padding"], strict=True):
             void = (mask == 255) & (torch.arange(65) < 24)  # left of any padding
             assert void.any()

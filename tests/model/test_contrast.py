@@ -5,7 +5,7 @@ import torch.nn.functional as F
 
 from model.baselines import Baseline
 from model.contrast import nearest_contrast
-from model.episode_features import masked_average
+from model.episode_features import episode_features, masked_average
 from tests import golden
 from tests.model.networks import random_episode, tiny_backbone
 
@@ -21,7 +21,8 @@ def test_masked_average_matches_golden() -> None:
 def test_nearest_contrast_matches_a_loop_over_pixels() -> None:
     torch.manual_seed(1)
     query, support = torch.randn(1, 6, 4, 5), torch.randn(1, 2, 6, 4, 5)
-    share = torch.rand(1, 2, 4, 5)
+    shares = torch.rand(3, 1, 2, 4, 5)  # of object, background, void
+    share, background_share, _ = shares / shares.sum(0)
     query_padding = torch.zeros(1, 4, 5, dtype=torch.bool)
     query_padding[:, 3] = True
     support_padding = torch.zeros(1, 2, 4, 5, dtype=torch.bool)
@@ -34,9 +35,9 @@ def test_nearest_contrast_matches_a_loop_over_pixels() -> None:
     for pixel in q:
         cosine = F.cosine_similarity(pixel[None], s)
         valid, is_object = ~support_padding.flatten(), share.flatten() > 0.5
-        inside, outside = cosine[valid & is_object], cosine[valid & ~is_object]
+        inside, outside = cosine[valid & is_object], cosine[valid & (background_share.flatten() >= 0.5)]
         expected.append(inside.sort().values[-5:].mean() - outside.sort().values[-5:].mean())
-    contrast = nearest_contrast(query, support, share, query_padding, support_padding)
+    contrast = nearest_contrast(query, support, share, background_share, query_padding, support_padding)
     torch.testing.assert_close(contrast.flatten(), torch.stack(expected), rtol=1e-4, atol=1e-5)
 
 
@@ -46,8 +47,21 @@ def test_an_object_smaller_than_a_cell_still_counts() -> None:
     share[0, 0, 1, 2] = 0.2
     support = torch.randn(1, 1, 8, 4, 4)
     nothing = torch.zeros(1, 4, 4, dtype=torch.bool)
-    contrast = nearest_contrast(support[:, 0], support, share, nothing, nothing[:, None])
+    contrast = nearest_contrast(support[:, 0], support, share, 1 - share, nothing, nothing[:, None])
     assert contrast[0, 0].argmax() == 1 * 4 + 2
+
+
+def test_void_of_supports_is_neither_object_nor_background() -> None:
+    """Sides are one more than a multiple of the stride, so positions of features are pixels: shares are 0 or 1."""
+    query, supports, masks = random_episode()
+    masks[:, :, 40:] = 255
+    _, resized = episode_features(tiny_backbone(), query, supports, masks, None, None)
+    at_positions = masks[:, :, ::8, ::8]
+    assert torch.equal(resized.share, (at_positions == 1).float())
+    assert torch.equal(resized.background_share, (at_positions == 0).float())
+    nearest = torch.arange(9) * 65 // 9
+    at_nearest = masks[:, :, nearest[:, None], nearest]
+    assert torch.equal(resized.objects, at_nearest == 1) and torch.equal(resized.void, at_nearest == 255)
 
 
 def test_baselines_give_logits_of_two_opposite_channels() -> None:
