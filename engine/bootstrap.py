@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -35,24 +35,33 @@ class Bootstrap:
         with replacement apart from the images: the same ones in every test of a ``method``, others for another method.
         One seed says nothing about others; the spread of few is underestimated, of two by a factor of 1.4.
         """
-        shares = _times_drawn(len(tables), self.draws, self.seed, "seeds", method) / len(tables)
-        mious = np.stack([self._mious(rows) for rows in tables], axis=1)
-        return (shares * mious).sum(axis=1)
+        mious = np.stack([_mean_over_classes(self._ious(rows)) for rows in tables], axis=1)
+        return (self._shares(tables, method) * mious).sum(axis=1)
 
-    def _mious(self, rows: Sequence[EpisodeScore]) -> np.ndarray:
-        """mIoU in percent for each draw of images; classes that it leaves out do not count, NaN where it leaves all."""
+    def ious(self, tables: Sequence[Sequence[EpisodeScore]], method: str = "") -> dict[int, np.ndarray]:
+        """The same for the IoU of each slot; NaN for a draw that has no image of it."""
+        shares, ious = self._shares(tables, method), [self._ious(rows) for rows in tables]
+        return {
+            slot: 100 * (shares * np.stack([table[slot] for table in ious], axis=1)).sum(axis=1) for slot in ious[0]
+        }
+
+    def _shares(self, tables: Sequence[Sequence[EpisodeScore]], method: str) -> np.ndarray:
+        """How much each seed counts in each draw, (draws + 1, seeds)."""
+        return _times_drawn(len(tables), self.draws, self.seed, "seeds", method) / len(tables)
+
+    def _ious(self, rows: Sequence[EpisodeScore]) -> dict[int, np.ndarray]:
+        """IoU of each slot in 0..1 for each draw of images, NaN for one that has no image of it."""
         columns = np.array([self._column_of[row.query] for row in rows])
         slots = np.array([row.slot for row in rows])
         overlap = np.array([row.areas.overlap for row in rows])
         union = np.array([row.areas.predicted + row.areas.true for row in rows]) - overlap
-        total, classes = np.zeros(self.draws + 1), np.zeros(self.draws + 1)
-        for slot in np.unique(slots):
+        ious = {}
+        for slot in np.unique(slots).tolist():
             chosen = slots == slot
             times = self._times_drawn[:, columns[chosen]]
             drawn = times @ union[chosen]
-            total += times @ overlap[chosen] / np.maximum(drawn, 1)
-            classes += drawn > 0
-        return 100 * np.divide(total, classes, out=np.full_like(total, np.nan), where=classes > 0)
+            ious[slot] = np.where(drawn > 0, times @ overlap[chosen] / np.maximum(drawn, 1), np.nan)
+        return ious
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
@@ -69,6 +78,15 @@ def miou_interval(tables: Sequence[Sequence[EpisodeScore]]) -> list[float]:
     """The 95 % interval of the mIoU in percent, of one test or of the tests of several seeds on the same episodes."""
     bootstrap = Bootstrap(row.query for rows in tables for row in rows)
     return list(interval(bootstrap.mious(tables)))
+
+
+def _mean_over_classes(ious: Mapping[int, np.ndarray]) -> np.ndarray:
+    """mIoU in percent; classes that a draw leaves out do not count, NaN where it leaves all."""
+    table = np.stack([*ious.values()])
+    present = ~np.isnan(table)
+    classes = present.sum(axis=0)
+    total = np.where(present, table, 0).sum(axis=0)
+    return 100 * np.divide(total, classes, out=np.full_like(total, np.nan), where=classes > 0)
 
 
 def _times_drawn(count: int, draws: int, *key: object) -> np.ndarray:

@@ -7,7 +7,7 @@ folder that was tested with ``TRAIN.seeds`` stands for all of its seeds.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,13 +56,20 @@ def compare(tests: Sequence[PairedTest], *, draws: int = DRAWS, seed: int = 0) -
     them, and each draw also draws its seeds, with replacement, the same for every fold and apart from those of the
     other method: the interval covers the randomness of its training too.
     """
-    bootstrap = Bootstrap((row.query for test in tests for row in test.first[0]), draws=draws, seed=seed)
+    bootstrap = _bootstrap(tests, draws, seed)
     first = _with_mean([bootstrap.mious(test.first, "first") for test in tests])
     second = _with_mean([bootstrap.mious(test.second, "second") for test in tests])
-    return [
-        Difference(float(values[0]), float(others[0]), *interval(values - others))
-        for values, others in zip(first, second, strict=True)
-    ]
+    return [*map(_difference, first, second)]
+
+
+def compare_classes(tests: Sequence[PairedTest], *, draws: int = DRAWS, seed: int = 0) -> dict[int, Difference]:
+    """Differences of IoU for each class of the tests, with intervals as those of ``compare``."""
+    bootstrap = _bootstrap(tests, draws, seed)
+    differences: dict[int, Difference] = {}
+    for test in tests:
+        first, second = bootstrap.ious(test.first, "first"), bootstrap.ious(test.second, "second")
+        differences |= {number: _difference(first[number], second[number]) for number in first}
+    return differences
 
 
 def read_method(folders: Sequence[Path]) -> list[RepeatedTest]:
@@ -93,18 +100,18 @@ def paired_test(first: RepeatedTest, second: RepeatedTest) -> PairedTest:
     return PairedTest(f"fold {first.protocol.split}", first.tables, second.tables)
 
 
-def table(tests: Sequence[PairedTest], differences: Sequence[Difference]) -> str:
-    """A line for each test and one for their mean; one for the numbers of seeds if there are several."""
-    names = [*(test.name for test in tests), "mean"]
+def table(tests: Sequence[PairedTest], differences: Sequence[Difference], classes: Mapping[int, Difference]) -> str:
+    """A line for each test and one for their mean; one for the numbers of seeds if there are several; then the classes.
+
+    The last line says how many classes lose, and by how much at most.
+    """
     lines = [f"{'':<8} {'first':>7} {'second':>7} {'difference':>10}  {LEVEL} % interval"]
-    lines += [
-        f"{name:<8} {value.first:>7.2f} {value.second:>7.2f} {value.difference:>+10.2f}  "
-        f"{value.low:+.2f} to {value.high:+.2f}"
-        for name, value in zip(names, differences, strict=True)
-    ]
+    lines += map(_line, [*(test.name for test in tests), "mean"], differences)
     seeds = len(tests[0].first), len(tests[0].second)
     if seeds != (1, 1):
         lines.append(f"{'seeds':<8} {seeds[0]:>7} {seeds[1]:>7}{'':>12} drawn too where there are several")
+    lines += [_line(f"class {number}", value) for number, value in classes.items()]
+    lines.append(_losers(classes))
     return "\n".join(lines)
 
 
@@ -128,7 +135,34 @@ def main(arguments: list[str]) -> None:
         raise UserError(f"{len(parsed.first)} folders against {len(parsed.against)}; --against needs as many")
     methods = [read_method(folders) for folders in (parsed.first, parsed.against)]
     tests = [paired_test(first, second) for first, second in zip(*methods, strict=True)]
-    sys.stdout.write(table(tests, compare(tests, draws=parsed.draws)) + "\n")
+    differences = compare(tests, draws=parsed.draws)
+    sys.stdout.write(table(tests, differences, compare_classes(tests, draws=parsed.draws)) + "\n")
+
+
+def _bootstrap(tests: Sequence[PairedTest], draws: int, seed: int) -> Bootstrap:
+    return Bootstrap((row.query for test in tests for row in test.first[0]), draws=draws, seed=seed)
+
+
+def _difference(first: np.ndarray, second: np.ndarray) -> Difference:
+    """Of the values of all draws, the test itself first."""
+    return Difference(float(first[0]), float(second[0]), *interval(first - second))
+
+
+def _line(name: str, value: Difference) -> str:
+    return (
+        f"{name:<8} {value.first:>7.2f} {value.second:>7.2f} {value.difference:>+10.2f}  "
+        f"{value.low:+.2f} to {value.high:+.2f}"
+    )
+
+
+def _losers(classes: Mapping[int, Difference]) -> str:
+    losing = sum(value.difference < 0 for value in classes.values())
+    surely = sum(value.high < 0 for value in classes.values())
+    lowest = min(classes, key=lambda number: classes[number].difference)
+    return (
+        f"{losing} of {len(classes)} classes lose, {surely} with an interval below 0; "
+        f"the lowest difference is {classes[lowest].difference:+.2f}, of class {lowest}"
+    )
 
 
 def _with_mean(values: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.compare import PairedTest, compare, main, paired_test, read_method
+from engine.compare import PairedTest, compare, compare_classes, main, paired_test, read_method
 from engine.gallery import Gallery
 from engine.metrics import Areas, EpisodeMetrics, EpisodeScore
 from engine.results import build_results, save_test
@@ -81,6 +81,22 @@ def test_episodes_of_one_image_are_drawn_together() -> None:
     assert twice == pytest.approx(once)
 
 
+def test_classes_are_compared_one_by_one() -> None:
+    """Class 1 gains, class 2 loses; those of a second fold stand beside them."""
+    gains = [
+        row._replace(areas=row.areas._replace(overlap=row.areas.overlap + (5 if row.slot == 1 else -5)))
+        for row in scores(0)
+    ]
+    other = [[row._replace(slot=row.slot + 2) for row in scores(shift, seed=1)] for shift in (2, 0)]
+    differences = compare_classes([paired(gains, scores(0)), paired(*other, fold=1)], draws=200)
+    assert [*differences] == [1, 2, 3, 4]
+    ious = EpisodeMetrics(gains).per_class()
+    assert [differences[number].first for number in (1, 2)] == pytest.approx([100 * ious[1], 100 * ious[2]])
+    assert differences[1].low > 0 and differences[2].high < 0
+    mean = compare([paired(gains, scores(0))], draws=200)[0]
+    assert mean.difference == pytest.approx((differences[1].difference + differences[2].difference) / 2)
+
+
 def test_the_command_prints_a_line_for_each_fold(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = [run_folder(tmp_path / f"a{fold}", scores(5, seed=fold), split=fold) for fold in (0, 1)]
     second = [run_folder(tmp_path / f"b{fold}", scores(0, seed=fold), split=fold) for fold in (0, 1)]
@@ -88,6 +104,8 @@ def test_the_command_prints_a_line_for_each_fold(tmp_path: Path, capsys: pytest.
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines[1:3]] == [["fold", "0"], ["fold", "1"]]
     assert lines[3].startswith("mean")
+    assert [line.split()[:2] for line in lines[4:6]] == [["class", "1"], ["class", "2"]]
+    assert lines[6].startswith("0 of 2 classes lose, 0 with an interval below 0; the lowest difference is +")
 
 
 def test_other_episodes_are_refused(tmp_path: Path) -> None:
@@ -137,6 +155,6 @@ def test_the_command_takes_folders_of_several_seeds(tmp_path: Path, capsys: pyte
     save_seed_results(tmp_path / "a", [1, 2])
     run_folder(tmp_path / "b", scores(0))
     main([str(tmp_path / "a"), "--against", str(tmp_path / "b")])
-    assert capsys.readouterr().out.splitlines()[-1].split()[:3] == ["seeds", "2", "1"]
+    assert capsys.readouterr().out.splitlines()[3].split()[:3] == ["seeds", "2", "1"]
     with pytest.raises(UserError, match=r"b has no seeds, \S+a has the seeds 1, 2; test every fold with the same"):
         read_method([tmp_path / "a", tmp_path / "b"])
