@@ -54,7 +54,7 @@ class SupervisedEpisodes(Dataset[Episode]):
         self.evaluation = evaluation
         self.support_void: SupportVoid = support_void
         images_of_class = [np.setdiff1d(areas.images_with(number, min_area), dropped) for number in classes]
-        images_of_class = self._without_rare_classes(images_of_class, min_area)
+        images_of_class = without_rare_classes(images, classes, images_of_class, shots=shots, min_area=min_area)
         # An object for each class of each image, those of a class next to each other.
         self._image_of_object = np.concatenate(images_of_class)
         self._class_bounds = np.cumsum([0, *map(len, images_of_class)])
@@ -101,16 +101,22 @@ class SupervisedEpisodes(Dataset[Episode]):
     def _class_position(self, number: int) -> int:
         return int(np.searchsorted(self._class_bounds, number, side="right")) - 1
 
-    def _without_rare_classes(self, images_of_class: list[np.ndarray], min_area: int) -> list[np.ndarray]:
-        """The images of each class, none for classes with too few for an episode, which are logged."""
-        counts = {number: len(rows) for number, rows in zip(self.classes, images_of_class, strict=True)}
-        rare = [f"class {number} has {count}" for number, count in counts.items() if count <= self.shots]
-        needed = (
-            f"{self.images.list_file}: {self.shots} shots need {self.shots + 1} images of a class with {min_area} "
-            f"pixels of it, but {', '.join(rare)}"
-        )
-        if len(rare) == len(counts):
-            raise UserError(f"{needed}; use a longer list, fewer shots (TRAIN.shot) or a smaller DATA.min_area")
-        if rare:
-            logger.warning("%s: left out", needed)
-        return [rows if len(rows) > self.shots else rows[:0] for rows in images_of_class]
+
+def without_rare_classes(
+    images: ImageList, classes: Sequence[int], images_of_class: Sequence[np.ndarray], *, shots: int, min_area: int
+) -> list[np.ndarray]:
+    """The images of each class, none for classes with too few for an episode, which are logged.
+
+    Raises ``UserError`` when no class has enough.
+    """
+    counts = {number: len(rows) for number, rows in zip(classes, images_of_class, strict=True)}
+    rare = [f"class {number} has {count}" for number, count in counts.items() if count <= shots]
+    needed = (
+        f"{images.list_file}: {shots} shots need {shots + 1} images of a class with {min_area} pixels of it, but "
+        f"{', '.join(rare)}"
+    )
+    if len(rare) == len(counts):
+        raise UserError(f"{needed}; use a longer list, fewer shots (TRAIN.shot) or a smaller DATA.min_area")
+    if rare:
+        logger.warning("%s: left out", needed)
+    return [rows if len(rows) > shots else rows[:0] for rows in images_of_class]

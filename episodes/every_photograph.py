@@ -1,0 +1,78 @@
+"""Each class asked for in every image of a list, as in a folder where it is in a few (docs/method.md, section 12)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from episodes.episode import Episode, EpisodeKey, Example, Task, build_episode
+from episodes.label_index import label_areas
+from episodes.lists import ImageList
+from episodes.protocols import SupportVoid
+from episodes.supervised import without_rare_classes
+from episodes.transforms import Transform
+from util.seed import python_random
+
+
+class EveryPhotograph(Dataset[Episode]):
+    """For each of ``classes`` the same ``shots`` supports with every other image of the list as the query.
+
+    Supports are drawn among the images in which the class covers ``min_area`` pixels; a query may hold fewer of it, or
+    none. Episodes are ordered by class, then by image, and have an ``original_mask``; those of a class depend on list,
+    ``seed``, class and ``shots`` alone. A class with too few images is left out with a warning; raises ``UserError``
+    when none is left.
+    """
+
+    def __init__(
+        self,
+        images: ImageList,
+        classes: Sequence[int],
+        *,
+        shots: int,
+        seed: int,
+        transform: Transform,
+        min_area: int = 2048,
+        support_void: SupportVoid = "void",
+    ) -> None:
+        areas = label_areas(images)
+        images_of_class = [areas.images_with(number, min_area) for number in classes]
+        usable = without_rare_classes(images, classes, images_of_class, shots=shots, min_area=min_area)
+        self.images = images
+        self.classes = tuple(number for number, rows in zip(classes, usable, strict=True) if len(rows))
+        self.shots = shots
+        self.transform = transform
+        self.support_void: SupportVoid = support_void
+        self._supports = [
+            sorted(python_random(seed, "supports", number).sample(rows.tolist(), shots))
+            for number, rows in zip(classes, usable, strict=True)
+            if len(rows)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.classes) * (len(self.images) - self.shots)
+
+    def __getitem__(self, key: EpisodeKey) -> Episode:
+        return build_episode(
+            self.draw(key),
+            self.example,
+            transform=self.transform,
+            support_void=self.support_void,
+            keep_original=True,
+        )
+
+    def draw(self, key: EpisodeKey) -> Task:
+        """The objects of an episode: number ``c * images + row`` is class ``classes[c]`` in the image of a row."""
+        _, index = key
+        position, place = divmod(index, len(self.images) - self.shots)
+        supports = self._supports[position]
+        query = int(np.delete(np.arange(len(self.images)), supports)[place])
+        objects = tuple(position * len(self.images) + row for row in (query, *supports))
+        number = self.classes[position]
+        return Task(objects, number, query, python_random("no augmentation"))
+
+    def example(self, number: int) -> Example:
+        """Image and label of an object."""
+        position, row = divmod(number, len(self.images))
+        return Example(self.images.image_path(row), self.images.label_path(row), self.classes[position])

@@ -1,0 +1,62 @@
+"""Every image as a query for every class: which episodes there are, and what they hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from episodes.every_photograph import EveryPhotograph
+from episodes.lists import ImageList
+from episodes.transforms import ValTransform
+from tests.episodes.drawn_images import COUNT, draw_label, row_of_view
+from util.errors import UserError
+
+
+def make(images: ImageList, **options: Any) -> EveryPhotograph:
+    settings: dict[str, Any] = {
+        "classes": (1, 3),
+        "shots": 2,
+        "seed": 5,
+        "transform": ValTransform(size=65),
+        "min_area": 200,
+    }
+    return EveryPhotograph(images, **{**settings, **options})
+
+
+def test_every_image_but_the_supports_is_a_query_of_every_class(images: ImageList) -> None:
+    episodes = make(images)
+    assert len(episodes) == 2 * (COUNT - 2)
+    drawn = [episodes[(0, index)] for index in range(len(episodes))]
+    for number, part in ((1, drawn[: COUNT - 2]), (3, drawn[COUNT - 2 :])):
+        supports = {tuple(map(row_of_view, episode["support_images"])) for episode in part}
+        (rows,) = supports
+        assert len({*rows}) == 2 and all(1 + row % 3 == number for row in rows)
+        assert [episode["query_index"] for episode in part] == [row for row in range(COUNT) if row not in rows]
+        assert {episode["class_id"] for episode in part} == {number}
+
+
+def test_queries_hold_the_object_or_not(images: ImageList) -> None:
+    episodes = make(images)
+    for index in range(len(episodes)):
+        episode = episodes[(0, index)]
+        label = torch.from_numpy(draw_label(episode["query_index"]))
+        assert torch.equal(episode["original_mask"] == 1, label == episode["class_id"])
+        assert torch.equal(episode["original_mask"] == 255, label == 255)
+        assert all((mask == 1).any() for mask in episode["support_masks"])
+
+
+def test_supports_of_a_class_do_not_depend_on_other_classes_but_on_the_seed(images: ImageList) -> None:
+    alone = [make(images, classes=(3,), seed=seed).draw((0, 0)).objects for seed in range(9)]
+    beside = make(images, seed=5).draw((0, COUNT - 2)).objects
+    rows = [tuple(number % COUNT for number in objects[1:]) for objects in (*alone, beside)]
+    assert rows[5] == rows[-1] and len({*rows}) > 1
+
+
+def test_a_class_with_too_few_images_is_left_out(images: ImageList, caplog: pytest.LogCaptureFixture) -> None:
+    episodes = make(images, classes=(1, 4))
+    assert episodes.classes == (1,) and len(episodes) == COUNT - 2
+    assert "class 4 has 0: left out" in caplog.text
+    with pytest.raises(UserError, match="class 4 has 0; use a longer list"):
+        make(images, classes=(4,))
