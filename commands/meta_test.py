@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from commands.equal_draws import require_equal_draws
-from engine.evaluate import evaluate
+from engine.evaluate import Refinement, evaluate
 from engine.gallery import EXAMPLES, WORST, Gallery
 from engine.report import results_table
 from engine.results import RESULTS, build_results, save_test
@@ -18,6 +18,7 @@ from engine.scores import SCORES
 from episodes.build import Evaluation, evaluation, known_classes
 from episodes.class_names import dataset_names
 from episodes.lists import ImageList
+from masks.superpixels.refinement import refined
 from model import FSSModel
 from model.baselines import Baseline
 from model.checkpoints import provenance, read_network
@@ -95,6 +96,7 @@ def run_test(
             test.batches.numbered(),
             device=device,
             content_size=test.content_size,
+            refine=refinement(config),
             slot=test.slot,
             query_name=lambda row: images.images[row],
             on_prediction=gallery.add if config.VIS.visualize else None,
@@ -110,6 +112,11 @@ def run_test(
     return results_table(results, metrics.seconds / metrics.episodes, names)
 
 
+def refinement(config: Config) -> Refinement | None:
+    """What predictions of the configuration are refined by."""
+    return refined if config.TRAIN.refine else None
+
+
 def test_protocol(config: Config, images: ImageList, episodes: int) -> dict[str, Any]:
     """How the results are measured, apart from what is tested."""
     settings = config.TRAIN
@@ -122,6 +129,7 @@ def test_protocol(config: Config, images: ImageList, episodes: int) -> dict[str,
         "seed": settings.manual_seed,
         "size": settings.val_size,
         "min_area": config.DATA.min_area,
+        "refined": settings.refine,
         "compat": settings.compat,
         "torch": torch.__version__,
         "commit": describe_environment()["commit"],

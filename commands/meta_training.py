@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from commands.equal_draws import require_equal_draws
+from commands.meta_test import refinement
 from commands.view_cache import fixed_views
 from engine.epoch_report import Metrics
 from engine.evaluate import evaluate
@@ -182,6 +183,7 @@ def validation_metrics(config: Config, model: FSSModel, device: torch.device) ->
             test.batches.numbered(),
             device=device,
             content_size=test.content_size,
+            refine=refinement(config),
             slot=test.slot,
             total=test.total,
         ).means()

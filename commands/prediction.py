@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from commands.prediction_inputs import Support
-from engine.evaluate import to_original
+from engine.evaluate import object_probability
 from engine.prediction_files import PredictionFolder
 from episodes.transforms import ValTransform, View, content_size
+from masks.superpixels.refinement import refined
 from model import FSSModel
 from util.errors import UserError, first_of
 from util.images import read_image
@@ -77,5 +78,6 @@ def predict(model: FSSModel, image: np.ndarray, supports: list[View], size: int)
         torch.stack([view.padding for view in supports]),
     ]
     logits = model(*(tensor[None].to(device) for tensor in inputs))[0]
-    probability = to_original(logits, image.shape[:2], partial(content_size, size=size)).softmax(dim=0)[1]
-    return Prediction((probability > 0.5).byte().cpu().numpy(), probability.cpu().numpy())
+    own_size = partial(content_size, size=size)
+    probability = object_probability(logits, image.shape[:2], own_size, torch.from_numpy(image), refined)
+    return Prediction((probability > 0.5).byte().numpy(), probability.numpy())

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,6 +23,8 @@ from util.logging import logger
 ContentSize = Callable[[int, int], tuple[int, int]]
 # One scored episode: its number in the test, batch, position in it, prediction (H0, W0) of 0/1, score.
 OnPrediction = Callable[[int, Mapping[str, Any], int, Tensor, EpisodeScore], None]
+# Difference of object's and background's logits (H, W), RGB uint8 (H, W, 3) -> probability of the object (H, W).
+Refinement = Callable[[np.ndarray, np.ndarray], np.ndarray]
 # Fields of a batch: images, or their features in their place.
 _IMAGES = (("query_image", "query_features"), ("support_images", "support_features"))
 # A test with a larger share of empty predictions than this has collapsed to background.
@@ -35,6 +38,7 @@ def evaluate(
     *,
     device: torch.device,
     content_size: ContentSize | None,
+    refine: Refinement | None = None,
     slot: Callable[[int], int] = int,
     query_name: Callable[[int], str] = str,
     on_prediction: OnPrediction | None = None,
@@ -45,7 +49,8 @@ def evaluate(
     Several processes score what they are given and return the same: the scores of all, in the order of the test.
 
     ``content_size`` returns how much of the network's input an image covers; None stands for the published rule,
-    which stretches the whole square over the longer side. ``slot(class_id)`` is the row of the metrics in which a class
+    which stretches the whole square over the longer side. ``refine`` gives predictions the borders of the batch's
+    ``original_image``. ``slot(class_id)`` is the row of the metrics in which a class
     is counted, ``query_name(row)`` the name in the scores of the image in a row of the list. ``on_prediction`` receives
     every prediction; ``total`` is the number of episodes, for the progress bar. A warning is logged when nearly all
     predictions are empty.
@@ -57,9 +62,10 @@ def evaluate(
         for first, batch in batches:
             start, targets = time.perf_counter(), batch["original_mask"]
             logits = fitting_step(partial(batch_logits, model, device=device), batch)
+            images = batch["original_image"] if refine is not None else [None] * len(targets)
             predictions = [
-                to_original(one, target.shape, content_size).argmax(dim=0).cpu()
-                for one, target in zip(logits, targets, strict=True)
+                (object_probability(one, target.shape, content_size, image, refine) > 0.5).byte()
+                for one, target, image in zip(logits, targets, images, strict=True)
             ]
             metrics.seconds += time.perf_counter() - start
             for i, (prediction, target) in enumerate(zip(predictions, targets, strict=True)):
@@ -98,6 +104,27 @@ def _images(batch: Mapping[str, Any], name: str, name_of_features: str, device: 
         return Features(*(maps.to(device, non_blocking=True) for maps in batch[name_of_features]))
     images: Tensor = batch[name].to(device, non_blocking=True)
     return images
+
+
+def object_probability(
+    logits: Tensor,
+    size: Sequence[int],
+    content_size: ContentSize | None,
+    image: Tensor | None,
+    refine: Refinement | None,
+) -> Tensor:
+    """Probability of the object at an image's own ``size`` (H0, W0), from logits (2, H, W) of the letterboxed input.
+
+    ``image`` (H1, W1, 3) uint8 RGB is the image as it was read, perhaps smaller, for ``refine``. On the CPU; above 0.5
+    is object.
+    """
+    if refine is None:
+        background, object_ = to_original(logits, size, content_size).double().cpu()
+        return (object_ - background).sigmoid()
+    assert image is not None, "what is refined comes with its image"
+    background, object_ = to_original(logits, image.shape[:2], content_size).cpu()
+    probability = torch.from_numpy(refine((object_ - background).numpy(), image.numpy()))
+    return probability if probability.shape == tuple(size) else _resize(probability[None], (size[0], size[1]))[0]
 
 
 def to_original(logits: Tensor, size: Sequence[int], content_size: ContentSize | None) -> Tensor:

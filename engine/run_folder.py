@@ -31,7 +31,7 @@ _FREE_KEYS = {
     "TRAIN": {
         "workers", "print_freq", "save_freq", "save_minutes", "train_gpu", "save_path", "resume", "evaluate",
         "evaluate_every", "accumulate", "compile", "best_on_validation", "batch_size_val", "episodes", "val_size",
-        "seeds", "views_gb",
+        "seeds", "views_gb", "refine",
     },
     "DATA": {"data_root", "val_list"},
     "Cluster": {"threads"},

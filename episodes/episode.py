@@ -37,6 +37,7 @@ class Episode(TypedDict):
     class_id: int
     query_index: int  # row in the image list
     original_mask: NotRequired[torch.Tensor]  # (H0, W0) int64 at the image's own size; evaluation only
+    original_image: NotRequired[torch.Tensor]  # (H1, W1, 3) uint8 RGB as it was read, no larger; evaluation only
 
 
 class Batch(TypedDict):
@@ -51,6 +52,7 @@ class Batch(TypedDict):
     class_id: torch.Tensor
     query_index: torch.Tensor
     original_mask: NotRequired[list[torch.Tensor]]  # their sizes differ
+    original_image: NotRequired[list[torch.Tensor]]
 
 
 class Example(NamedTuple):
@@ -85,7 +87,8 @@ def build_episode(
     """Read the files of a task and transform each image on its own, the query first.
 
     ``example(number)`` is an object of the dataset. ``support_void`` is what the supports' 255 pixels are;
-    ``keep_original`` adds ``original_mask``. Raises ``UserError`` for a file that cannot be used.
+    ``keep_original`` adds ``original_mask`` and ``original_image``. Raises ``UserError`` for a file that cannot be
+    used.
     """
     query, *supports = map(example, task.objects)
     image, mask = read_example(query, transform.useful_side)
@@ -94,6 +97,7 @@ def build_episode(
     episode = join_views(view, views, class_id=task.class_id, query_index=task.query_index)
     if keep_original:
         episode["original_mask"] = torch.from_numpy(mask.astype(np.int64))
+        episode["original_image"] = torch.from_numpy(np.ascontiguousarray(image))
     return episode
 
 
@@ -140,6 +144,7 @@ def collate(episodes: Sequence[Episode]) -> Batch:
     )
     if "original_mask" in episodes[0]:
         batch["original_mask"] = [episode["original_mask"] for episode in episodes]
+        batch["original_image"] = [episode["original_image"] for episode in episodes]
     return batch
 
 

@@ -140,10 +140,11 @@ def test_odd_masks_are_warned_of(
 
 
 def test_mistakes(folder: Path) -> None:
+    (folder / "directory").mkdir()
     for name, message in {
         "gone.png": "mask not found",
         "c.pth": "not a readable mask",
-        "a": "not a file",
+        "directory": "not a file",
     }.items():
         with pytest.raises(UserError, match=f"{folder / name}: {message}"):
             run(folder, name)

@@ -2,11 +2,12 @@
 
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from engine.evaluate import evaluate, to_original
+from engine.evaluate import evaluate, object_probability, to_original
 from episodes.transforms import content_size
 
 
@@ -27,6 +28,25 @@ def test_published_rule_stretches_the_square() -> None:
     ours = to_original(logits, (60, 45), None)
     square = nn.functional.interpolate(logits[None], (60, 60), mode="bilinear", align_corners=True)[0]
     assert torch.equal(ours, square[:, :, :45])
+
+
+def test_a_refinement_sees_the_image_as_it_was_read_and_its_result_gets_the_own_size() -> None:
+    """An image of 60 x 44 that was read at half of its size, in a square of 33; the refinement inverts the object."""
+    logits = torch.randn(2, 33, 33)
+    seen = []
+
+    def inverted(difference: np.ndarray, image: np.ndarray) -> np.ndarray:
+        seen.append((difference.shape, image.shape))
+        return 1 / (1 + np.exp(difference))
+
+    size, content = (60, 44), partial(content_size, size=33)
+    image = torch.zeros(30, 22, 3, dtype=torch.uint8)
+    probability = object_probability(logits, size, content, image, inverted)
+    assert seen == [((30, 22), (30, 22, 3))] and probability.shape == size
+    background, object_ = to_original(logits, (30, 22), content)
+    assert torch.allclose(probability[::59, ::43], (background - object_).sigmoid()[::29, ::21])
+    plain = object_probability(logits, size, content, None, None)
+    assert torch.equal(plain > 0.5, to_original(logits, size, content).argmax(0) == 1)
 
 
 class Constant(nn.Module):

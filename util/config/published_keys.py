@@ -57,6 +57,7 @@ PUBLISHED = {
     "Cluster.neighbours": 0,
     "TRAIN.support_self_attention": False,
     "TRAIN.contrast_residual": False,
+    "TRAIN.refine": False,
     "TRAIN.lr_scale": 15.0,
     "TRAIN.transformer_lr": 1e-4,
     "TRAIN.evaluate": True,

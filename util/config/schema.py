@@ -123,6 +123,7 @@ class TrainSection(_Section):
     support_self_attention: bool = True
     contrast_residual: bool = Field(False, description="add the nearest contrast, with a learned scale, to the logits")
     compat: Literal["ours", "published"] = "ours"
+    refine: bool = Field(True, description="give predictions the borders of superpixels, in tests")
     # Episodes
     train_h: Side = 473
     train_w: Side = 473
