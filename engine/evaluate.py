@@ -16,6 +16,7 @@ from tqdm import tqdm
 from engine.fitting import fitting_step
 from engine.metrics import EpisodeMetrics, EpisodeScore
 from model.episode_features import Features
+from model.presence import presence_similarity
 from util.distributed import gathered, rank, world_size
 from util.logging import logger
 
@@ -43,6 +44,7 @@ def evaluate(
     query_name: Callable[[int], str] = str,
     on_prediction: OnPrediction | None = None,
     total: int | None = None,
+    with_similarity: bool = False,
 ) -> EpisodeMetrics:
     """Score ``model`` on batches of evaluation episodes (``episodes.episode``), each with its first one's number.
 
@@ -50,10 +52,10 @@ def evaluate(
 
     ``content_size`` returns how much of the network's input an image covers; None stands for the published rule,
     which stretches the whole square over the longer side. ``refine`` gives predictions the borders of the batch's
-    ``original_image``. ``slot(class_id)`` is the row of the metrics in which a class
-    is counted, ``query_name(row)`` the name in the scores of the image in a row of the list. ``on_prediction`` receives
-    every prediction; ``total`` is the number of episodes, for the progress bar. A warning is logged when nearly all
-    predictions are empty.
+    ``original_image``. ``slot(class_id)`` is the row of the metrics in which a class is counted, ``query_name(row)``
+    the name in the scores of the image in a row of the list. ``on_prediction`` receives every prediction; ``total`` is
+    the number of episodes, for the progress bar. With ``with_similarity`` each score has that of the supports and the
+    query. A warning is logged when nearly all predictions are empty.
     """
     model.eval()
     metrics, numbers = EpisodeMetrics(), list[int]()
@@ -67,10 +69,11 @@ def evaluate(
                 (object_probability(one, target.shape, content_size, image, refine) > 0.5).byte()
                 for one, target, image in zip(logits, targets, images, strict=True)
             ]
+            similarities = _similarities(model, batch, device) if with_similarity else [None] * len(targets)
             metrics.seconds += time.perf_counter() - start
             for i, (prediction, target) in enumerate(zip(predictions, targets, strict=True)):
                 class_id, query = int(batch["class_id"][i]), int(batch["query_index"][i])
-                score = metrics.add(slot(class_id), query_name(query), prediction, target)
+                score = metrics.add(slot(class_id), query_name(query), prediction, target, similarities[i])
                 if on_prediction is not None:
                     on_prediction(first + i, batch, i, prediction, score)
             numbers += range(first, first + len(targets))
@@ -92,11 +95,24 @@ def _of_all_processes(metrics: EpisodeMetrics, numbers: list[int]) -> EpisodeMet
 
 def batch_logits(model: nn.Module, batch: Mapping[str, Any], device: torch.device) -> Tensor:
     """Logits (B, 2, H, W) for a batch of episodes, of images or of their features."""
-    names = ("support_masks", "query_padding", "support_padding")
-    masks = [batch[name].to(device, non_blocking=True) for name in names]
-    images = [_images(batch, *names, device) for names in _IMAGES]
-    logits: Tensor = model(*images, *masks)
+    logits: Tensor = model(*_inputs(batch, device))
     return logits
+
+
+def _similarities(model: nn.Module, batch: Mapping[str, Any], device: torch.device) -> list[float]:
+    """Of the supports' object and the query, for each episode; ``model`` is one with a backbone."""
+    backbone: Any = model.backbone
+    similarities: list[float] = presence_similarity(backbone, *_inputs(batch, device)).tolist()
+    return similarities
+
+
+def _inputs(batch: Mapping[str, Any], device: torch.device) -> tuple[Any, Any, Tensor, Tensor, Tensor]:
+    """The arguments of a network."""
+    query, support = (_images(batch, *names, device) for names in _IMAGES)
+    masks, *padding = (
+        batch[name].to(device, non_blocking=True) for name in ("support_masks", "query_padding", "support_padding")
+    )
+    return query, support, masks, padding[0], padding[1]
 
 
 def _images(batch: Mapping[str, Any], name: str, name_of_features: str, device: torch.device) -> Tensor | Features:

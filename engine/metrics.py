@@ -64,11 +64,15 @@ class Areas(NamedTuple):
 
 
 class EpisodeScore(NamedTuple):
-    """One scored episode: the slot that counts its class, the name of the query image, the areas."""
+    """One scored episode: the slot that counts its class, the name of the query image, the areas.
+
+    ``similarity`` of the query and the supports' object is measured where the object may be missing.
+    """
 
     slot: int
     query: str
     areas: Areas
+    similarity: float | None = None
 
 
 @dataclass
@@ -81,12 +85,14 @@ class EpisodeMetrics:
     scores: list[EpisodeScore] = field(default_factory=list)
     seconds: float = 0.0
 
-    def add(self, slot: int, query: str, prediction: Tensor, target: Tensor) -> EpisodeScore:
+    def add(
+        self, slot: int, query: str, prediction: Tensor, target: Tensor, similarity: float | None = None
+    ) -> EpisodeScore:
         """Score prediction (H, W) 0/1 against target (H, W) 0/1/255 and keep the score."""
         intersection, union, area = intersection_union(prediction, target, k=2)
         predicted = union[1] + intersection[1] - area[1]
         areas = Areas(int(intersection[1]), int(predicted), int(area[1]), int(area.sum()))
-        score = EpisodeScore(slot, query, areas)
+        score = EpisodeScore(slot, query, areas, similarity)
         self.scores.append(score)
         return score
 

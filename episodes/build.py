@@ -7,8 +7,10 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from episodes.closed_labels import Pair, closed_labels, read_pairs
+from episodes.every_photograph import EveryPhotograph
 from episodes.folds import fold_classes, splits_in
 from episodes.label_index import label_areas
 from episodes.lists import ImageList, read_list
@@ -103,7 +105,7 @@ def training_episodes(config: Config, images: ImageList) -> TrainingEpisodes:
 class Evaluation:
     """A test: its episodes, their number, and what ``engine.evaluate.evaluate`` needs to know."""
 
-    episodes: SupervisedEpisodes
+    episodes: SupervisedEpisodes | EveryPhotograph
     batches: EpisodeLoader
     total: int
     content_size: Callable[[int, int], tuple[int, int]] | None
@@ -116,36 +118,55 @@ def evaluation(config: Config) -> Evaluation:
     In the published protocol there is one more, split 5 folds the classes into the slots of one fold, and the
     content's size is not known (docs/method.md, section 12).
     """
-    train = config.TRAIN
+    train, rules = config.TRAIN, protocol(config.dataset)
     _, test_classes = _folds(config)
-    episodes = SupervisedEpisodes(
-        read_list(config.DATA.val_list, config.DATA.data_root, need_labels=True),
-        test_classes,
-        shots=train.shot,
-        seed=train.manual_seed,
-        transform=ValTransform(size=train.val_size, published=config.published),
-        min_area=config.DATA.min_area,
-        evaluation=True,
-        support_void=_support_void(config),
-    )
-    rules = protocol(config.dataset)
-    total = train.episodes or rules.test_episodes + config.published
-    batches = make_loader(
-        episodes, epoch=0, episodes=total, batch_size=train.batch_size_val, workers=train.workers, drop_last=False
-    )
-    return Evaluation(
-        episodes=episodes,
-        batches=batches,
-        total=total,
-        content_size=None if config.published else partial(content_size, size=train.val_size),
+    images = read_list(config.DATA.val_list, config.DATA.data_root, need_labels=True)
+    episodes = SupervisedEpisodes(images, test_classes, evaluation=True, **_test_settings(config))
+    return _evaluation(
+        config,
+        episodes,
+        total=train.episodes or rules.test_episodes + config.published,
         slot=(lambda class_id: test_classes.index(class_id) % rules.fold_size) if config.published else int,
     )
+
+
+def folder_evaluation(config: Config) -> Evaluation:
+    """Each class of the experiment's fold asked for in every image of the test list."""
+    images = read_list(config.DATA.val_list, config.DATA.data_root, need_labels=True)
+    episodes = EveryPhotograph(images, _folds(config)[1], **_test_settings(config))
+    return _evaluation(config, episodes, total=len(episodes), slot=int)
 
 
 def known_classes(config: Config, label_use: str) -> list[int]:
     """The classes of the test whose labels a network was trained on that states this ``label_use`` of the dataset."""
     known = {number for split in splits_in(label_use) for number in _folds(config, split)[0]}
     return [number for number in _folds(config)[1] if number in known]
+
+
+def _test_settings(config: Config) -> dict[str, Any]:
+    train = config.TRAIN
+    return {
+        "shots": train.shot,
+        "seed": train.manual_seed,
+        "transform": ValTransform(size=train.val_size, published=config.published),
+        "min_area": config.DATA.min_area,
+        "support_void": _support_void(config),
+    }
+
+
+def _evaluation(
+    config: Config, episodes: SupervisedEpisodes | EveryPhotograph, *, total: int, slot: Callable[[int], int]
+) -> Evaluation:
+    train = config.TRAIN
+    return Evaluation(
+        episodes=episodes,
+        batches=make_loader(
+            episodes, epoch=0, episodes=total, batch_size=train.batch_size_val, workers=train.workers, drop_last=False
+        ),
+        total=total,
+        content_size=None if config.published else partial(content_size, size=train.val_size),
+        slot=slot,
+    )
 
 
 def _without_labels(config: Config, images: ImageList, *, validates: bool) -> AbstractContextManager[None]:

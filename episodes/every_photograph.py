@@ -20,9 +20,9 @@ class EveryPhotograph(Dataset[Episode]):
     """For each of ``classes`` the same ``shots`` supports with every other image of the list as the query.
 
     Supports are drawn among the images in which the class covers ``min_area`` pixels; a query may hold fewer of it, or
-    none. Episodes are ordered by class, then by image, and have an ``original_mask``; those of a class depend on list,
-    ``seed``, class and ``shots`` alone. A class with too few images is left out with a warning; raises ``UserError``
-    when none is left.
+    none. Episodes are ordered by image, then by class, and have what those of a test have; the supports of a class
+    depend on list, ``seed``, class and ``shots`` alone. A class with too few images is left out with a warning; raises
+    ``UserError`` when none is left.
     """
 
     def __init__(
@@ -44,14 +44,19 @@ class EveryPhotograph(Dataset[Episode]):
         self.shots = shots
         self.transform = transform
         self.support_void: SupportVoid = support_void
-        self._supports = [
-            sorted(python_random(seed, "supports", number).sample(rows.tolist(), shots))
-            for number, rows in zip(classes, usable, strict=True)
-            if len(rows)
-        ]
+        self._supports = np.array(
+            [
+                python_random(seed, "supports", number).sample(rows.tolist(), shots)
+                for number, rows in zip(classes, usable, strict=True)
+                if len(rows)
+            ]
+        )
+        is_query = np.ones((len(images), len(self.classes)), dtype=bool)
+        is_query[self._supports.T, np.arange(len(self.classes))] = False
+        self._episodes = np.argwhere(is_query)  # row of the query, position of the class
 
     def __len__(self) -> int:
-        return len(self.classes) * (len(self.images) - self.shots)
+        return len(self._episodes)
 
     def __getitem__(self, key: EpisodeKey) -> Episode:
         return build_episode(
@@ -65,12 +70,10 @@ class EveryPhotograph(Dataset[Episode]):
     def draw(self, key: EpisodeKey) -> Task:
         """The objects of an episode: number ``c * images + row`` is class ``classes[c]`` in the image of a row."""
         _, index = key
-        position, place = divmod(index, len(self.images) - self.shots)
-        supports = self._supports[position]
-        query = int(np.delete(np.arange(len(self.images)), supports)[place])
-        objects = tuple(position * len(self.images) + row for row in (query, *supports))
-        number = self.classes[position]
-        return Task(objects, number, query, python_random("no augmentation"))
+        query, position = self._episodes[index].tolist()
+        rows = (query, *self._supports[position].tolist())
+        objects = tuple(position * len(self.images) + row for row in rows)
+        return Task(objects, self.classes[position], query, python_random("no augmentation"))
 
     def example(self, number: int) -> Example:
         """Image and label of an object."""

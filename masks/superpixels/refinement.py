@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 
@@ -41,9 +43,15 @@ def refined(difference: np.ndarray, image: np.ndarray) -> np.ndarray:
 
 def _refined(difference: np.ndarray, image: np.ndarray) -> np.ndarray:
     clipped = np.clip(difference, -_SURE, _SURE)
-    votes = [_mean_of_superpixels(clipped, felzenszwalb(image, scale, _SIGMA, scale)) for scale in _SCALES]
+    votes = [_mean_of_superpixels(clipped, superpixels) for superpixels in _superpixels(image.tobytes(), image.shape)]
     probability = 1 / (1 + np.exp(-np.mean(votes, axis=0)))
     return np.clip(_guided(probability.astype(np.float32), image.astype(np.float32) / 255), 0, 1)
+
+
+@lru_cache(maxsize=2)  # an image is often predicted for one class after the other
+def _superpixels(pixels: bytes, shape: tuple[int, ...]) -> list[np.ndarray]:
+    image = np.frombuffer(pixels, dtype=np.uint8).reshape(shape)
+    return [felzenszwalb(image, scale, _SIGMA, scale) for scale in _SCALES]
 
 
 def _mean_of_superpixels(values: np.ndarray, superpixels: np.ndarray) -> np.ndarray:

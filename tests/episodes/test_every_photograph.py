@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from episodes.episode import Episode
 from episodes.every_photograph import EveryPhotograph
 from episodes.lists import ImageList
 from episodes.transforms import ValTransform
@@ -25,16 +26,21 @@ def make(images: ImageList, **options: Any) -> EveryPhotograph:
     return EveryPhotograph(images, **{**settings, **options})
 
 
+def _query_and_class(episode: Episode) -> tuple[int, int]:
+    return episode["query_index"], episode["class_id"]
+
+
 def test_every_image_but_the_supports_is_a_query_of_every_class(images: ImageList) -> None:
     episodes = make(images)
     assert len(episodes) == 2 * (COUNT - 2)
     drawn = [episodes[(0, index)] for index in range(len(episodes))]
-    for number, part in ((1, drawn[: COUNT - 2]), (3, drawn[COUNT - 2 :])):
+    assert [*map(_query_and_class, drawn)] == sorted(map(_query_and_class, drawn))
+    for number in (1, 3):
+        part = [episode for episode in drawn if episode["class_id"] == number]
         supports = {tuple(map(row_of_view, episode["support_images"])) for episode in part}
         (rows,) = supports
         assert len({*rows}) == 2 and all(1 + row % 3 == number for row in rows)
         assert [episode["query_index"] for episode in part] == [row for row in range(COUNT) if row not in rows]
-        assert {episode["class_id"] for episode in part} == {number}
 
 
 def test_queries_hold_the_object_or_not(images: ImageList) -> None:
@@ -49,8 +55,9 @@ def test_queries_hold_the_object_or_not(images: ImageList) -> None:
 
 def test_supports_of_a_class_do_not_depend_on_other_classes_but_on_the_seed(images: ImageList) -> None:
     alone = [make(images, classes=(3,), seed=seed).draw((0, 0)).objects for seed in range(9)]
-    beside = make(images, seed=5).draw((0, COUNT - 2)).objects
-    rows = [tuple(number % COUNT for number in objects[1:]) for objects in (*alone, beside)]
+    beside = [make(images, seed=5).draw((0, index)) for index in range(3)]
+    together = next(task.objects for task in beside if task.class_id == 3)
+    rows = [tuple(number % COUNT for number in objects[1:]) for objects in (*alone, together)]
     assert rows[5] == rows[-1] and len({*rows}) > 1
 
 
