@@ -1,4 +1,4 @@
-"""Test an experiment: ``python test.py DATASET EXPERIMENT [--method METHOD] [key=value ...]``."""
+"""Test an experiment: ``python test.py DATASET EXPERIMENT [--method METHOD] [--every-photograph] [key=value ...]``."""
 
 from __future__ import annotations
 
@@ -23,15 +23,22 @@ def main(arguments: list[str]) -> None:
         default="network",
         help="network: the checkpoint; untrained: the network as initialised; the others need no training",
     )
+    parser.add_argument(
+        "--every-photograph",
+        action="store_true",
+        help="ask for each class in every photograph of the test list, as in a folder where few hold it",
+    )
     parsed = parser.parse_intermixed_args(arguments)
     start_logging()
     with process_group():
         config = load_config(parsed.dataset, parsed.experiment, parsed.overrides)
         start_processes(config.TRAIN.train_gpu)
         with importing():
-            from commands.meta_test import score_experiment
+            from commands.meta_test import score_experiment, score_folder
             from commands.seeds import score_seeds
-        if config.TRAIN.seeds and parsed.method == "network":
+        if parsed.every_photograph:
+            score_folder(config, parsed.method)
+        elif config.TRAIN.seeds and parsed.method == "network":
             score_seeds(config)
         else:
             score_experiment(config, parsed.method)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ import torch
 
 from commands.equal_draws import require_equal_draws
 from engine.evaluate import Refinement, evaluate
+from engine.folder_results import build_folder_results, folder_table, save_folder_test
 from engine.gallery import EXAMPLES, WORST, Gallery
+from engine.metrics import EpisodeMetrics
 from engine.report import results_table
 from engine.results import RESULTS, build_results, save_test
 from engine.run_folder import LATEST, check_run_folder
-from engine.scores import SCORES
-from episodes.build import Evaluation, evaluation, known_classes
+from engine.scores import PHOTOGRAPHS, SCORES
+from episodes.build import Evaluation, evaluation, folder_evaluation, known_classes
 from episodes.class_names import dataset_names
 from episodes.lists import ImageList
 from masks.superpixels.refinement import refined
@@ -36,17 +39,30 @@ from util.seed import seed_everything
 
 def score_experiment(config: Config, method: str) -> None:
     """Test, write ``results.json``, the scores of the episodes and sheets of examples."""
-    # Methods without a checkpoint do not overwrite the experiment's results.
-    own_folder = config.run_folder.with_name(f"{config.run_folder.name}_{method}")
-    folder = config.run_folder if config.TRAIN.save_path or method == "network" else own_folder
     require_equal_draws(config)
     model, origin = build_method(config, method)
     warn_of_known_classes(config, origin)
     test = evaluation(config)
-    with only_group_in(folder, ".test.lock"):  # not that of a training, whose checkpoints may be tested
-        if rank() == 0:
-            check_run_folder(folder, (RESULTS, SCORES, EXAMPLES, WORST))
+    # Methods without a checkpoint do not overwrite the experiment's results.
+    with _test_folder(config, [] if method == "network" else [method], (RESULTS, SCORES, EXAMPLES, WORST)) as folder:
         table = run_test(config, model, test, folder=folder, origin={"method": method, **origin})
+    logger.info("results in %s\n%s", folder, table)
+
+
+def score_folder(config: Config, method: str) -> None:
+    """Ask for each class in every image of the test list, write ``results.json`` and ``photographs.csv``."""
+    require_equal_draws(config)
+    model, origin = build_method(config, method)
+    warn_of_known_classes(config, origin)
+    test = folder_evaluation(config)
+    suffixes = [*([] if method == "network" else [method]), "every_photograph"]
+    with _test_folder(config, suffixes, (RESULTS, PHOTOGRAPHS)) as folder:
+        metrics = _scored(config, model, test, with_similarity=True)
+        protocol = {"method": method, **origin, **test_protocol(config, test.episodes.images, metrics.episodes)}
+        results = build_folder_results(metrics.scores, protocol, min_area=config.DATA.min_area)
+        if rank() == 0:
+            save_folder_test(folder, results, metrics.scores)
+    table = folder_table(results, metrics.seconds / metrics.episodes, dataset_names(config.DATA.data_root))
     logger.info("results in %s\n%s", folder, table)
 
 
@@ -84,24 +100,9 @@ def run_test(
     config: Config, model: FSSModel | Baseline, test: Evaluation, *, folder: Path, origin: dict[str, Any]
 ) -> str:
     """Score ``model`` on the experiment's test, write results, scores and sheets into ``folder``; returns the table."""
-    settings = config.TRAIN
-    device = choose_device(settings.train_gpu)
-    model.backbone = FeatureCache(model.backbone)
     images = test.episodes.images
-    seed_everything(settings.manual_seed, "test")  # the published clustering draws in tests too
     gallery = Gallery(config.VIS.pictures, test.total, lambda row: read_image(images.image_path(row)))
-    with memory_for("TRAIN.batch_size_val, or TRAIN.val_size"):
-        metrics = evaluate(
-            model.to(device),
-            test.batches.numbered(),
-            device=device,
-            content_size=test.content_size,
-            refine=refinement(config),
-            slot=test.slot,
-            query_name=lambda row: images.images[row],
-            on_prediction=gallery.add if config.VIS.visualize else None,
-            total=test.total,
-        )
+    metrics = _scored(config, model, test, on_prediction=gallery.add if config.VIS.visualize else None)
     slots = sorted({test.slot(number) for number in test.episodes.classes})
     results = build_results(metrics, {**origin, **test_protocol(config, images, metrics.episodes)}, slots)
     gallery.gather()
@@ -115,6 +116,39 @@ def run_test(
 def refinement(config: Config) -> Refinement | None:
     """What predictions of the configuration are refined by."""
     return refined if config.TRAIN.refine else None
+
+
+@contextmanager
+def _test_folder(config: Config, suffixes: Sequence[str], files: Sequence[str]) -> Iterator[Path]:
+    """Where a test writes its ``files``: ``TRAIN.save_path``, else beside the run folder; no other test may, meanwhile.
+
+    Without ``suffixes`` it is the run folder itself.
+    """
+    own_folder = config.run_folder.with_name("_".join([config.run_folder.name, *suffixes]))
+    folder = config.run_folder if config.TRAIN.save_path else own_folder
+    with only_group_in(folder, ".test.lock"):  # not that of a training, whose checkpoints may be tested
+        if rank() == 0:
+            check_run_folder(folder, files)
+        yield folder
+
+
+def _scored(config: Config, model: FSSModel | Baseline, test: Evaluation, **options: Any) -> EpisodeMetrics:
+    """The scores of ``model``; ``options`` as of ``evaluate``."""
+    device, images = choose_device(config.TRAIN.train_gpu), test.episodes.images
+    model.backbone = FeatureCache(model.backbone)
+    seed_everything(config.TRAIN.manual_seed, "test")  # the published clustering draws in tests too
+    with memory_for("TRAIN.batch_size_val, or TRAIN.val_size"):
+        return evaluate(
+            model.to(device),
+            test.batches.numbered(),
+            device=device,
+            content_size=test.content_size,
+            refine=refinement(config),
+            slot=test.slot,
+            query_name=lambda row: images.images[row],
+            total=test.total,
+            **options,
+        )
 
 
 def test_protocol(config: Config, images: ImageList, episodes: int) -> dict[str, Any]:

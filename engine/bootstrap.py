@@ -45,6 +45,26 @@ class Bootstrap:
             slot: 100 * (shares * np.stack([table[slot] for table in ious], axis=1)).sum(axis=1) for slot in ious[0]
         }
 
+    def aucs(self, rows: Sequence[EpisodeScore], min_area: int) -> np.ndarray:
+        """Area under the ROC curve in percent of the similarity of one class's rows, for each draw, (draws + 1,).
+
+        Between images in which the class covers ``min_area`` pixels and those without it; NaN for a draw that lacks
+        one of the two.
+        """
+        rows = sorted(
+            (row for row in rows if row.areas.true == 0 or row.areas.true >= min_area),
+            key=lambda row: row.similarity or 0.0,
+        )
+        times = self._times_drawn[:, [self._column_of[row.query] for row in rows]]
+        present = np.array([row.areas.true > 0 for row in rows])
+        # Rows of equal similarity count half against each other.
+        _, starts = np.unique([row.similarity for row in rows], return_index=True)
+        positive, negative = (np.add.reduceat(times * chosen, starts, axis=1) for chosen in (present, ~present))
+        below = np.cumsum(negative, axis=1) - negative / 2
+        pairs = positive.sum(axis=1) * negative.sum(axis=1)
+        won = (positive * below).sum(axis=1)
+        return 100 * np.divide(won, pairs, out=np.full(len(won), np.nan), where=pairs > 0)
+
     def _shares(self, tables: Sequence[Sequence[EpisodeScore]], method: str) -> np.ndarray:
         """How much each seed counts in each draw, (draws + 1, seeds)."""
         return _times_drawn(len(tables), self.draws, self.seed, "seeds", method) / len(tables)

@@ -11,10 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from engine.bootstrap import LEVEL
+from engine.folder_results import holds_folder_test, read_folder_results
 from engine.results import RESULTS, TestedAs, read_results
 from engine.seed_results import SEEDS, read_seed_results
 from util.arguments import Parser
 from util.errors import UserError, run_command
+
+_HEADER = (
+    f"{'method':<12} {'fold':>4} {'shot':>4} {'episodes':>8} {'mIoU':>6} {'FB-IoU':>6} {'interval':>14} "
+    f"{'seeds':>5}  {'labels used':<28} folder"
+)
+_FOLDER_HEADER = (
+    f"{'method':<12} {'fold':>4} {'shot':>4} {'episodes':>8} {'IoU':>6} {'interval':>14} {'perfect gate':>12} "
+    f"{'AUC':>6} {'AP':>6} {'false area':>10}  {'labels used':<28} folder, every photograph"
+)
 
 
 def results_table(results: Mapping[str, Any], seconds: float, names: Mapping[int, str] | None = None) -> str:
@@ -46,16 +56,21 @@ def results_table(results: Mapping[str, Any], seconds: float, names: Mapping[int
 def comparison_table(folders: list[Path]) -> str:
     """A line for each test that the run folders hold: what was tested, mIoU with its interval, FB-IoU, labels used.
 
-    Of a test of several seeds the means and their number. Raises ``UserError`` when no folder holds a test.
+    Of a test of several seeds the means and their number. Tests of every photograph have a table of their own. Raises
+    ``UserError`` when no folder holds a test.
     """
-    rows = [row for folder in folders for row in _rows(folder)]
-    if not rows:
+    tested = [folder for folder in folders if (folder / RESULTS).is_file()]
+    of_folders = [folder for folder in tested if holds_folder_test(folder)]
+    rows = [row for folder in folders if folder not in of_folders for row in _rows(folder)]
+    folder_rows = [_folder_row(folder) for folder in of_folders]
+    if not rows and not folder_rows:
         raise UserError(f"{', '.join(map(str, folders))}: no {RESULTS} here; run bash test.sh first")
-    header = (
-        f"{'method':<12} {'fold':>4} {'shot':>4} {'episodes':>8} {'mIoU':>6} {'FB-IoU':>6} {'interval':>14} "
-        f"{'seeds':>5}  {'labels used':<28} folder"
-    )
-    return "\n".join([header, "-" * len(header), *rows])
+    tables = [
+        "\n".join([header, "-" * len(header), *lines])
+        for header, lines in ((_HEADER, rows), (_FOLDER_HEADER, folder_rows))
+        if lines
+    ]
+    return "\n\n".join(tables)
 
 
 def main(arguments: list[str]) -> None:
@@ -84,6 +99,17 @@ def _row(
     return (
         f"{protocol.method:<12} {protocol.split:>4} {protocol.shots:>4} {protocol.episodes:>8} {miou:>6.2f} "
         f"{fb_iou:>6.2f} {between:>14} {seeds:>5}  {protocol.label_use:<28} {folder}"
+    )
+
+
+def _folder_row(folder: Path) -> str:
+    results = read_folder_results(folder)
+    protocol, between = results.protocol, "{:.2f} to {:.2f}".format(*results.folder_iou_interval)
+    return (
+        f"{protocol.method:<12} {protocol.split:>4} {protocol.shots:>4} {protocol.episodes:>8} "
+        f"{results.folder_iou:>6.2f} {between:>14} {results.folder_iou_perfect_gate:>12.2f} "
+        f"{results.presence_auc:>6.2f} {results.presence_ap:>6.2f} {results.false_area:>10.2f}  "
+        f"{protocol.label_use:<28} {folder}"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from engine.metrics import Areas, EpisodeScore
@@ -13,6 +13,7 @@ from util.errors import UserError
 from util.files import write_text
 
 SCORES = "episodes.csv"
+PHOTOGRAPHS = "photographs.csv"
 _COLUMNS = ("class", "query", *Areas._fields)
 _COUNT = re.compile(r"[0-9]{1,12}")
 _AGAIN = "run bash test.sh again"
@@ -20,11 +21,13 @@ _AGAIN = "run bash test.sh again"
 
 def write_scores(folder: Path, scores: Iterable[EpisodeScore]) -> None:
     """Write ``episodes.csv`` atomically, a line for each episode in the order of the test."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    writer.writerows((score.slot, score.query, *score.areas) for score in scores)
-    write_text(folder / SCORES, text.getvalue())
+    _write_rows(folder / SCORES, _COLUMNS, ((score.slot, score.query, *score.areas) for score in scores))
+
+
+def write_photographs(folder: Path, scores: Iterable[EpisodeScore]) -> None:
+    """Write ``photographs.csv`` atomically: the same, with the similarity of query and supports."""
+    rows = ((score.slot, score.query, score.similarity, *score.areas) for score in scores)
+    _write_rows(folder / PHOTOGRAPHS, ("class", "query", "similarity", *Areas._fields), rows)
 
 
 def read_scores(folder: Path) -> list[EpisodeScore]:
@@ -42,6 +45,14 @@ def read_scores(folder: Path) -> list[EpisodeScore]:
     if tuple(header) != _COLUMNS or not rows:
         raise UserError(f"{path}: not a table of scores ({', '.join(_COLUMNS)}); {_AGAIN}")
     return [_read_row(row, f"{path}, line {number}") for number, row in enumerate(rows, start=2)]
+
+
+def _write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def _read_row(row: list[str], place: str) -> EpisodeScore:

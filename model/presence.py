@@ -1,4 +1,4 @@
-"""Is what the supports show in the query at all? A similarity of the two (docs/method.md, section 13)."""
+"""Is what the supports show in the query at all? A similarity of the two (docs/method.md, section 12)."""
 
 from __future__ import annotations
 

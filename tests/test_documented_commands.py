@@ -104,6 +104,10 @@ COMMANDS = [
         "tests/test_pipeline.py::test_methods_without_training_run_in_the_same_loop",
     ),
     (
+        r"bash test\.sh \S+ split\S+( \$VOC)? --every-photograph( \S+=\S+)*",
+        "tests/test_pipeline.py::test_every_photograph_for_each_class",
+    ),
+    (
         r"bash test\.sh \S+ split0_\w+ TRAIN\.shot=5 .*",
         "tests/test_commands.py::test_own_images_as_the_readme_has_them",
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -67,6 +68,28 @@ def test_methods_without_training_run_in_the_same_loop(workspace: Workspace) -> 
     assert results["foreground"]["predicted_object"] == 100
     truths = {result["true_object"] for result in results.values()}
     assert len(truths) == 1
+
+
+def test_every_photograph_for_each_class(workspace: Workspace) -> None:
+    """30 photographs; a network and a method without training, whatever the batch, in a folder of their own."""
+    lines = (workspace.root / "lists" / "val.txt").read_text().splitlines()[:30]
+    short = workspace.root / "lists" / "short.txt"
+    short.write_text("\n".join(lines) + "\n")
+    workspace.train("for_a_folder", "TRAIN.epochs=1")
+    weight = f"TRAIN.weight={workspace.root}/for_a_folder/latest.pth"
+    tables = []
+    for name, words in {
+        "folder_network": [weight],
+        "folder_network_again": [weight, "TRAIN.batch_size_val=7"],
+        "folder_nearest": ["--method", "nearest", weight],
+    }.items():
+        words += [f"DATA.val_list={short}", "--every-photograph"]
+        results: Any = workspace.test(name, *words)
+        tables.append((workspace.root / name / "photographs.csv").read_bytes())
+        assert {"folder_iou", "presence_auc", "presence_ap", "false_area", "protocol"} <= {*results}
+        assert results["protocol"]["episodes"] == len(results["per_class"]) * 29
+        assert not (workspace.root / name / "episodes.csv").exists()
+    assert tables[0] == tables[1] != tables[2]
 
 
 def test_unsupervised_training_opens_no_label(workspace: Workspace) -> None:

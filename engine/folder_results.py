@@ -1,0 +1,128 @@
+"""The results of a test in which most images do not hold the object (docs/method.md, section 12.2)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.bootstrap import LEVEL, Bootstrap, interval
+from engine.metrics import EpisodeScore
+from engine.results import RESULTS, Interval, Percent, ResultsPart, TestedAs
+from engine.scores import write_photographs
+from util.files import read_json, write_json
+from util.settings import read_model
+
+_AGAIN = "run bash test.sh with --every-photograph again"
+
+
+class FolderResults(ResultsPart):
+    """What ``engine.report`` reads."""
+
+    folder_iou: Percent
+    folder_iou_interval: Interval
+    folder_iou_perfect_gate: Percent
+    presence_auc: Percent
+    presence_ap: Percent
+    false_area: Percent
+    protocol: TestedAs
+
+
+def build_folder_results(
+    scores: Sequence[EpisodeScore], protocol: Mapping[str, Any], *, min_area: int
+) -> dict[str, Any]:
+    """Means over classes in percent, the same for each class, and the protocol they were measured by.
+
+    ``scores`` have a similarity. ``folder_iou`` is the IoU of all images together, ``folder_iou_perfect_gate`` the same
+    where nothing is marked in images without the object. ``presence_auc`` and ``presence_ap`` tell how well the
+    similarity separates images in which the class covers ``min_area`` pixels from those without it; images with less
+    of it are in neither. ``false_area`` is the mean share that is marked of an image without it. Intervals are over
+    images.
+    """
+    bootstrap = Bootstrap(score.query for score in scores)
+    ious = bootstrap.ious([scores])
+    perfect = bootstrap.ious([[_as_by_a_perfect_gate(score) for score in scores]])
+    of_class = defaultdict[int, list[EpisodeScore]](list)
+    for score in scores:
+        of_class[score.slot].append(score)
+    aucs = {slot: bootstrap.aucs(rows, min_area) for slot, rows in of_class.items()}
+    per_class = {
+        slot: {
+            "folder_iou": float(ious[slot][0]),
+            "folder_iou_perfect_gate": float(perfect[slot][0]),
+            "presence_auc": float(aucs[slot][0]),
+            "presence_ap": 100 * _average_precision(rows, min_area),
+            "false_area": 100 * _false_area(rows),
+        }
+        for slot, rows in sorted(of_class.items())
+    }
+    means = {name: float(np.mean([row[name] for row in per_class.values()])) for name in next(iter(per_class.values()))}
+    return {
+        **means,
+        "folder_iou_interval": list(interval(np.nanmean([*ious.values()], axis=0))),
+        "presence_auc_interval": list(interval(np.nanmean([*aucs.values()], axis=0))),
+        "per_class": {str(slot): row for slot, row in per_class.items()},
+        "protocol": {**protocol, "gate": "none"},
+    }
+
+
+def save_folder_test(folder: Path, results: Mapping[str, Any], scores: Sequence[EpisodeScore]) -> None:
+    """Write ``photographs.csv`` and, last, ``results.json``; the results of an earlier test go first."""
+    (folder / RESULTS).unlink(missing_ok=True)
+    write_photographs(folder, scores)
+    write_json(folder / RESULTS, results)
+
+
+def read_folder_results(folder: Path) -> FolderResults:
+    """The results of such a test in a run folder. Raises ``UserError`` for a file that holds none."""
+    return read_model(folder / RESULTS, FolderResults, "the results of a test of every photograph", _AGAIN)
+
+
+def holds_folder_test(folder: Path) -> bool:
+    """Whether the ``results.json`` of a run folder is that of such a test."""
+    content = read_json(folder / RESULTS)
+    return isinstance(content, dict) and "folder_iou" in content
+
+
+def folder_table(results: Mapping[str, Any], seconds: float, names: Mapping[int, str]) -> str:
+    """The results for the terminal: protocol, a line for each class (and its name), the means.
+
+    ``seconds`` is the mean time of an episode.
+    """
+    lines = [f"{key:>16}  {value}" for key, value in results["protocol"].items()]
+    lines.append(f"{'':>16}  {'IoU':>6}  {'perfect gate':>12}  {'AUC':>6}  {'AP':>6}  {'false area':>10}")
+    for number, row in results["per_class"].items():
+        lines.append(f"{_line('class ' + number, row)}  {names.get(int(number), '')}".rstrip())
+    lines.append(_line("mean", results))
+    for name, key in (("IoU", "folder_iou"), ("AUC", "presence_auc")):
+        low, high = results[f"{key}_interval"]
+        lines.append(f"{name:>16}  {LEVEL} % interval {low:.2f} to {high:.2f}, over test images")
+    lines.append(f"{'inference':>16}  {seconds:6.3f} s for an episode, without reading its images")
+    return "\n".join(lines)
+
+
+def _line(name: str, row: Mapping[str, Any]) -> str:
+    return (
+        f"{name:>16}  {row['folder_iou']:6.2f}  {row['folder_iou_perfect_gate']:12.2f}  {row['presence_auc']:6.2f}  "
+        f"{row['presence_ap']:6.2f}  {row['false_area']:10.2f}"
+    )
+
+
+def _as_by_a_perfect_gate(score: EpisodeScore) -> EpisodeScore:
+    """Nothing is marked where nothing is."""
+    return score if score.areas.true else score._replace(areas=score.areas._replace(predicted=0))
+
+
+def _average_precision(rows: Sequence[EpisodeScore], min_area: int) -> float:
+    from sklearn.metrics import average_precision_score  # a second to import, which engine.report need not wait for
+
+    clear = [row for row in rows if row.areas.true == 0 or row.areas.true >= min_area]
+    return float(average_precision_score([row.areas.true > 0 for row in clear], [row.similarity for row in clear]))
+
+
+def _false_area(rows: Sequence[EpisodeScore]) -> float:
+    """Mean share that is marked of the images without the object; 0 where there are none."""
+    return float(np.mean([row.areas.predicted / row.areas.pixels for row in rows if row.areas.true == 0] or [0.0]))

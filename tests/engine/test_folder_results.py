@@ -1,0 +1,112 @@
+"""Tests of every photograph: figures by hand and against scikit-learn, what is written and read back."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from engine.bootstrap import Bootstrap
+from engine.folder_results import build_folder_results, folder_table, read_folder_results, save_folder_test
+from engine.metrics import Areas, EpisodeScore
+from engine.report import comparison_table
+from engine.scores import PHOTOGRAPHS
+from tests.engine.test_compare import PROTOCOL, run_folder
+from tests.engine.test_compare import scores as ordinary_scores
+from util.errors import UserError
+
+MIN_AREA = 50
+
+
+def scores() -> list[EpisodeScore]:
+    """Two classes in 40 images; in a third of them the object, sometimes less than ``MIN_AREA`` of it."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for image in range(40):
+        for slot in (1, 2):
+            true = int(rng.integers(20, 100)) if rng.random() < 0.35 else 0
+            predicted = int(rng.integers(0, 120))
+            overlap = int(rng.integers(0, min(true, predicted) + 1))
+            similarity = round(float(rng.normal(0.4 + 0.2 * (true > 0), 0.1)), 1)  # with ties
+            rows.append(EpisodeScore(slot, f"{image}.jpg", Areas(overlap, predicted, true, 400), similarity))
+    return rows
+
+
+def clear(slot: int) -> list[EpisodeScore]:
+    return [row for row in scores() if row.slot == slot and (row.areas.true == 0 or row.areas.true >= MIN_AREA)]
+
+
+def test_figures_of_each_class() -> None:
+    results = build_folder_results(scores(), PROTOCOL, min_area=MIN_AREA)
+    assert [*results["per_class"]] == ["1", "2"]
+    for slot in (1, 2):
+        figures, rows = results["per_class"][str(slot)], [row for row in scores() if row.slot == slot]
+        overlap, union = sum(row.areas.overlap for row in rows), sum(row.areas.union for row in rows)
+        assert figures["folder_iou"] == pytest.approx(100 * overlap / union)
+        without = [row.areas for row in rows if row.areas.true == 0]
+        needless = sum(areas.predicted for areas in without)
+        assert figures["folder_iou_perfect_gate"] == pytest.approx(100 * overlap / (union - needless))
+        assert figures["false_area"] == pytest.approx(100 * needless / (400 * len(without)))
+        present, similarity = [row.areas.true > 0 for row in clear(slot)], [row.similarity for row in clear(slot)]
+        assert figures["presence_auc"] == pytest.approx(100 * roc_auc_score(present, similarity))
+        assert figures["presence_ap"] == pytest.approx(100 * average_precision_score(present, similarity))
+
+
+def test_means_are_over_classes_and_lie_in_their_intervals() -> None:
+    results = build_folder_results(scores(), PROTOCOL, min_area=MIN_AREA)
+    for name in ("folder_iou", "folder_iou_perfect_gate", "presence_auc", "presence_ap", "false_area"):
+        assert results[name] == pytest.approx((results["per_class"]["1"][name] + results["per_class"]["2"][name]) / 2)
+    for name in ("folder_iou", "presence_auc"):
+        low, high = results[f"{name}_interval"]
+        assert low < results[name] < high
+
+
+def test_drawn_images_weigh_in_the_area_under_the_curve() -> None:
+    rows = clear(1)
+    bootstrap = Bootstrap([row.query for row in rows], draws=20)
+    names = sorted({row.query for row in rows})
+    values = bootstrap.aucs(rows, MIN_AREA)
+    for draw, value in enumerate(values):
+        times = dict(zip(names, bootstrap._times_drawn[draw], strict=True))
+        expected = roc_auc_score(
+            [row.areas.true > 0 for row in rows],
+            [row.similarity for row in rows],
+            sample_weight=[times[row.query] for row in rows],
+        )
+        assert value == pytest.approx(100 * expected)
+
+
+def test_what_is_written_is_read_back_and_reported_in_a_table_of_its_own(tmp_path: Path) -> None:
+    results = build_folder_results(scores(), PROTOCOL, min_area=MIN_AREA)
+    save_folder_test(tmp_path / "folder", results, scores())
+    read = read_folder_results(tmp_path / "folder")
+    assert read.folder_iou == results["folder_iou"] and read.protocol.label_use == "none"
+    with (tmp_path / "folder" / PHOTOGRAPHS).open() as stream:
+        rows = [*csv.DictReader(stream)]
+    assert [float(row["similarity"]) for row in rows] == [row.similarity for row in scores()]
+    assert {*rows[0]} == {"class", "query", "similarity", "overlap", "predicted", "true", "pixels"}
+    ordinary = run_folder(tmp_path / "ordinary", ordinary_scores(0))
+    tables = comparison_table([tmp_path / "folder", ordinary]).split("\n\n")
+    assert len(tables) == 2 and "mIoU" in tables[0] and str(ordinary) in tables[0]
+    assert "perfect gate" in tables[1] and f"{results['presence_auc']:.2f}" in tables[1]
+    assert comparison_table([tmp_path / "folder"]).count("\n") == 2
+
+
+def test_a_table_for_the_terminal() -> None:
+    results = build_folder_results(scores(), PROTOCOL, min_area=MIN_AREA)
+    table = folder_table(results, 0.25, {2: "cow"})
+    assert f"{results['per_class']['2']['folder_iou']:6.2f}" in table and table.count("cow") == 1
+    assert "mean" in table and "0.250 s for an episode" in table
+
+
+def test_results_of_another_kind_are_refused(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path, ordinary_scores(0))
+    with pytest.raises(UserError, match=r"results\.json: .*every photograph"):
+        read_folder_results(folder)
+    (folder / "results.json").write_text(json.dumps({"folder_iou": 120}))
+    with pytest.raises(UserError, match=r"results\.json: .*folder_iou"):
+        comparison_table([folder])
