@@ -37,8 +37,8 @@ CONTRAST_SCALE = 15.0
 class NetworkSettings(BaseModel):
     """Which network it is, and the size of the images it is made for: saved with its weights, and enough to build it.
 
-    The names are those of the configuration's section ``TRAIN``, where ``util.config.schema`` explains them. The
-    numbers of prototypes have defaults because files written before they were settings lack them.
+    The names are those of the configuration's section ``TRAIN``, where ``util.config.schema`` explains them. What
+    has a default is missing in files that were written before it was a setting.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,6 +52,7 @@ class NetworkSettings(BaseModel):
     contrast_residual: bool
     object_prototypes: int = 20
     background_prototypes: int = 50
+    class_scores: bool = False
     compat: str
     val_size: int
 
@@ -130,8 +131,10 @@ class FSSModel(nn.Module, SharedModel):
         ``sides`` are further sides of images, by their keys in ``TRAIN``. Raises ``UserError`` for an unknown backbone,
         weights that do not fit it, and sides that do not.
         """
+        backbone = configured_backbone(settings, backbone_weights, **sides)
+        settings = settings.model_copy(update={"class_scores": backbone.class_head is not None})
         return cls(
-            configured_backbone(settings, backbone_weights, **sides),
+            backbone,
             channels=settings.hidden_dims,
             support_self_attention=settings.support_self_attention,
             contrast_residual=settings.contrast_residual,
@@ -236,6 +239,7 @@ def configured_backbone(settings: NetworkSettings, weights: Path | Weights | Non
         normalize=settings.backbone_normalize,
         mid_stages=settings.mid_stages,
         high_stage=settings.high_stage,
+        class_scores=settings.class_scores,
     )
     backbone.check_sides(**sides, val_size=settings.val_size)
     return backbone

@@ -37,13 +37,16 @@ class Backbone(nn.Module):
         stride: int,
         mean: Sequence[float],
         std: Sequence[float],
+        class_head: nn.Module | None = None,
     ) -> None:
         """``network`` maps images normalised with ``mean`` and ``std`` to a list of maps with these ``channels``.
 
         ``mid`` and ``high`` are positions in the list: of the maps that are concatenated, of the one for the prior.
+        ``class_head`` takes the high map.
         """
         super().__init__()
         self.network = freeze(network)
+        self.class_head = None if class_head is None else freeze(class_head)
         self.mid, self.high, self.stride = tuple(mid), high, stride
         self.mid_channels, self.high_channels = sum(channels[i] for i in mid), channels[high]
         self.scale: Tensor
@@ -92,14 +95,21 @@ def _joined(maps: Sequence[Tensor]) -> Tensor:
 
 
 def build_backbone(
-    name: str, *, weights: Path | Weights | None, normalize: str, mid_stages: Sequence[int], high_stage: int = -1
+    name: str,
+    *,
+    weights: Path | Weights | None,
+    normalize: str,
+    mid_stages: Sequence[int],
+    high_stage: int = -1,
+    class_scores: bool = False,
 ) -> Backbone:
     """A frozen backbone by name.
 
     ``name`` is ``resnet50_v2``, ``resnet101_v2`` or a timm model; ``weights`` a file or what was read from one,
     ``Path("timm")`` for timm's own download, or None for random weights; ``normalize`` what the weights expect, an
     option of ``model.frozen.timm_networks.normalization``. ``mid_stages`` and ``high_stage`` index timm's feature
-    stages, of a transformer its blocks; negative ones count from the last. Raises ``UserError``.
+    stages, of a transformer its blocks; negative ones count from the last. With ``class_scores`` it has a
+    ``class_head``, for which the weights need a classifier. Raises ``UserError``.
     """
     frozen = build_frozen(
         name,
@@ -109,6 +119,7 @@ def build_backbone(
         weights=weights,
         normalize=normalize,
         output_stride=OUTPUT_STRIDE,
+        class_scores=class_scores,
     )
     *mid, high = frozen.positions
     return Backbone(
@@ -119,4 +130,5 @@ def build_backbone(
         stride=frozen.stride,
         mean=frozen.mean,
         std=frozen.std,
+        class_head=frozen.class_head,
     )

@@ -8,6 +8,8 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
+from model.frozen.backbone import Backbone
+
 # Bytes of features that are kept; the least recently used go first.
 CAPACITY = 2 * 2**30
 
@@ -18,12 +20,22 @@ class FeatureCache(nn.Module):
     Images are distinguished by their content.
     """
 
-    def __init__(self, backbone: nn.Module, capacity: int = CAPACITY) -> None:
+    def __init__(self, backbone: Backbone | FeatureCache, capacity: int = CAPACITY) -> None:
         super().__init__()
         self.backbone = backbone
         self.capacity = capacity
         self.bytes = 0
         self._features: OrderedDict[bytes, tuple[Tensor, Tensor]] = OrderedDict()
+
+    @property
+    def class_head(self) -> nn.Module | None:
+        """That of the backbone."""
+        return self.backbone.class_head
+
+    @property
+    def stride(self) -> int:
+        """That of the backbone."""
+        return self.backbone.stride
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """images (B, 3, H, W) -> mid (B, Cm, h, w), high (B, Ch, h, w), as the backbone returns them."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from model.frozen.folding import fold_batch_norm
 from model.layers.pointwise import use_pointwise_convolutions
-from model.weights import Weights, load_tensors, read_tensors
+from model.weights import Weights, are_those_of, load_tensors, read_tensors
 from util.config.words import WEIGHTS_FROM_TIMM
 from util.errors import UserError
 
@@ -31,6 +31,7 @@ class FrozenNetwork(NamedTuple):
     is_convolutional: bool
     mean: Sequence[float]
     std: Sequence[float]
+    class_head: nn.Module | None
 
 
 def build_frozen(
@@ -42,14 +43,16 @@ def build_frozen(
     weights: Path | Weights | None,
     normalize: str,
     output_stride: int,
+    class_scores: bool = False,
 ) -> FrozenNetwork:
     """Create the timm model ``name`` with its weights, reduced to ``stages``; negative ones count from the last.
 
     ``weights`` are a file or what was read from one, ``Path("timm")`` for timm's own download, None for random ones;
-    ``normalize`` is an option of ``normalization``. Error messages call the model ``title`` and the stages
-    ``stage_keys``. Raises ``UserError`` for an unknown model, stage or weights of another architecture.
+    ``normalize`` is an option of ``normalization``. With ``class_scores`` the network comes with its classification
+    head, unless the weights lack it. Error messages call the model ``title`` and the stages ``stage_keys``. Raises
+    ``UserError`` for an unknown model, stage or weights of another architecture.
     """
-    from model.frozen.timm_networks import find_network, normalization  # timm takes seconds to import
+    from model.frozen.timm_networks import class_head, find_network, normalization  # timm takes seconds to import
 
     definition = find_network(name, title=title, output_stride=output_stride)
     total = len(definition.channels)
@@ -59,8 +62,13 @@ def build_frozen(
     chosen = sorted(set(indices))
     is_download = weights == WEIGHTS_FROM_TIMM
     network, model = definition.create(chosen, pretrained=is_download)
+    head = class_head(definition, pretrained=is_download) if class_scores else None
     if weights is not None and not is_download:
-        load_tensors(model, weights if isinstance(weights, Weights) else read_tensors(weights), name=name)
+        tensors = weights if isinstance(weights, Weights) else read_tensors(weights)
+        load_tensors(model, tensors, name=name)
+        head = head if head is not None and are_those_of(tensors, head) else None
+        if head is not None:
+            load_tensors(head, tensors, name=name)
     mean, std = normalization(normalize, name)
     return FrozenNetwork(
         network=network,
@@ -70,6 +78,7 @@ def build_frozen(
         is_convolutional=definition.is_convolutional,
         mean=mean,
         std=std,
+        class_head=head,
     )
 
 

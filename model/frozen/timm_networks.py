@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from timm.data.constants import IMAGENET_INCEPTION_MEAN, IMAGENET_INCEPTION_STD
 from torch import Tensor, nn
 
+from model.frozen.class_head import ClassHead
 from util.errors import UserError
 from util.images import IMAGENET_MEAN, IMAGENET_STD
 
@@ -67,6 +68,26 @@ class TimmNetwork:
             return network, network
         model = _create(self.name, self.title, pretrained=pretrained, **self.options)
         return PatchGrid(model, stages, patch=self.strides[-1]), model
+
+
+# Of timm's EfficientNets and MobileNets, between the last stage and the pooling; its ResNets have nothing there.
+_HEAD_LAYERS = ("conv_head", "bn2")
+
+
+def class_head(definition: TimmNetwork, *, pretrained: bool) -> ClassHead:
+    """The classification head of a convolutional network that pools what these layers return, and nothing else.
+
+    Raises ``UserError`` for other networks.
+    """
+    model = _create(definition.name, definition.title, pretrained=pretrained)
+    layers = {name: getattr(model, name) for name in _HEAD_LAYERS if hasattr(model, name)}
+    name = model.pretrained_cfg.get("classifier")
+    classifier = getattr(model, name, None) if isinstance(name, str) else None
+    inputs = layers["conv_head"].out_channels if "conv_head" in layers else definition.channels[-1]
+    pools_last = len(layers) in (0, len(_HEAD_LAYERS))  # MobileNet-V3 pools before its last convolution
+    if not pools_last or not isinstance(classifier, nn.Linear) or classifier.in_features != inputs:
+        raise UserError(f"TRAIN.class_scores=true: {definition.title} has no classifier that is known here; use false")
+    return ClassHead(layers, name, classifier)
 
 
 def find_network(name: str, *, title: str, output_stride: int) -> TimmNetwork:

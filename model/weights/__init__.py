@@ -54,9 +54,7 @@ def load_tensors(network: nn.Module, weights: Weights, *, name: str) -> None:
     in dots and underscores, because timm renames stages when it returns features only.
     Raises ``UserError`` when a tensor is missing, has another shape or is not finite.
     """
-    expected = {key: tensor for key, tensor in network.state_dict().items() if not key.endswith("num_batches_tracked")}
-    names = {_plain(key): key for key in network.state_dict()}
-    stored = {names.get(_plain(key), key): tensor for key, tensor in weights.tensors.items()}
+    stored, expected = _by_names_of(network, weights)
     misfit = describe_misfit(stored, expected)
     if misfit is not None:
         raise UserError(
@@ -64,6 +62,11 @@ def load_tensors(network: nn.Module, weights: Weights, *, name: str) -> None:
             f"{describe_tensors(weights.tensors)}"
         )
     load_finite(network, {key: stored[key] for key in expected}, weights.path)
+
+
+def are_those_of(weights: Weights, network: nn.Module) -> bool:
+    """Whether ``load_tensors`` would find all that ``network`` needs."""
+    return describe_misfit(*_by_names_of(network, weights)) is None
 
 
 def load_all(network: nn.Module, tensors: Mapping[str, Tensor], source: Path | str) -> None:
@@ -75,6 +78,14 @@ def load_all(network: nn.Module, tensors: Mapping[str, Tensor], source: Path | s
     if misfit is not None:
         raise UserError(f"{source}: holds tensors of another network: {misfit}")
     load_finite(network, tensors, source)
+
+
+def _by_names_of(network: nn.Module, weights: Weights) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The tensors of a file under the names that ``network`` has for them, and those that it needs."""
+    state = network.state_dict()
+    names = {_plain(key): key for key in state}
+    stored = {names.get(_plain(key), key): tensor for key, tensor in weights.tensors.items()}
+    return stored, {key: tensor for key, tensor in state.items() if not key.endswith("num_batches_tracked")}
 
 
 def describe_misfit(stored: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, exact: bool = False) -> str | None:

@@ -117,6 +117,7 @@ class TrainSection(_Section):
     )
     mid_stages: list[Stage] = Field([-3, -2], min_length=1, max_length=100, description="stages that are concatenated")
     high_stage: Stage = Field(-1, description="stage for the prior")
+    class_scores: bool = Field(False, description="use the backbone's classifier to tell whether an object is there")
     hidden_dims: int = Field(256, ge=8, le=8192, multiple_of=8)
     object_prototypes: int = Field(20, ge=1, le=10_000, description="clusters of the support's object pixels")
     background_prototypes: int = Field(50, ge=1, le=10_000, description="clusters of the support's background pixels")
