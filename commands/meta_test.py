@@ -59,7 +59,8 @@ def score_folder(config: Config, method: str) -> None:
     with _test_folder(config, suffixes, (RESULTS, PHOTOGRAPHS)) as folder:
         metrics = _scored(config, model, test, with_similarity=True)
         protocol = {"method": method, **origin, **test_protocol(config, test.episodes.images, metrics.episodes)}
-        results = build_folder_results(metrics.scores, protocol, min_area=config.DATA.min_area)
+        threshold = model.presence_threshold if isinstance(model, FSSModel) else None
+        results = build_folder_results(metrics.scores, protocol, min_area=config.DATA.min_area, threshold=threshold)
         if rank() == 0:
             save_folder_test(folder, results, metrics.scores)
     table = folder_table(results, metrics.seconds / metrics.episodes, dataset_names(config.DATA.data_root))

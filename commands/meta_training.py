@@ -15,6 +15,7 @@ from commands.view_cache import fixed_views
 from engine.epoch_report import Metrics
 from engine.evaluate import evaluate
 from engine.optimizers import build_optimizers
+from engine.presence_calibration import EPISODES, calibrate
 from engine.run_folder import LATEST, LOG, check_run_folder, describe_run, interrupted_run
 from engine.trainer import Trainer
 from episodes.build import (
@@ -98,8 +99,10 @@ def build_trainer(config: Config, episodes: TrainingEpisodes, training_data: Map
     check_batch(config, epoch_episodes)
     interrupted = done_by_first(lambda: interrupted_run(config, training_data))
     device = choose_device(settings.train_gpu)
-    model, label_use = initial_model(config, with_backbone=interrupted is None)
+    model, label_use = initial_model(config, None if interrupted is None else interrupted["network"])
     model.to(device)
+    if interrupted is None and model.backbone.class_head is not None:
+        calibrate_presence(model, episodes, device)
     loading: dict[str, Any] = {
         "episodes": epoch_episodes,
         "batch_size": settings.batch_size // world_size(),
@@ -154,24 +157,40 @@ def check_batch(config: Config, epoch_episodes: int) -> None:
     require_equal_draws(config)
 
 
-def initial_model(config: Config, *, with_backbone: bool) -> tuple[FSSModel, str]:
-    """The network before the first step, from ``TRAIN.weight`` where that is set, and the labels it will depend on."""
-    weight = config.TRAIN.weight
-    backbone_weights = config.TRAIN.backbone_weights if with_backbone and weight is None else None
+def initial_model(config: Config, interrupted: Mapping[str, Any] | None) -> tuple[FSSModel, str]:
+    """The network before the first step, from ``TRAIN.weight`` where that is set, and the labels it will depend on.
+
+    ``interrupted`` are the settings of the network whose training goes on; it has weights of its own.
+    """
+    weight, settings = config.TRAIN.weight, NetworkSettings.configured(config.TRAIN)
+    stored = None if weight is None else read_network(weight)
+    earlier = stored.settings if interrupted is None and stored is not None else interrupted
+    if earlier is not None:  # whether there is a classifier is known by the weights
+        settings = settings.model_copy(update={"class_scores": earlier.get("class_scores") is True})
     seed_everything(config.TRAIN.manual_seed, "initialisation")
     model = FSSModel.from_settings(
-        NetworkSettings.configured(config.TRAIN),
-        backbone_weights=backbone_weights,
+        settings,
+        backbone_weights=config.TRAIN.backbone_weights if earlier is None else None,
         train_h=config.TRAIN.train_h,
         train_w=config.TRAIN.train_w,
     )
     own_use = "none" if config.unsupervised else describe_label_use(config.TRAIN.split)
-    if weight is None:
+    if stored is None:
         return model, own_use
-    stored = read_network(weight)
     load_weights(model, stored)
     earlier_use = stored.origin["label_use"]
     return model, own_use if earlier_use in ("none", own_use) else f"{earlier_use}, {own_use}"
+
+
+def calibrate_presence(model: FSSModel, episodes: TrainingEpisodes, device: torch.device) -> None:
+    """Learn from the first training episodes from which similarity on an object is there."""
+    first = [episodes[0, index] for index in range(min(EPISODES, len(episodes)))]
+    calibration = done_by_first(lambda: calibrate(model.backbone, first, device))
+    model.presence_calibration.copy_(torch.tensor(calibration))
+    if model.presence_threshold is None:
+        logger.warning("WARNING: the class scores of the backbone do not tell whether an object is in an image")
+    else:
+        logger.info("an object is there from a similarity of %.3f on", model.presence_threshold)
 
 
 def validation_metrics(config: Config, model: FSSModel, device: torch.device) -> Metrics:

@@ -24,6 +24,7 @@ class FolderResults(ResultsPart):
 
     folder_iou: Percent
     folder_iou_interval: Interval
+    folder_iou_ungated: Percent
     folder_iou_perfect_gate: Percent
     presence_auc: Percent
     presence_ap: Percent
@@ -32,26 +33,29 @@ class FolderResults(ResultsPart):
 
 
 def build_folder_results(
-    scores: Sequence[EpisodeScore], protocol: Mapping[str, Any], *, min_area: int
+    scores: Sequence[EpisodeScore], protocol: Mapping[str, Any], *, min_area: int, threshold: float | None
 ) -> dict[str, Any]:
     """Means over classes in percent, the same for each class, and the protocol they were measured by.
 
-    ``scores`` have a similarity. ``folder_iou`` is the IoU of all images together, ``folder_iou_perfect_gate`` the same
-    where nothing is marked in images without the object. ``presence_auc`` and ``presence_ap`` tell how well the
+    ``scores`` have a similarity; nothing stays marked in images with one up to ``threshold``. ``folder_iou`` is the IoU
+    of all images together, ``folder_iou_ungated`` the same without the threshold, ``folder_iou_perfect_gate`` where
+    nothing is marked in images without the object. ``presence_auc`` and ``presence_ap`` tell how well the
     similarity separates images in which the class covers ``min_area`` pixels from those without it; images with less
-    of it are in neither. ``false_area`` is the mean share that is marked of an image without it. Intervals are over
+    of it are in neither. ``false_area`` is the mean share that stays marked of an image without it. Intervals are over
     images.
     """
     bootstrap = Bootstrap(score.query for score in scores)
-    ious = bootstrap.ious([scores])
-    perfect = bootstrap.ious([[_as_by_a_perfect_gate(score) for score in scores]])
+    gated = [score if _passes(score, threshold) else _empty(score) for score in scores]
+    ious, ungated = bootstrap.ious([gated]), bootstrap.ious([scores])
+    perfect = bootstrap.ious([[score if score.areas.true else _empty(score) for score in scores]])
     of_class = defaultdict[int, list[EpisodeScore]](list)
-    for score in scores:
+    for score in gated:
         of_class[score.slot].append(score)
     aucs = {slot: bootstrap.aucs(rows, min_area) for slot, rows in of_class.items()}
     per_class = {
         slot: {
             "folder_iou": float(ious[slot][0]),
+            "folder_iou_ungated": float(ungated[slot][0]),
             "folder_iou_perfect_gate": float(perfect[slot][0]),
             "presence_auc": float(aucs[slot][0]),
             "presence_ap": 100 * _average_precision(rows, min_area),
@@ -65,7 +69,7 @@ def build_folder_results(
         "folder_iou_interval": list(interval(np.nanmean([*ious.values()], axis=0))),
         "presence_auc_interval": list(interval(np.nanmean([*aucs.values()], axis=0))),
         "per_class": {str(slot): row for slot, row in per_class.items()},
-        "protocol": {**protocol, "gate": "none"},
+        "protocol": {**protocol, "gate": "none" if threshold is None else f"similarity above {threshold:.3f}"},
     }
 
 
@@ -93,7 +97,9 @@ def folder_table(results: Mapping[str, Any], seconds: float, names: Mapping[int,
     ``seconds`` is the mean time of an episode.
     """
     lines = [f"{key:>16}  {value}" for key, value in results["protocol"].items()]
-    lines.append(f"{'':>16}  {'IoU':>6}  {'perfect gate':>12}  {'AUC':>6}  {'AP':>6}  {'false area':>10}")
+    lines.append(
+        f"{'':>16}  {'IoU':>6}  {'no gate':>7}  {'perfect gate':>12}  {'AUC':>6}  {'AP':>6}  {'false area':>10}"
+    )
     for number, row in results["per_class"].items():
         lines.append(f"{_line('class ' + number, row)}  {names.get(int(number), '')}".rstrip())
     lines.append(_line("mean", results))
@@ -106,14 +112,19 @@ def folder_table(results: Mapping[str, Any], seconds: float, names: Mapping[int,
 
 def _line(name: str, row: Mapping[str, Any]) -> str:
     return (
-        f"{name:>16}  {row['folder_iou']:6.2f}  {row['folder_iou_perfect_gate']:12.2f}  {row['presence_auc']:6.2f}  "
-        f"{row['presence_ap']:6.2f}  {row['false_area']:10.2f}"
+        f"{name:>16}  {row['folder_iou']:6.2f}  {row['folder_iou_ungated']:7.2f}  "
+        f"{row['folder_iou_perfect_gate']:12.2f}  {row['presence_auc']:6.2f}  {row['presence_ap']:6.2f}  "
+        f"{row['false_area']:10.2f}"
     )
 
 
-def _as_by_a_perfect_gate(score: EpisodeScore) -> EpisodeScore:
-    """Nothing is marked where nothing is."""
-    return score if score.areas.true else score._replace(areas=score.areas._replace(predicted=0))
+def _passes(score: EpisodeScore, threshold: float | None) -> bool:
+    return threshold is None or (score.similarity is not None and score.similarity > threshold)
+
+
+def _empty(score: EpisodeScore) -> EpisodeScore:
+    """The score of an image in which nothing is marked."""
+    return score._replace(areas=score.areas._replace(overlap=0, predicted=0))
 
 
 def _average_precision(rows: Sequence[EpisodeScore], min_area: int) -> float:

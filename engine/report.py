@@ -22,8 +22,8 @@ _HEADER = (
     f"{'seeds':>5}  {'labels used':<28} folder"
 )
 _FOLDER_HEADER = (
-    f"{'method':<12} {'fold':>4} {'shot':>4} {'episodes':>8} {'IoU':>6} {'interval':>14} {'perfect gate':>12} "
-    f"{'AUC':>6} {'AP':>6} {'false area':>10}  {'labels used':<28} folder, every photograph"
+    f"{'method':<12} {'fold':>4} {'shot':>4} {'episodes':>8} {'IoU':>6} {'interval':>14} {'no gate':>7} "
+    f"{'perfect gate':>12} {'AUC':>6} {'AP':>6} {'false area':>10}  {'labels used':<28} folder, every photograph"
 )
 
 
@@ -107,8 +107,9 @@ def _folder_row(folder: Path) -> str:
     protocol, between = results.protocol, "{:.2f} to {:.2f}".format(*results.folder_iou_interval)
     return (
         f"{protocol.method:<12} {protocol.split:>4} {protocol.shots:>4} {protocol.episodes:>8} "
-        f"{results.folder_iou:>6.2f} {between:>14} {results.folder_iou_perfect_gate:>12.2f} "
-        f"{results.presence_auc:>6.2f} {results.presence_ap:>6.2f} {results.false_area:>10.2f}  "
+        f"{results.folder_iou:>6.2f} {between:>14} {results.folder_iou_ungated:>7.2f} "
+        f"{results.folder_iou_perfect_gate:>12.2f} {results.presence_auc:>6.2f} {results.presence_ap:>6.2f} "
+        f"{results.false_area:>10.2f}  "
         f"{protocol.label_use:<28} {folder}"
     )
 

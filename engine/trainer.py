@@ -24,7 +24,7 @@ from engine.position import Position, check_finite
 from engine.run_folder import BEST, EPOCHS, LATEST, checkpoint_origin, save_checkpoint, save_latest
 from engine.schedule import sgd_lr
 from model.checkpoints import CHECKPOINT_VERSION
-from model.fss_network import NetworkSettings
+from model.fss_network import NetworkSettings, with_calibration
 from model.loss import dice_loss
 from model.weights import load_all
 from util.config import Config
@@ -71,7 +71,7 @@ class Trainer:
     def resume(self, checkpoint: dict[str, Any]) -> None:
         """Take over the state that ``checkpoint`` holds; raises ``UserError`` where it is not of this training."""
         source = self._source
-        load_all(self.model, checkpoint["model"], source)
+        load_all(self.model, with_calibration(checkpoint["model"]), source)
         self.optimizers.load_stored(checkpoint.get("optimizers", {}), source)
         self.finished_epochs, self.best_miou = checkpoint["epoch"], checkpoint.get("best_miou", -1.0)
         self.position = Position.stored(checkpoint.get("position"), self.steps, source)
@@ -94,6 +94,13 @@ class Trainer:
         """That of the epoch that is being trained; None where it is not validated."""
         epoch, settings = self.finished_epochs + 1, self.config.TRAIN
         return self.validate if epoch % settings.evaluate_every == 0 or epoch == settings.epochs else None
+
+    @property
+    def _network(self) -> dict[str, Any]:
+        """Settings of the network: those that it has, which may be fewer than those it was asked to have."""
+        own = getattr(self.model, "settings", None)
+        settings = own if isinstance(own, NetworkSettings) else NetworkSettings.configured(self.config.TRAIN)
+        return settings.model_dump(mode="json")
 
     @property
     def _source(self) -> Path:
@@ -275,7 +282,7 @@ class Trainer:
     def _checkpoint(self) -> dict[str, Any]:
         checkpoint = {
             "version": CHECKPOINT_VERSION,
-            "network": NetworkSettings.configured(self.config.TRAIN).model_dump(mode="json"),
+            "network": self._network,
             "model": self.model.state_dict(),
             "optimizers": self.optimizers.state_dict(),
             "epoch": self.finished_epochs,

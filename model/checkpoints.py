@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
-from model.fss_network import FSSModel, NetworkSettings
+from model.fss_network import FSSModel, NetworkSettings, with_calibration
 from model.hub import WEIGHTS_FILE, StoredNetwork, read_folder
 from model.weights import load_all
 from model.weights.tensor_names import PUBLISHED_MARK, describe_tensors, named_tensors
@@ -45,7 +45,7 @@ def load_weights(model: FSSModel, stored: StoredNetwork) -> None:
             f"{stored.source}: made with other settings ({'; '.join(different)}); {_words(there, expected)}, "
             "or give another TRAIN.weight"
         )
-    load_all(model, stored.tensors, stored.source)
+    load_all(model, with_calibration(stored.tensors), stored.source)
 
 
 def provenance(stored: StoredNetwork) -> dict[str, str]:

@@ -118,6 +118,9 @@ class FSSModel(nn.Module, SharedModel):
         self.query_transformer = QueryTransformer(channels)
         self.classifier = _classifier(channels)
         self.contrast_scale = nn.Parameter(torch.tensor(CONTRAST_SCALE)) if contrast_residual else None
+        # Slope and intercept of the probability that the object is there, over the similarity of supports and query.
+        self.presence_calibration: Tensor
+        self.register_buffer("presence_calibration", torch.zeros(2))
         if contrast_residual:
             for parameter in self.classifier[-1].parameters():
                 nn.init.zeros_(parameter)
@@ -155,9 +158,15 @@ class FSSModel(nn.Module, SharedModel):
             model = cls.from_settings(settings, backbone_weights=None)
         except UserError as error:
             raise UserError(f"{stored.source}: holds no network that this software can build ({error})") from None
-        load_all(model, stored.tensors, stored.source)
+        load_all(model, with_calibration(stored.tensors), stored.source)
         model.origin = stored.origin
         return model.eval()
+
+    @property
+    def presence_threshold(self) -> float | None:
+        """The similarity (``model.presence``) from which an object is more likely there than not; None: unknown."""
+        slope, intercept = self.presence_calibration.tolist()
+        return -intercept / slope if slope > 0 else None
 
     def cluster(self, features: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """features (N, C), k -> assignment (N,) int64, counts (k,). An instance's ``cluster`` may be replaced."""
@@ -229,6 +238,11 @@ class FSSModel(nn.Module, SharedModel):
         prior_map = prior(features.query_high, features.support_high.unflatten(0, shots), share)
         query = self.merge_query(query, prototype, prior_map)
         return query, self.merge_support(support, own_prototypes).unflatten(0, shots)
+
+
+def with_calibration(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a network; those of a file from before there was a calibration have an unknown one."""
+    return {"presence_calibration": torch.zeros(2), **tensors}
 
 
 def configured_backbone(settings: NetworkSettings, weights: Path | Weights | None, **sides: int) -> Backbone:

@@ -1,19 +1,22 @@
-"""Is what the supports show in the query at all? A similarity of the two (docs/method.md, section 12)."""
+"""Is what the supports show in the query at all? A similarity of the two (docs/method.md, section 12).
+
+Both are described by vectors: the supports' object by one, a query by one or by one for each of its positions.
+"""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from model.episode_features import episode_features, masked_average
+from model.episode_features import masked_average
 from model.frozen.backbone import Backbone
 from model.frozen.feature_cache import FeatureCache
 from model.layers.precision import at_least_float32
 
-# Share of the query's positions that the object is looked for in, without a class head.
+# Share of a query's vectors that the object is looked for in.
 _SHARE = 0.1
-# With one: the query is enlarged by this factor, because objects are small in it.
+# For a class head a query is enlarged by this factor, because objects are small in it.
 _ENLARGEMENT = 1.5
 # Pixels of the network's input: less of a support is not looked at closely.
 _LEAST_SIDE = 32
@@ -29,39 +32,78 @@ def presence_similarity(
     query_padding: Tensor,
     support_padding: Tensor,
 ) -> Tensor:
-    """How much each query looks like the supports' object: (B,) cosines.
+    """How much each query looks like the supports' object: (B,) in -1..1.
 
-    Arguments as those of ``FSSModel.forward``, images alone. Of a backbone with a class head, the scores of the support
-    object, seen closely, are compared with those of the whole query. Of another one, the object's mean feature in the
-    last layer is compared with the most similar tenth of the query.
+    Arguments as those of ``FSSModel.forward``, images alone. The mean cosine between the object and the most similar
+    tenth of the query.
     """
-    head = backbone.class_head
-    if head is None:
-        return _of_features(backbone, query_image, support_images, support_masks, query_padding, support_padding)
-    inside = (support_masks == 1) & ~support_padding
-    shots = support_masks.shape[:2]
-    objects = [
-        _class_scores(backbone, head, *_seen_closely(image, mask, ~padding))
-        for image, mask, padding in zip(
-            support_images.flatten(0, 1), inside.flatten(0, 1), support_padding.flatten(0, 1), strict=True
-        )
-    ]
-    supports = F.normalize(torch.cat(objects), dim=-1).unflatten(0, shots).mean(dim=1)
-    queries = [
-        _class_scores(backbone, head, _enlarged(image, backbone.stride), ~padding)
-        for image, padding in zip(query_image, query_padding, strict=True)
-    ]
-    return F.cosine_similarity(torch.cat(queries), supports, dim=-1)
+    objects = describe_objects(backbone, support_images, support_masks, support_padding)
+    queries = describe_queries(backbone, query_image, query_padding)
+    return torch.stack([similarities(one[None], query)[0] for one, query in zip(objects, queries, strict=True)])
 
 
-def _class_scores(backbone: Backbone | FeatureCache, head: nn.Module, image: Tensor, counted: Tensor) -> Tensor:
-    """Scores (1, N) of the ``counted`` pixels, (H, W) bool of any size, of an image (3, H', W')."""
+@torch.no_grad()
+@at_least_float32
+def describe_objects(backbone: Backbone | FeatureCache, images: Tensor, masks: Tensor, padding: Tensor) -> Tensor:
+    """What supports show, (B, D): images (B, K, 3, H, W), masks (B, K, H, W) 1 object, padding (B, K, H, W).
+
+    Of a backbone with a class head the scores of the object, seen closely; else its mean feature in the last layer. The
+    mean over the shots of unit vectors.
+    """
+    described = [
+        _of_object(backbone, image, mask == 1, ~padded)
+        for image, mask, padded in zip(images.flatten(0, 1), masks.flatten(0, 1), padding.flatten(0, 1), strict=True)
+    ]
+    return F.normalize(torch.stack(described), dim=-1).unflatten(0, images.shape[:2]).mean(dim=1)
+
+
+@torch.no_grad()
+@at_least_float32
+def describe_queries(backbone: Backbone | FeatureCache, images: Tensor, padding: Tensor) -> list[Tensor]:
+    """What each query shows, (P, D): images (B, 3, H, W), padding (B, H, W).
+
+    Of a backbone with a class head the scores of the whole query, enlarged (P = 1); else the last layer's features at
+    all unpadded positions.
+    """
+    return [_of_query(backbone, image, ~padded) for image, padded in zip(images, padding, strict=True)]
+
+
+def similarities(objects: Tensor, query: Tensor) -> Tensor:
+    """Of objects (B, D) and a query (P, D): (B,) mean cosines to the most similar tenth of the query."""
+    cosines = F.normalize(objects, dim=-1) @ F.normalize(query, dim=-1).T
+    return cosines.topk(max(1, int(_SHARE * len(query))), dim=1).values.mean(dim=1)
+
+
+def _of_object(backbone: Backbone | FeatureCache, image: Tensor, inside: Tensor, content: Tensor) -> Tensor:
+    """(D,) of an image (3, H, W) with an object and a content (H, W) bool."""
+    inside = inside & content
+    if backbone.class_head is not None:
+        image, inside = _seen_closely(image, inside, content)
+        high, weights = _weighted(backbone, image, inside)
+        scores: Tensor = backbone.class_head(high, weights)[0]
+        return scores
+    high, weights = _weighted(backbone, image, inside if inside.any() else content)
+    return masked_average(F.normalize(high, dim=1), weights)[0]
+
+
+def _of_query(backbone: Backbone | FeatureCache, image: Tensor, content: Tensor) -> Tensor:
+    """(P, D) of an image (3, H, W) with a content (H, W) bool."""
+    if backbone.class_head is not None:
+        scores: Tensor = backbone.class_head(*_weighted(backbone, _enlarged(image, backbone.stride), content))
+        return scores
+    high, weights = _weighted(backbone, image, content)
+    return high[0, :, weights[0] > 0.5].T
+
+
+def _weighted(backbone: Backbone | FeatureCache, image: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
+    """The last layer (1, C, h, w) of an image (3, H, W), and how far its positions are ``counted``: (1, h, w), 0..1.
+
+    ``counted`` (H', W') bool is of any size. What lies between the positions has no weight at any: then all count.
+    """
     _, high = backbone(image[None])
-    weights = F.interpolate(counted[None, None].to(high.dtype), high.shape[-2:], mode="bilinear", align_corners=True)
-    # Something between the positions of the features has no weight at any: all of them stand for it.
-    weights = weights if weights.any() else torch.ones_like(weights)
-    scores: Tensor = head(high, weights[:, 0])
-    return scores
+    share = counted[None, None].to(high.dtype)
+    weights = F.interpolate(share, high.shape[-2:], mode="bilinear", align_corners=True)[0]
+    return high, weights if weights.any() else torch.ones_like(weights)
 
 
 def _seen_closely(image: Tensor, inside: Tensor, content: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,25 +133,3 @@ def _enlarged(image: Tensor, stride: int) -> Tensor:
     """An image (3, H, W) with sides that are one more than a multiple of the stride."""
     sides = [int((side - 1) * _ENLARGEMENT) // stride * stride + 1 for side in image.shape[-2:]]
     return F.interpolate(image[None], sides, mode="bilinear", align_corners=True)[0]
-
-
-def _of_features(
-    backbone: Backbone | FeatureCache,
-    query_image: Tensor,
-    support_images: Tensor,
-    support_masks: Tensor,
-    query_padding: Tensor,
-    support_padding: Tensor,
-) -> Tensor:
-    """The mean cosine of the object's mean feature and the most similar tenth of each query, in the last layer."""
-    features, masks = episode_features(
-        backbone, query_image, support_images, support_masks, query_padding, support_padding
-    )
-    support = F.normalize(features.support_high, dim=1).unflatten(0, masks.share.shape[:2])
-    shares = masks.share * ~masks.support_padding
-    # An object between the positions of the features has no share at any: its whole image stands for it.
-    shares = torch.where(shares.sum(dim=(-2, -1), keepdim=True) > 0, shares, (~masks.support_padding).to(shares.dtype))
-    objects = masked_average(support, shares).mean(dim=1)  # (B, C)
-    cosine = F.cosine_similarity(features.query_high, objects[..., None, None], dim=1)  # (B, h, w)
-    similarities = [one[~padding] for one, padding in zip(cosine, masks.query_padding, strict=True)]
-    return torch.stack([one.topk(max(1, int(_SHARE * len(one)))).values.mean() for one in similarities])

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import test as test_command
 import train as train_command
@@ -70,11 +73,17 @@ def test_methods_without_training_run_in_the_same_loop(workspace: Workspace) -> 
     assert len(truths) == 1
 
 
+def short_list(workspace: Workspace, count: int) -> Path:
+    """The first photographs of the test list."""
+    lines = (workspace.root / "lists" / "val.txt").read_text().splitlines()[:count]
+    path = workspace.root / "lists" / f"first_{count}.txt"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
 def test_every_photograph_for_each_class(workspace: Workspace) -> None:
     """30 photographs; a network and a method without training, whatever the batch, in a folder of their own."""
-    lines = (workspace.root / "lists" / "val.txt").read_text().splitlines()[:30]
-    short = workspace.root / "lists" / "short.txt"
-    short.write_text("\n".join(lines) + "\n")
+    short = short_list(workspace, 30)
     workspace.train("for_a_folder", "TRAIN.epochs=1")
     weight = f"TRAIN.weight={workspace.root}/for_a_folder/latest.pth"
     tables = []
@@ -90,6 +99,31 @@ def test_every_photograph_for_each_class(workspace: Workspace) -> None:
         assert results["protocol"]["episodes"] == len(results["per_class"]) * 29
         assert not (workspace.root / name / "episodes.csv").exists()
     assert tables[0] == tables[1] != tables[2]
+
+
+def test_a_classifier_tells_where_the_object_is(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is kept through training, reading again, fine-tuning and tests; weights without one do without."""
+    whole = load_file(workspace.weights)
+    bare = workspace.root / "without_classifier.safetensors"
+    save_file({name: tensor for name, tensor in whole.items() if "classifier" not in name}, bare)
+    for name, weights in (("with", workspace.weights), ("without", bare)):
+        words = ["TRAIN.class_scores=true", f"TRAIN.backbone_weights={weights}", "TRAIN.epochs=1"]
+        for _ in range(2):  # the second time it is read again, and nothing is left to train
+            workspace.train(f"class_scores_{name}", *words)
+        weight = workspace.root / f"class_scores_{name}" / "latest.pth"
+        tuned = f"class_scores_{name}_tuned"
+        workspace.train(tuned, words[0], f"TRAIN.weight={weight}", "TRAIN.epochs=1", experiment="split0_demo")
+        said = capsys.readouterr().err
+        model = load_model(weight)
+        assert (model.backbone.class_head is not None) == (name == "with")
+        said_of_presence = re.findall(r"an object is there from|do not tell whether an object is in an image", said)
+        assert len(said_of_presence) == (2 if name == "with" else 0)
+        words = [f"TRAIN.weight={workspace.root}/{tuned}/latest.pth", f"DATA.val_list={short_list(workspace, 20)}"]
+        results: Any = workspace.test(tuned, *words, "--every-photograph")
+        gate = results["protocol"]["gate"]
+        threshold = load_model(workspace.root / tuned / "latest.pth").presence_threshold
+        assert gate == ("none" if threshold is None else f"similarity above {threshold:.3f}")
+        assert name == "with" or threshold is None
 
 
 def test_unsupervised_training_opens_no_label(workspace: Workspace) -> None:

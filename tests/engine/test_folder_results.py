@@ -41,7 +41,7 @@ def clear(slot: int) -> list[EpisodeScore]:
 
 
 def test_figures_of_each_class() -> None:
-    results = build_folder_results(scores(), PROTOCOL, min_area=MIN_AREA)
+    results = build_folder_results(scores(), PROTOCOL, min_area=MIN_AREA, threshold=None)
     assert [*results["per_class"]] == ["1", "2"]
     for slot in (1, 2):
         figures, rows = results["per_class"][str(slot)], [row for row in scores() if row.slot == slot]
@@ -56,8 +56,25 @@ def test_figures_of_each_class() -> None:
         assert figures["presence_ap"] == pytest.approx(100 * average_precision_score(present, similarity))
 
 
+def test_a_threshold_empties_predictions_up_to_it() -> None:
+    results = build_folder_results(scores(), PROTOCOL, min_area=MIN_AREA, threshold=0.5)
+    without = build_folder_results(scores(), PROTOCOL, min_area=MIN_AREA, threshold=None)
+    assert results["protocol"]["gate"] == "similarity above 0.500" and without["protocol"]["gate"] == "none"
+    for slot in ("1", "2"):
+        figures, rows = results["per_class"][slot], [row for row in scores() if row.slot == int(slot)]
+        kept = [row for row in rows if (row.similarity or 0) > 0.5]
+        overlap = sum(row.areas.overlap for row in kept)
+        union = sum(row.areas.union for row in kept) + sum(row.areas.true for row in rows if row not in kept)
+        assert 0 < len(kept) < len(rows) and figures["folder_iou"] == pytest.approx(100 * overlap / union)
+        needless = [row.areas.predicted * (row in kept) / 400 for row in rows if row.areas.true == 0]
+        assert figures["false_area"] == pytest.approx(100 * np.mean(needless))
+        assert figures["folder_iou_ungated"] == without["per_class"][slot]["folder_iou"]
+        for name in ("folder_iou_perfect_gate", "presence_auc", "presence_ap"):
+            assert figures[name] == without["per_class"][slot][name]
+
+
 def test_means_are_over_classes_and_lie_in_their_intervals() -> None:
-    results = build_folder_results(scores(), PROTOCOL, min_area=MIN_AREA)
+    results = build_folder_results(scores(), PROTOCOL, min_area=MIN_AREA, threshold=None)
     for name in ("folder_iou", "folder_iou_perfect_gate", "presence_auc", "presence_ap", "false_area"):
         assert results[name] == pytest.approx((results["per_class"]["1"][name] + results["per_class"]["2"][name]) / 2)
     for name in ("folder_iou", "presence_auc"):
@@ -81,7 +98,7 @@ def test_drawn_images_weigh_in_the_area_under_the_curve() -> None:
 
 
 def test_what_is_written_is_read_back_and_reported_in_a_table_of_its_own(tmp_path: Path) -> None:
-    results = build_folder_results(scores(), PROTOCOL, min_area=MIN_AREA)
+    results = build_folder_results(scores(), PROTOCOL, min_area=MIN_AREA, threshold=0.5)
     save_folder_test(tmp_path / "folder", results, scores())
     read = read_folder_results(tmp_path / "folder")
     assert read.folder_iou == results["folder_iou"] and read.protocol.label_use == "none"
@@ -97,7 +114,7 @@ def test_what_is_written_is_read_back_and_reported_in_a_table_of_its_own(tmp_pat
 
 
 def test_a_table_for_the_terminal() -> None:
-    results = build_folder_results(scores(), PROTOCOL, min_area=MIN_AREA)
+    results = build_folder_results(scores(), PROTOCOL, min_area=MIN_AREA, threshold=None)
     table = folder_table(results, 0.25, {2: "cow"})
     assert f"{results['per_class']['2']['folder_iou']:6.2f}" in table and table.count("cow") == 1
     assert "mean" in table and "0.250 s for an episode" in table

@@ -384,7 +384,7 @@ def test_every_command_refuses_it(sound: Path, tmp_path: Path, case: str, monkey
     support = ["--support", image, mask, "--query", image, "--output", output]
     for action in (
         lambda: build_method(config, "network"),
-        lambda: initial_model(config, with_backbone=True),
+        lambda: initial_model(config, None),
         lambda: predict_command.main(["--checkpoint", str(path), *support]),
     ):
         assert str(path) in refusal(action)
@@ -395,7 +395,7 @@ def test_a_shared_folder_starts_a_training_and_keeps_the_labels_it_used(sound: P
     model.origin = {**model.origin, "label_use": "fold 2 training classes"}
     model.save_pretrained(tmp_path / "shared")
     config = load_config("shapes", "ssl_demo", [*OVERRIDES, f"TRAIN.weight={tmp_path / 'shared'}"])
-    started, label_use = initial_model(config, with_backbone=True)
+    started, label_use = initial_model(config, None)
     assert label_use == "fold 2 training classes, none"
     assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in started.state_dict().items())
 

@@ -1,0 +1,56 @@
+"""From the similarity of supports and query to a probability that the object is there (docs/method.md, section 12)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from model.frozen.backbone import Backbone
+from model.frozen.feature_cache import FeatureCache
+from model.presence import describe_objects, describe_queries, similarities
+
+# Share of a folder's photographs that hold an object, as far as is known without looking.
+PRIOR = 0.1
+EPISODES = 64
+
+
+def calibrate(
+    backbone: Backbone | FeatureCache, episodes: Sequence[Mapping[str, Any]], device: torch.device
+) -> list[float]:
+    """Slope and intercept of the logistic function that turns a similarity into a probability.
+
+    Fitted to episodes (``episodes.episode.Episode``), in which the object is in the query, and to the supports of each
+    with the queries of the others, in which it is as a rule not; those of the same ``class_id`` are left out, unless
+    all have one. The former weigh as much as ``PRIOR`` says. Zeros where a similarity says nothing.
+    """
+    from sklearn.linear_model import LogisticRegression  # a second to import
+
+    objects = torch.cat(
+        [
+            describe_objects(
+                backbone, *(episode[f"support_{part}"][None].to(device) for part in ("images", "masks", "padding"))
+            )
+            for episode in episodes
+        ]
+    )
+    columns = [
+        similarities(
+            objects,
+            describe_queries(backbone, *(episode[f"query_{part}"][None].to(device) for part in ("image", "padding")))[
+                0
+            ],
+        )
+        for episode in episodes
+    ]
+    table = torch.stack(columns, dim=1).double().cpu().numpy()  # [i, j]: supports of i, query of j
+    present = np.eye(len(episodes), dtype=bool)
+    classes = np.array([episode["class_id"] for episode in episodes])
+    absent = classes[:, None] != classes if len({*classes}) > 1 else ~present
+    values, targets = np.concatenate([table[present], table[absent]]), np.repeat([1, 0], [present.sum(), absent.sum()])
+    weights = np.where(targets, PRIOR / present.sum(), (1 - PRIOR) / absent.sum())
+    fit = LogisticRegression(C=np.inf, max_iter=1000).fit(values[:, None], targets, sample_weight=weights * len(values))
+    slope, intercept = float(fit.coef_[0, 0]), float(fit.intercept_[0])
+    return [slope, intercept] if slope > 0 else [0.0, 0.0]
