@@ -35,7 +35,7 @@ class Bootstrap:
         with replacement apart from the images: the same ones in every test of a ``method``, others for another method.
         One seed says nothing about others; the spread of few is underestimated, of two by a factor of 1.4.
         """
-        mious = np.stack([_mean_over_classes(self._ious(rows)) for rows in tables], axis=1)
+        mious = np.stack([100 * mean_over_classes(self._ious(rows)) for rows in tables], axis=1)
         return (self._shares(tables, method) * mious).sum(axis=1)
 
     def ious(self, tables: Sequence[Sequence[EpisodeScore]], method: str = "") -> dict[int, np.ndarray]:
@@ -100,13 +100,13 @@ def miou_interval(tables: Sequence[Sequence[EpisodeScore]]) -> list[float]:
     return list(interval(bootstrap.mious(tables)))
 
 
-def _mean_over_classes(ious: Mapping[int, np.ndarray]) -> np.ndarray:
-    """mIoU in percent; classes that a draw leaves out do not count, NaN where it leaves all."""
+def mean_over_classes(ious: Mapping[int, np.ndarray]) -> np.ndarray:
+    """Mean over the classes for each draw; those that a draw leaves out (NaN) do not count, NaN where it leaves all."""
     table = np.stack([*ious.values()])
     present = ~np.isnan(table)
     classes = present.sum(axis=0)
     total = np.where(present, table, 0).sum(axis=0)
-    return 100 * np.divide(total, classes, out=np.full_like(total, np.nan), where=classes > 0)
+    return np.divide(total, classes, out=np.full_like(total, np.nan), where=classes > 0)
 
 
 def _times_drawn(count: int, draws: int, *key: object) -> np.ndarray:

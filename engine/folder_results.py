@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.bootstrap import LEVEL, Bootstrap, interval
+from engine.bootstrap import LEVEL, Bootstrap, interval, mean_over_classes
 from engine.metrics import EpisodeScore
 from engine.results import RESULTS, Interval, Percent, ResultsPart, TestedAs
 from engine.scores import write_photographs
@@ -26,9 +26,9 @@ class FolderResults(ResultsPart):
     folder_iou_interval: Interval
     folder_iou_ungated: Percent
     folder_iou_perfect_gate: Percent
-    presence_auc: Percent
-    presence_ap: Percent
-    false_area: Percent
+    presence_auc: Percent | None
+    presence_ap: Percent | None
+    false_area: Percent | None
     protocol: TestedAs
 
 
@@ -39,10 +39,12 @@ def build_folder_results(
 
     ``scores`` have a similarity; nothing stays marked in images with one up to ``threshold``. ``folder_iou`` is the IoU
     of all images together, ``folder_iou_ungated`` the same without the threshold, ``folder_iou_perfect_gate`` where
-    nothing is marked in images without the object. ``presence_auc`` and ``presence_ap`` tell how well the
-    similarity separates images in which the class covers ``min_area`` pixels from those without it; images with less
-    of it are in neither. ``false_area`` is the mean share that stays marked of an image without it. Intervals are over
-    images.
+    nothing is marked in images without the object. ``presence_auc`` and ``presence_ap`` tell how well the similarity
+    separates images in which the class covers ``min_area`` pixels from those without it; images with less of it are in
+    neither. ``false_area`` is the mean share that stays marked of an image without it. Intervals are over images.
+
+    A class for which a figure does not exist, because no image or every image holds it, is not in its mean; None where
+    that is true of all.
     """
     bootstrap = Bootstrap(score.query for score in scores)
     gated = [score if _passes(score, threshold) else _empty(score) for score in scores]
@@ -54,21 +56,22 @@ def build_folder_results(
     aucs = {slot: bootstrap.aucs(rows, min_area) for slot, rows in of_class.items()}
     per_class = {
         slot: {
-            "folder_iou": float(ious[slot][0]),
-            "folder_iou_ungated": float(ungated[slot][0]),
-            "folder_iou_perfect_gate": float(perfect[slot][0]),
-            "presence_auc": float(aucs[slot][0]),
-            "presence_ap": 100 * _average_precision(rows, min_area),
-            "false_area": 100 * _false_area(rows),
+            "folder_iou": ious[slot][0],
+            "folder_iou_ungated": ungated[slot][0],
+            "folder_iou_perfect_gate": perfect[slot][0],
+            "presence_auc": aucs[slot][0],
+            "presence_ap": _average_precision(rows, min_area),
+            "false_area": _false_area(rows),
         }
         for slot, rows in sorted(of_class.items())
     }
-    means = {name: float(np.mean([row[name] for row in per_class.values()])) for name in next(iter(per_class.values()))}
     return {
-        **means,
-        "folder_iou_interval": list(interval(np.nanmean([*ious.values()], axis=0))),
-        "presence_auc_interval": list(interval(np.nanmean([*aucs.values()], axis=0))),
-        "per_class": {str(slot): row for slot, row in per_class.items()},
+        **{name: _mean([row[name] for row in per_class.values()]) for name in next(iter(per_class.values()))},
+        "folder_iou_interval": _interval(ious),
+        "presence_auc_interval": _interval(aucs),
+        "per_class": {
+            str(slot): {name: _mean([value]) for name, value in row.items()} for slot, row in per_class.items()
+        },
         "protocol": {**protocol, "gate": "none" if threshold is None else f"similarity above {threshold:.3f}"},
     }
 
@@ -104,18 +107,24 @@ def folder_table(results: Mapping[str, Any], seconds: float, names: Mapping[int,
         lines.append(f"{_line('class ' + number, row)}  {names.get(int(number), '')}".rstrip())
     lines.append(_line("mean", results))
     for name, key in (("IoU", "folder_iou"), ("AUC", "presence_auc")):
-        low, high = results[f"{key}_interval"]
-        lines.append(f"{name:>16}  {LEVEL} % interval {low:.2f} to {high:.2f}, over test images")
+        if results[f"{key}_interval"] is not None:
+            low, high = results[f"{key}_interval"]
+            lines.append(f"{name:>16}  {LEVEL} % interval {low:.2f} to {high:.2f}, over test images")
     lines.append(f"{'inference':>16}  {seconds:6.3f} s for an episode, without reading its images")
     return "\n".join(lines)
 
 
 def _line(name: str, row: Mapping[str, Any]) -> str:
-    return (
-        f"{name:>16}  {row['folder_iou']:6.2f}  {row['folder_iou_ungated']:7.2f}  "
-        f"{row['folder_iou_perfect_gate']:12.2f}  {row['presence_auc']:6.2f}  {row['presence_ap']:6.2f}  "
-        f"{row['false_area']:10.2f}"
-    )
+    columns = {
+        "folder_iou": 6, "folder_iou_ungated": 7, "folder_iou_perfect_gate": 12, "presence_auc": 6, "presence_ap": 6,
+        "false_area": 10,
+    }  # fmt: skip
+    return "  ".join([f"{name:>16}", *(percent(row[key], width) for key, width in columns.items())])
+
+
+def percent(value: float | None, width: int) -> str:
+    """A figure for a table, a dash where there is none."""
+    return f"{'-':>{width}}" if value is None else f"{value:{width}.2f}"
 
 
 def _passes(score: EpisodeScore, threshold: float | None) -> bool:
@@ -128,12 +137,29 @@ def _empty(score: EpisodeScore) -> EpisodeScore:
 
 
 def _average_precision(rows: Sequence[EpisodeScore], min_area: int) -> float:
+    """In percent, NaN without an image of either kind."""
     from sklearn.metrics import average_precision_score  # a second to import, which engine.report need not wait for
 
     clear = [row for row in rows if row.areas.true == 0 or row.areas.true >= min_area]
-    return float(average_precision_score([row.areas.true > 0 for row in clear], [row.similarity for row in clear]))
+    present = [row.areas.true > 0 for row in clear]
+    if len({*present}) < 2:
+        return float("nan")
+    return 100 * float(average_precision_score(present, [row.similarity for row in clear]))
 
 
 def _false_area(rows: Sequence[EpisodeScore]) -> float:
-    """Mean share that is marked of the images without the object; 0 where there are none."""
-    return float(np.mean([row.areas.predicted / row.areas.pixels for row in rows if row.areas.true == 0] or [0.0]))
+    """Mean share in percent that is marked of the images without the object, NaN where there are none."""
+    shares = [row.areas.predicted / row.areas.pixels for row in rows if row.areas.true == 0]
+    return 100 * float(np.mean(shares)) if shares else float("nan")
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    """Of those that are not NaN."""
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else None
+
+
+def _interval(of_class: Mapping[int, np.ndarray]) -> list[float] | None:
+    """Of the mean over classes, from the values of all draws."""
+    draws = mean_over_classes(of_class)
+    return None if np.isnan(draws[1:]).all() else list(interval(draws))

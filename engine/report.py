@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.bootstrap import LEVEL
-from engine.folder_results import holds_folder_test, read_folder_results
+from engine.folder_results import holds_folder_test, percent, read_folder_results
 from engine.results import RESULTS, TestedAs, read_results
 from engine.seed_results import SEEDS, read_seed_results
 from util.arguments import Parser
@@ -108,8 +108,8 @@ def _folder_row(folder: Path) -> str:
     return (
         f"{protocol.method:<12} {protocol.split:>4} {protocol.shots:>4} {protocol.episodes:>8} "
         f"{results.folder_iou:>6.2f} {between:>14} {results.folder_iou_ungated:>7.2f} "
-        f"{results.folder_iou_perfect_gate:>12.2f} {results.presence_auc:>6.2f} {results.presence_ap:>6.2f} "
-        f"{results.false_area:>10.2f}  "
+        f"{results.folder_iou_perfect_gate:>12.2f} {percent(results.presence_auc, 6)} "
+        f"{percent(results.presence_ap, 6)} {percent(results.false_area, 10)}  "
         f"{protocol.label_use:<28} {folder}"
     )
 

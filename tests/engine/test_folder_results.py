@@ -82,6 +82,27 @@ def test_means_are_over_classes_and_lie_in_their_intervals() -> None:
         assert low < results[name] < high
 
 
+def test_a_class_that_no_image_or_every_image_holds_is_in_no_mean_that_needs_both(tmp_path: Path) -> None:
+    """Class 3 is in no query, class 4 in all."""
+    rows = [
+        EpisodeScore(slot, f"{i}.jpg", Areas(0, 0, true, 400), 0.5)
+        for i in range(3)
+        for slot, true in ((3, 0), (4, 60))
+    ]
+    results = build_folder_results([*scores(), *rows], PROTOCOL, min_area=MIN_AREA, threshold=None)
+    alone = build_folder_results(scores(), PROTOCOL, min_area=MIN_AREA, threshold=None)
+    assert results["presence_auc"] == pytest.approx(alone["presence_auc"])
+    assert results["per_class"]["3"]["folder_iou"] is None and results["per_class"]["4"]["folder_iou"] == 0
+    assert results["folder_iou"] == pytest.approx(alone["folder_iou"] * 2 / 3)
+    assert [results["per_class"][slot]["presence_ap"] for slot in ("3", "4")] == [None, None]
+    assert results["per_class"]["3"]["false_area"] == 0 and results["per_class"]["4"]["false_area"] is None
+    only = build_folder_results(rows, PROTOCOL, min_area=MIN_AREA, threshold=None)
+    assert only["presence_auc"] is only["presence_auc_interval"] is None
+    assert " -  " in folder_table(only, 0.25, {})
+    save_folder_test(tmp_path, only, rows)
+    assert read_folder_results(tmp_path).presence_auc is None and " - " in comparison_table([tmp_path])
+
+
 def test_drawn_images_weigh_in_the_area_under_the_curve() -> None:
     rows = clear(1)
     bootstrap = Bootstrap([row.query for row in rows], draws=20)
