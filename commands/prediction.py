@@ -18,6 +18,7 @@ from engine.prediction_files import PredictionFolder
 from episodes.transforms import ValTransform, View, content_size
 from masks.superpixels.refinement import refined
 from model import FSSModel
+from model.presence import presence_similarity
 from util.errors import UserError, first_of
 from util.images import read_image
 from util.logging import logger
@@ -31,6 +32,7 @@ class Prediction(NamedTuple):
 
     mask: np.ndarray  # (H, W) uint8, 1 object, 0 background
     probability: np.ndarray  # (H, W) float32 in 0..1, of the object
+    presence: float | None  # probability that the object is in the image at all; None: the network cannot tell
 
 
 def view_of_support(support: Support, size: int) -> View:
@@ -59,7 +61,7 @@ def predict_all(
         except UserError as error:
             problems.append(str(error))
         else:
-            logger.info("%s: %.1f %% object", path, 100 * prediction.mask.mean())
+            logger.info("%s: %.1f %% object%s", path, 100 * prediction.mask.mean(), _in_words(prediction.presence))
     if problems:
         raise first_of(problems)
 
@@ -77,7 +79,21 @@ def predict(model: FSSModel, image: np.ndarray, supports: list[View], size: int)
         query.padding,
         torch.stack([view.padding for view in supports]),
     ]
-    logits = model(*(tensor[None].to(device) for tensor in inputs))[0]
+    arguments = [tensor[None].to(device) for tensor in inputs]
+    logits = model(*arguments)[0]
     own_size = partial(content_size, size=size)
     probability = object_probability(logits, image.shape[:2], own_size, torch.from_numpy(image), refined)
-    return Prediction((probability > 0.5).byte().numpy(), probability.numpy())
+    return Prediction((probability > 0.5).byte().numpy(), probability.numpy(), _presence(model, arguments))
+
+
+def _presence(model: FSSModel, arguments: list[Tensor]) -> float | None:
+    if model.presence_threshold is None:
+        return None
+    query, supports, masks, query_padding, support_padding = arguments
+    similarity = presence_similarity(model.backbone, query, supports, masks, query_padding, support_padding)
+    slope, intercept = model.presence_calibration
+    return float((slope * similarity[0] + intercept).sigmoid())
+
+
+def _in_words(presence: float | None) -> str:
+    return "" if presence is None else f", which is there with a probability of {100 * presence:.0f} %"

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import predict as predict_command
 from commands.prediction_inputs import find_queries
 from engine.run_folder import save_checkpoint
 from model.checkpoints import CHECKPOINT_VERSION
+from model.frozen.backbone import build_backbone
 from tests.model.networks import tiny_model
 from util.config import load_config
 from util.errors import UserError
@@ -163,3 +165,22 @@ def test_mistakes(folder: Path) -> None:
     write_image(folder / "nothing" / "deeper" / "x.png", read_image(folder / "query.png"))
     with pytest.raises(UserError, match="no images found in it; 1 are in folders below it: name these"):
         find_queries([folder / "nothing"])
+
+
+def test_a_network_with_a_classifier_says_whether_the_object_is_there(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The probability of the similarity of support and query, by the calibration of the checkpoint."""
+    checkpoint = torch.load(folder / "c.pth", weights_only=True)
+    checkpoint["config"]["TRAIN"]["class_scores"] = True
+    backbone = build_backbone("mobilenetv2_035", weights=None, normalize="imagenet", mid_stages=[-2], class_scores=True)
+    assert backbone.class_head is not None
+    head = {f"backbone.class_head.{name}": tensor for name, tensor in backbone.class_head.state_dict().items()}
+    for name, intercept, probability in (("likely", 40.0, "100"), ("unlikely", -40.0, "0")):
+        checkpoint["model"] |= {**head, "presence_calibration": torch.tensor([1.0, intercept])}
+        save_checkpoint(folder / f"{name}.pth", checkpoint)
+        run(folder, "mask.png", "--checkpoint", folder / f"{name}.pth")
+        said = capsys.readouterr().err
+        assert f"% object, which is there with a probability of {probability} %" in said
+    run(folder)
+    assert "probability" not in capsys.readouterr().err
