@@ -112,14 +112,14 @@ def test_mistakes_are_one_line(workspace: Workspace) -> None:
     picture = next((workspace.root / "shapes" / "JPEGImages").iterdir())
     content = picture.read_bytes()
     mistakes = {
-        "TRAIN.batch_size=3": "TRAIN.batch_size=3 cannot be divided by 2 processes",
-        "TRAIN.compat=published": "TRAIN.compat=published: draws for one episode after the other",
-        "TRAIN.epochs=50": picture.name,
+        "TRAIN.batch_size=4": (3, "TRAIN.batch_size=4 cannot be divided by 3 processes"),
+        "TRAIN.compat=published": (2, "TRAIN.compat=published: draws for one episode after the other"),
+        "TRAIN.epochs=50": (2, picture.name),
     }
-    for word, expected in mistakes.items():
+    for word, (processes, expected) in mistakes.items():
         picture.write_bytes(b"" if expected == picture.name else content)
         words = ["TRAIN.epoch_episodes=80", word]
-        process = start("train.sh", ["split0_demo", *workspace.overrides("mistaken", *words)], 2)
+        process = start("train.sh", ["split0_demo", *workspace.overrides("mistaken", *words)], processes)
         said = process.communicate(timeout=120)[1].splitlines()
         errors = [line for line in said if line and not re.match(r"\d\d:\d\d:\d\d |label areas", line)]
         assert process.returncode == 2 and len(errors) == 1 and expected in errors[0], said
