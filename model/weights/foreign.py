@@ -9,7 +9,7 @@ from typing import Any
 
 from model.checkpoints import CHECKPOINT_VERSION
 from model.frozen.backbone import build_backbone
-from model.fss_network import FSSModel, NetworkSettings
+from model.fss_network import FSSModel, NetworkSettings, with_calibration
 from model.weights import Weights, describe_misfit, load_finite, named_weights, read_weights
 from model.weights.tensor_names import PUBLISHED_MARK, describe_tensors, named_tensors, timm_name, to_timm
 from util.environment import describe_environment
@@ -78,7 +78,7 @@ def import_checkpoint(content: Mapping[str, Any], source: Path) -> dict[str, Any
         source,
     )
     model = FSSModel.from_settings(settings, backbone_weights=Weights(source, to_timm(backbone)))
-    ours = {our_name(key): value for key, value in rest.items()}
+    ours = with_calibration({our_name(key): value for key, value in rest.items()})
     expected = {key: value for key, value in model.state_dict().items() if not key.startswith("backbone.")}
     misfit = describe_misfit(ours, expected, exact=True)
     if misfit is not None:
