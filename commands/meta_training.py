@@ -184,9 +184,12 @@ def initial_model(config: Config, interrupted: Mapping[str, Any] | None) -> tupl
 
 def calibrate_presence(model: FSSModel, episodes: TrainingEpisodes, device: torch.device) -> None:
     """Learn from the first training episodes from which similarity on an object is there."""
-    first = [episodes[0, index] for index in range(min(EPISODES, len(episodes)))]
-    calibration = done_by_first(lambda: calibrate(model.backbone, first, device))
-    model.presence_calibration.copy_(torch.tensor(calibration))
+
+    def calibration() -> list[float]:
+        first = [episodes[0, index] for index in range(min(EPISODES, len(episodes)))]
+        return calibrate(model.backbone, first, device)
+
+    model.presence_calibration.copy_(torch.tensor(done_by_first(calibration)))
     if model.presence_threshold is None:
         logger.warning("WARNING: the class scores of the backbone do not tell whether an object is in an image")
     else:
