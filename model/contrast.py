@@ -10,6 +10,10 @@ from model.episode_features import EpisodeFeatures, EpisodeMasks
 from model.layers.precision import at_least_float32
 
 NEIGHBOURS = 5
+# Correlation of contrast and correction at which the correction counts half, and how steeply it counts more above it
+# (docs/recipe.md, "Classes that lose").
+_AGREEMENT = 0.3
+_STEEPNESS = 20.0
 
 
 def episode_contrast(features: EpisodeFeatures, masks: EpisodeMasks) -> Tensor:
@@ -59,6 +63,24 @@ def nearest_contrast(
     contrast = _mean_of_highest(cosine, object_pixels & valid_support)
     contrast = contrast - _mean_of_highest(cosine, background_pixels & valid_support)
     return contrast.view(B, 1, h, w)
+
+
+@at_least_float32
+def trust(correction: Tensor, contrast: Tensor, query_padding: Tensor) -> Tensor:
+    """How far what was learnt is believed in a query, (B,) in 0..1: it counts where it agrees with the contrast.
+
+    correction and contrast (B, h, w), both higher where the object is; query_padding (B, h, w) True where padded.
+    Training teaches to prefer what is an object in most images; of an object that is none there, it says the opposite
+    of the support, which then is right (docs/method.md, section 8.1).
+    """
+    counted = (~query_padding).to(contrast.dtype)
+    counted = counted / counted.sum(dim=(1, 2), keepdim=True).clamp(min=1)
+    first, second = (values - (values * counted).sum(dim=(1, 2), keepdim=True) for values in (correction, contrast))
+    covariance, *variances = (
+        (product * counted).sum(dim=(1, 2)) for product in (first * second, first.square(), second.square())
+    )
+    correlation = covariance / (variances[0] * variances[1]).sqrt().clamp(min=1e-12)
+    return torch.sigmoid(_STEEPNESS * (correlation - _AGREEMENT))
 
 
 @at_least_float32

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from model.contrast import episode_contrast
+from model.contrast import episode_contrast, trust
 from model.episode_features import EpisodeFeatures, EpisodeMasks, Features, episode_features, masked_average
 from model.frozen.backbone import Backbone, build_backbone
 from model.frozen.feature_cache import FeatureCache
@@ -199,7 +199,7 @@ class FSSModel(nn.Module, SharedModel):
         features, masks = episode_features(
             self.backbone, query_image, support_images, support_masks, query_padding, support_padding
         )
-        residual = self._residual(features, masks)
+        contrast = self._contrast(features, masks)
         query, support = self._merged(features, masks.share)
         del features
         prototypes, absent = self.support_prototypes(
@@ -207,20 +207,29 @@ class FSSModel(nn.Module, SharedModel):
         )
         attended = self.query_transformer(query, masks.query_padding, prototypes, absent)
         logits = self.classifier(attended)
-        if residual is not None:
-            logits = logits + residual
+        if contrast is not None:
+            logits = self._corrected(contrast, logits, masks.query_padding)
         return F.interpolate(widened(logits), of_size.shape[-2:], mode="bilinear", align_corners=True)
 
-    def _residual(self, features: EpisodeFeatures, masks: EpisodeMasks) -> Tensor | None:
-        """What comparing pixels with the support adds to the logits, (B, 2, h, w); None without contrast residual.
+    def _contrast(self, features: EpisodeFeatures, masks: EpisodeMasks) -> Tensor | None:
+        """What comparing pixels with the support says of the object, (B, 1, h, w); None without contrast residual.
 
         With K shots the contrast is more certain and weighs sqrt(K) times as much.
         """
         if self.contrast_scale is None:
             return None
         shots = masks.share.shape[1]
-        contrast = self.contrast_scale * shots**0.5 * episode_contrast(features, masks)
-        return torch.cat([-contrast, contrast], dim=1)
+        return self.contrast_scale * shots**0.5 * episode_contrast(features, masks)
+
+    def _corrected(self, contrast: Tensor, correction: Tensor, query_padding: Tensor) -> Tensor:
+        """Logits (B, 2, h, w) from the contrast (B, 1, h, w) and the learnt correction (B, 2, h, w) of them.
+
+        In training the correction counts in full: it starts at zero, and agrees with nothing before it has learnt.
+        """
+        if not self.training:
+            background, object_ = correction.unbind(dim=1)
+            correction = correction * trust(object_ - background, contrast[:, 0], query_padding)[:, None, None, None]
+        return correction + torch.cat([-contrast, contrast], dim=1)
 
     def _merged(self, features: EpisodeFeatures, share: Tensor) -> tuple[Tensor, Tensor]:
         """Query (B, C, h, w) and supports (B, K, C, h', w'), each merged with a prototype of the object.

@@ -1,10 +1,11 @@
 """The methods without training against naive formulations."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from model.baselines import Baseline
-from model.contrast import nearest_contrast
+from model.contrast import nearest_contrast, trust
 from model.episode_features import episode_features, masked_average
 from tests import golden
 from tests.model.networks import random_episode, tiny_backbone
@@ -62,6 +63,21 @@ def test_void_of_supports_is_neither_object_nor_background() -> None:
     nearest = torch.arange(9) * 65 // 9
     at_nearest = masks[:, :, nearest[:, None], nearest]
     assert torch.equal(resized.objects, at_nearest == 1) and torch.equal(resized.void, at_nearest == 255)
+
+
+def test_trust_grows_with_the_correlation_of_what_is_not_padded() -> None:
+    torch.manual_seed(1)
+    correction, contrast = torch.randn(2, 3, 6, 7)
+    contrast[1] += 0.4 * correction[1]
+    contrast[2] = 5 * correction[2] - 3
+    padding = torch.zeros(3, 6, 7, dtype=torch.bool)
+    padding[:, :, 5:] = True
+    contrast[padding] = 1000
+    inside = ~padding[0]
+    correlations = [np.corrcoef(*pair)[0, 1] for pair in zip(correction[:, inside], contrast[:, inside], strict=True)]
+    expected = 1 / (1 + np.exp(-20 * (np.array(correlations) - 0.3)))
+    np.testing.assert_allclose(trust(correction, contrast, padding), expected, rtol=1e-4)
+    assert trust(torch.zeros(1, 6, 7), contrast[:1], padding[:1]) < 0.01
 
 
 def test_baselines_give_logits_of_two_opposite_channels() -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch._dynamo.utils import counters
 
 from model.baselines import Baseline
@@ -123,6 +124,20 @@ def test_untrained_network_with_contrast_residual_is_the_nearest_method(shots: i
     model, episode = tiny_model(contrast_residual=True), random_episode(shots=shots)
     nearest = Baseline("nearest", tiny_backbone())(*episode)
     torch.testing.assert_close(model(*episode), weight * nearest, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("agreement", "counted"), [(1, 1), (-1, 0)])
+def test_what_was_learnt_counts_in_evaluation_where_it_agrees_with_the_contrast(agreement: int, counted: int) -> None:
+    model, episode = tiny_model(contrast_residual=True), random_episode()
+    nearest = model(*episode)
+
+    def learnt(attended: torch.Tensor) -> torch.Tensor:
+        contrast = F.interpolate(nearest, attended.shape[-2:], mode="bilinear", align_corners=True)
+        return agreement * contrast / 3
+
+    model.classifier.forward = learnt  # type: ignore[method-assign]
+    torch.testing.assert_close(model(*episode), (1 + counted / 3) * nearest, rtol=1e-2, atol=1e-3)
+    torch.testing.assert_close(model.train()(*episode), (1 + agreement / 3) * nearest, rtol=1e-4, atol=1e-5)
 
 
 def test_support_self_attention_changes_the_result() -> None:
