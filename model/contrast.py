@@ -12,7 +12,7 @@ from model.layers.precision import at_least_float32
 NEIGHBOURS = 5
 # Correlation of contrast and correction at which the correction counts half, and how steeply it counts more above it
 # (docs/recipe.md, "Classes that lose").
-_AGREEMENT = 0.3
+_AGREEMENT = 0.2
 _STEEPNESS = 20.0
 
 

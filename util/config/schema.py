@@ -58,7 +58,7 @@ class ClusterSection(_Section):
         "global",
         description="global: k-means over all images; objects: what distinguishes the middle of images from the rest",
     )
-    object_share: float = Field(0.3, gt=0, lt=1, description="objects: share of all pixels that they cover")
+    object_share: float = Field(0.35, gt=0, lt=1, description="objects: share of all pixels that they cover")
     cluster_num: int = Field(50, ge=2, le=255, description="K of the global k-means")
     algorithm: Literal["minibatch", "spherical"] = Field(
         "minibatch", description="minibatch: as published; spherical: all images at once, centroids of unit length"
