@@ -22,6 +22,7 @@ from episodes.build import (
     TrainingEpisodes,
     digest_training_data,
     evaluation,
+    pseudo_images,
     training_episodes,
     training_images,
     training_labels,
@@ -53,8 +54,8 @@ def train_experiment(config: Config) -> None:
 
 
 def _train_on(config: Config, images: ImageList) -> None:
-    if config.unsupervised:
-        check_pseudo_masks(config, images)
+    if config.uses_pseudo_masks:
+        check_pseudo_masks(config, pseudo_images(config, images))
     episodes = training_episodes(config, images)
     with only_group_in(config.run_folder):
         if rank() == 0:

@@ -58,13 +58,14 @@ def _settings(
     device: torch.device,
 ) -> dict[str, Any]:
     """All that the bytes of the views depend on, as JSON values."""
-    train, objects = config.TRAIN, map(episodes.example, range(episodes.objects))
+    train, objects = config.TRAIN, [episodes.example(number) for number in range(episodes.objects)]
+    images = sorted({example.image for example in objects})
     state = {name: tensor.detach().cpu() for name, tensor in (*backbone.named_parameters(), *backbone.named_buffers())}
     return {
         "version": _VERSION,
         "objects": digest_lines(f"{example.image.stem} {example.object_id}" for example in objects),
         "training_data": dict(training_data),
-        "file_sizes": episodes.images.file_sizes_digest(),
+        "file_sizes": digest_lines(f"{image.stem} {image.stat().st_size}" for image in images),
         "transform": vars(episodes.transform),
         "backbone": [train.backbone, train.mid_stages, train.high_stage, digest_tensors(state)],
         "computed_with": [

@@ -78,12 +78,12 @@ def interrupted_run(config: Config, training_data: Mapping[str, str]) -> dict[st
 def describe_run(config: Config, *, copies: Mapping[str, Path]) -> None:
     """Write the configuration into the run folder, for people to read.
 
-    ``copies`` maps names in the run folder to files that an unsupervised run copies, where they exist: the measured
-    quality of its pseudo masks.
+    ``copies`` maps names in the run folder to files that a run on pseudo masks copies, where they exist: the measured
+    quality of the masks.
     """
     save_config(config, config.run_folder / _CONFIG)
     for name, source in copies.items():
-        if config.unsupervised and source.is_file():
+        if config.uses_pseudo_masks and source.is_file():
             write_text(config.run_folder / name, source.read_text(encoding="utf-8"))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from episodes.closed_labels import Pair, closed_labels, read_pairs
 from episodes.every_photograph import EveryPhotograph
 from episodes.folds import fold_classes, splits_in
+from episodes.joint import JointEpisodes
 from episodes.label_index import label_areas
 from episodes.lists import ImageList, read_list
 from episodes.loaders import EpisodeLoader, make_loader
@@ -24,13 +25,20 @@ from util.config import Config
 from util.files import digest_file, digest_lines
 from util.logging import logger
 
-TrainingEpisodes = PseudoEpisodes | SupervisedEpisodes
+TrainingEpisodes = PseudoEpisodes | SupervisedEpisodes | JointEpisodes
 _DIGITS = 12  # of a SHA-256, enough to tell data apart
 
 
 def training_images(config: Config) -> ImageList:
     """The training list; labels are looked at only where training reads them."""
     return read_list(config.DATA.train_list, config.DATA.data_root, need_labels=not config.unsupervised)
+
+
+def pseudo_images(config: Config, images: ImageList) -> ImageList:
+    """The images that the pseudo masks were made of; ``images`` are the ``training_images``."""
+    if config.DATA.pseudo_list is None:
+        return images
+    return read_list(config.DATA.pseudo_list, config.DATA.data_root, need_labels=False)
 
 
 def training_labels(config: Config, images: ImageList) -> AbstractContextManager[None]:
@@ -54,51 +62,28 @@ def digest_training_data(config: Config, images: ImageList) -> dict[str, str]:
     Of the pseudo masks that is their manifest, which describes images and settings; of labelled images the ids in
     order and how many pixels of each value the labels have.
     """
-    if config.unsupervised:
-        digests = {"pseudo_masks": digest_file(PseudoFiles(config.pseudo_folder).manifest)}
-    else:
-        ids = digest_lines(Path(image).stem for image in images.images)
-        digests = {"train_list": ids, "labels": label_areas(images).digest()}
+    digests = {}
+    if config.uses_pseudo_masks:
+        digests["pseudo_masks"] = digest_file(PseudoFiles(config.pseudo_folder).manifest)
+    if not config.unsupervised:
+        digests["train_list"] = digest_lines(Path(image).stem for image in images.images)
+        digests["labels"] = label_areas(images).digest()
     return {name: digest[:_DIGITS] for name, digest in digests.items()}
 
 
 def training_episodes(config: Config, images: ImageList) -> TrainingEpisodes:
     """Pseudo episodes for ``ssl_*`` experiments, which open no label; else episodes of the fold's classes.
 
-    ``images`` are the ``training_images``. That the pseudo masks fit the configuration is checked by
-    ``masks.build.check_pseudo_masks``.
+    The latter are joined by pseudo episodes where ``TRAIN.pseudo_share`` says so. ``images`` are the
+    ``training_images``. That the pseudo masks fit the configuration is checked by ``masks.build.check_pseudo_masks``.
     """
-    train = config.TRAIN
-    transform = TrainTransform(
-        height=train.train_h,
-        width=train.train_w,
-        scale_range=(train.scale_min, train.scale_max),
-        rotate_range=(train.rotate_min, train.rotate_max),
-        # Objects as large in training as in the test; the published code scales the file as it is.
-        longer_side=None if config.published else train.val_size,
-    )
     if config.unsupervised:
-        return PseudoEpisodes(
-            images,
-            config.pseudo_folder,
-            shots=train.shot,
-            seed=train.manual_seed,
-            transform=transform,
-            neighbours=config.Cluster.neighbours,
-        )
-    train_classes, test_classes = _folds(config)
-    if set(train_classes) & set(test_classes):
-        logger.warning("TRAIN.split=%d: the labels of all classes are trained on, none is left to test on", train.split)
-    return SupervisedEpisodes(
-        images,
-        train_classes,
-        shots=train.shot,
-        seed=train.manual_seed,
-        transform=transform,
-        min_area=config.DATA.min_area,
-        drop_classes=test_classes if config.DATA.drop_novel_images else (),
-        support_void=_support_void(config),
-    )
+        return _pseudo_episodes(config, images)
+    labelled = _labelled_episodes(config, images)
+    if not config.uses_pseudo_masks:
+        return labelled
+    pseudo = _pseudo_episodes(config, pseudo_images(config, images))
+    return JointEpisodes(labelled, pseudo, pseudo_share=config.TRAIN.pseudo_share)
 
 
 @dataclass(frozen=True)
@@ -141,6 +126,46 @@ def known_classes(config: Config, label_use: str) -> list[int]:
     """The classes of the test whose labels a network was trained on that states this ``label_use`` of the dataset."""
     known = {number for split in splits_in(label_use) for number in _folds(config, split)[0]}
     return [number for number in _folds(config)[1] if number in known]
+
+
+def _pseudo_episodes(config: Config, images: ImageList) -> PseudoEpisodes:
+    return PseudoEpisodes(
+        images,
+        config.pseudo_folder,
+        shots=config.TRAIN.shot,
+        seed=config.TRAIN.manual_seed,
+        transform=_train_transform(config),
+        neighbours=config.Cluster.neighbours,
+    )
+
+
+def _labelled_episodes(config: Config, images: ImageList) -> SupervisedEpisodes:
+    train = config.TRAIN
+    train_classes, test_classes = _folds(config)
+    if set(train_classes) & set(test_classes):
+        logger.warning("TRAIN.split=%d: the labels of all classes are trained on, none is left to test on", train.split)
+    return SupervisedEpisodes(
+        images,
+        train_classes,
+        shots=train.shot,
+        seed=train.manual_seed,
+        transform=_train_transform(config),
+        min_area=config.DATA.min_area,
+        drop_classes=test_classes if config.DATA.drop_novel_images else (),
+        support_void=_support_void(config),
+    )
+
+
+def _train_transform(config: Config) -> TrainTransform:
+    train = config.TRAIN
+    return TrainTransform(
+        height=train.train_h,
+        width=train.train_w,
+        scale_range=(train.scale_min, train.scale_max),
+        rotate_range=(train.rotate_min, train.rotate_max),
+        # Objects as large in training as in the test; the published code scales the file as it is.
+        longer_side=None if config.published else train.val_size,
+    )
 
 
 def _test_settings(config: Config) -> dict[str, Any]:

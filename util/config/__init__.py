@@ -165,7 +165,7 @@ def _set(values: Values, name: str, value: Any) -> None:
 def _contradictions(config: Config) -> list[str]:
     """A problem where ``TRAIN.split`` is not the one of the experiment's name: the run would have a wrong name.
 
-    Another where one checkpoint is to be continued with several seeds.
+    Others where several seeds are to continue one checkpoint, and where labelled and pseudo episodes cannot join.
     """
     train, split = config.TRAIN, split_of(config.experiment)
     problems = []
@@ -176,6 +176,10 @@ def _contradictions(config: Config) -> list[str]:
         )
     if train.seeds and train.resume is not None:
         problems.append("TRAIN.resume names one run, TRAIN.seeds several; leave one of them empty")
+    if train.pseudo_share and config.unsupervised:
+        problems.append("TRAIN.pseudo_share is for split experiments; all episodes of this one are pseudo episodes")
+    if train.pseudo_share and config.published:
+        problems.append("TRAIN.pseudo_share must be 0 with TRAIN.compat=published")
     return problems
 
 

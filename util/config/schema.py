@@ -46,6 +46,7 @@ class DataSection(_Section):
     data_root: File
     train_list: File
     val_list: File
+    pseudo_list: File | None = Field(None, description="images of the pseudo masks; empty: the train_list")
     classes: int = Field(20, ge=1, le=254, description="object classes, background not counted")
     min_area: int = Field(2048, ge=1, le=10**9, description="pixels an object must cover to be an episode's object")
     drop_novel_images: bool = False
@@ -137,6 +138,9 @@ class TrainSection(_Section):
     split: Literal[0, 1, 2, 3, 5] = Field(5, description="fold; 5: all folds")
     shot: int = Field(1, ge=1, le=50)
     use_split_coco: bool = Field(True, description="COCO folds: true interleaved, false contiguous")
+    pseudo_share: float = Field(
+        0, ge=0, lt=1, description="share of pseudo episodes among labelled ones, in split experiments"
+    )
     views: int = Field(
         0, ge=0, le=1000, description="fixed views of each object, whose features are kept; 0: always a new one"
     )
@@ -221,6 +225,11 @@ class Config(_Section):
     def unsupervised(self) -> bool:
         """True for ``ssl_*`` experiments: training reads no label of any image."""
         return self.experiment.startswith("ssl_")
+
+    @property
+    def uses_pseudo_masks(self) -> bool:
+        """True where some or all training episodes are of pseudo masks."""
+        return self.unsupervised or self.TRAIN.pseudo_share > 0
 
     @property
     def published(self) -> bool:

@@ -71,7 +71,7 @@ def test_a_failure_is_named_with_its_last_line(tmp_path: Path, messages: list[st
 def test_the_environment_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its GPU, a share of the cores, and no ``NPROC``, which is for a single training in several processes."""
     monkeypatch.setenv("NPROC", "2")
-    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("commands.experiments.run_processes.available_cores", lambda: 6)
     runs = [run(tmp_path, name, 'echo "$CUDA_VISIBLE_DEVICES $NPROC. $OMP_NUM_THREADS" > product') for name in "ab"]
     run_in([{"CUDA_VISIBLE_DEVICES": "4"}, {"CUDA_VISIBLE_DEVICES": "7"}], runs)

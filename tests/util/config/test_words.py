@@ -156,7 +156,8 @@ def test_sizes_have_bounds(key: str) -> None:
 
 def test_every_number_has_bounds() -> None:
     """All but shares, choices, and minima, which cannot be above their maxima."""
-    small = {"scale_min", "rotate_min", "momentum", "object_share", "empty_share", "border_share", "image_share"}
+    shares = {"object_share", "pseudo_share", "empty_share", "border_share", "image_share"}
+    small = {"scale_min", "rotate_min", "momentum", *shares}
     numbers = {
         name.split(".")[1] for name, field in FIELDS.items() if re.search(r"\b(int|float)\b", str(field.annotation))
     }
