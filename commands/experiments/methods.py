@@ -21,18 +21,21 @@ LABEL_SHARES = (5.0, 10.0, 20.0, 100.0)
 class Training(NamedTuple):
     """A way of training on labels.
 
-    ``start`` is the method whose network it starts from, ``words`` are settings of its own, like ``TRAIN.epochs=3``.
+    ``start`` is the method whose network it starts from, ``pseudo_share`` the share of pseudo episodes among its own,
+    ``words`` are further settings, like ``TRAIN.epochs=3``.
     """
 
     name: str
     title: str
     start: str | None = None
+    pseudo_share: float = 0.0
     words: tuple[str, ...] = ()
 
 
 # A line for each; every one is trained on every share of the labels.
 TRAININGS = (
     Training("tuned", "supervised, from the unsupervised network", start=UNSUPERVISED),
+    Training("joint", "supervised and on pseudo masks at once", pseudo_share=0.5),
     Training("scratch", "supervised, from scratch"),
 )
 

@@ -32,7 +32,7 @@ def options_parser() -> Parser:
     parser.add_argument("words", nargs="*", default=[], metavar="key=value", help="settings for every run")
     parser.add_argument(
         "--only", type=lambda text: text.split(","), default=[], metavar="METHOD,...",
-        help="of the methods nearest, prototype, untrained, unsupervised, tuned (all of tuned_5, ...), scratch",
+        help="of the methods nearest, prototype, untrained, unsupervised, tuned (all of tuned_5, ...), joint, scratch",
     )  # fmt: skip
     parser.add_argument(
         "--seeds", type=_numbers(whole_number(0)), metavar="SEED,...", help="train with each (TRAIN.manual_seed)"

@@ -74,7 +74,7 @@ def all_runs(study: Study) -> list[Run]:
 
 def _preparations(study: Study) -> Iterator[Run]:
     """Pseudo masks, and the lists with a share of the labels."""
-    if _needs_unsupervised(study):
+    if _needs_masks(study):
         config = study.unsupervised
         data_root = config.DATA.data_root
         words = (*study.words, f"experiment={config.experiment}", f"DATA.data_root={data_root}")
@@ -115,15 +115,20 @@ def _trainings(study: Study) -> Iterator[Run]:
 
 def _supervised(study: Study, method: Method, fold: int, config: Config, seed: int) -> Run:
     assert method.training is not None
-    train_list, start = study.lists[method.percent], method.training.start
+    train_list, start, pseudo_share = study.lists[method.percent], method.training.start, method.training.pseudo_share
     images = count_images(train_list, study.dataset)
     if images is None:
         whole = count_images(config.DATA.train_list, study.dataset)
         images = None if whole is None else int(whole * method.percent / 100)
     words = (*method.training.words, f"DATA.train_list={train_list}")
+    if pseudo_share:
+        masks_list = study.unsupervised.DATA.train_list
+        words = (*words, f"TRAIN.pseudo_share={pseudo_share:g}", f"DATA.pseudo_list={masks_list}")
     run = _training(study, config, Path(method.name) / f"fold{fold}", seed, images, *words)
     if method.percent in study.drawn:
         run = replace(run, needs=(f"lists/{method.percent:g}",))
+    if pseudo_share:
+        run = replace(run, needs=(*run.needs, _MASKS))
     if start is None:
         return run
     network = seed_folder(Path(start), seed)
@@ -185,6 +190,12 @@ def _needs_unsupervised(study: Study) -> bool:
     return any(
         method.name == UNSUPERVISED or (method.training is not None and method.training.start == UNSUPERVISED)
         for method in study.methods
+    )
+
+
+def _needs_masks(study: Study) -> bool:
+    return _needs_unsupervised(study) or any(
+        method.training is not None and method.training.pseudo_share > 0 for method in study.methods
     )
 
 

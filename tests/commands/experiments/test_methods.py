@@ -14,7 +14,8 @@ def names(*only: str) -> list[str]:
 
 def test_all_methods_and_those_that_are_named() -> None:
     without = ["prototype", "nearest", "untrained"]
-    assert names() == [*without, "unsupervised", "tuned_20", "tuned_100", "scratch_20", "scratch_100"]
+    trained = [f"{training}_{percent}" for training in ("tuned", "joint", "scratch") for percent in (20, 100)]
+    assert names() == [*without, "unsupervised", *trained]
     assert names("scratch", "nearest", "tuned_20") == ["nearest", "tuned_20", "scratch_20", "scratch_100"]
 
 
@@ -27,4 +28,5 @@ def test_an_unknown_method_is_named_with_those_there_are() -> None:
 
 def test_supervised_methods_have_their_share_of_the_labels() -> None:
     shares = {method.name: method.percent for method in all_methods({0.5, 100}) if method.training}
-    assert shares == {"tuned_0.5": 0.5, "tuned_100": 100, "scratch_0.5": 0.5, "scratch_100": 100}
+    percent = {"0.5": 0.5, "100": 100.0}
+    assert shares == {f"{name}_{text}": percent[text] for name in ("tuned", "joint", "scratch") for text in percent}

@@ -65,7 +65,7 @@ MISTAKES = {
     "pascal resnet50 --list 101 x": "--list '101': percent",
     "pascal resnet50 --jobs 0": "argument --jobs: 0 is not a number from 1",
     "pascal resnet50 --jobs 2 --gpus 0": "not allowed with argument --jobs",
-    "pascal resnet50 --index 134": "--index 134: the plan has 133 runs",
+    "pascal resnet50 --index 182": "--index 182: the plan has 181 runs",
     "pascal resnet50 --gpus 1000 DATA.train_list={list} DATA.val_list={list}": "GPUs that CUDA can use",
     "shapes demo DATA.classes=3": "TRAIN.split=3: 3 classes are too few for this fold",
 }

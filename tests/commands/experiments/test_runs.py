@@ -29,13 +29,15 @@ def config_of(run: Run) -> Config:
 
 
 def test_the_number_of_runs(runs: dict[str, Run], tmp_path: Path) -> None:
-    """Four folds, one and five shots: 3 methods without training, the unsupervised one, 2 trainings on 4 shares."""
+    """Four folds, one and five shots: 3 methods without training, the unsupervised one, 3 trainings on 4 shares."""
     kinds = Counter(Path(run.command[1]).name for run in runs.values())
-    trainings, tests = 2 * (1 + 2 * 4 * 4), 3 * 4 * 2 + 2 * (1 + 2 * 4) * 4 * 2
+    trainings, tests = 2 * (1 + 3 * 4 * 4), 3 * 4 * 2 + 2 * (1 + 3 * 4) * 4 * 2
     assert kinds == {"create.sh": 1, "launch.py": 3, "train.sh": trainings, "test.sh": tests}
-    assert len(all_runs(study(tmp_path))) == 1 + 3 + (1 + 32) + (24 + 72) == 133
+    assert len(all_runs(study(tmp_path))) == 1 + 3 + (1 + 48) + (24 + 104) == 181
     assert len(all_runs(study(tmp_path, "--only", "nearest"))) == 8
     only = [run.name for run in all_runs(study(tmp_path, "--only", "tuned_20"))]
+    joint = [run.name for run in all_runs(study(tmp_path, "--only", "joint_20"))]
+    assert joint[:2] == ["masks", "lists/20"] and len(joint) == 2 + 4 + 8
     assert only[:3] == ["masks", "lists/20", "unsupervised/seed_123"] and len(only) == 3 + 4 + 8
 
 
@@ -51,6 +53,8 @@ def test_needs_come_in_earlier_stages(runs: dict[str, Run]) -> None:
         "scratch_20/fold1/seed_1": ("lists/20",),
         "scratch_100/fold1/seed_1": (),
         "tuned_20/fold1/seed_1": ("lists/20", "unsupervised/seed_1"),
+        "joint_20/fold1/seed_1": ("lists/20", "masks"),
+        "joint_100/fold1/seed_1": ("masks",),
         "tuned_20/fold1_5shot/seed_1": ("tuned_20/fold1/seed_1",),
     }
     assert {name: runs[name].needs for name in needs} == needs
@@ -69,6 +73,11 @@ def test_commands_do_what_the_names_say(runs: dict[str, Run]) -> None:
     tuned = config_of(runs["tuned_20/fold1/seed_2"])
     assert (tuned.experiment, tuned.TRAIN.manual_seed) == ("split1_resnet50", 2)
     assert tuned.DATA.train_list == PROJECT / "lists" / "pascal" / "train_20.txt"
+    assert not tuned.uses_pseudo_masks
+    joint = config_of(runs["joint_20/fold1/seed_2"])
+    assert joint.TRAIN.pseudo_share == 0.5 and joint.DATA.train_list == tuned.DATA.train_list
+    assert joint.DATA.pseudo_list == load_config("pascal", "ssl_resnet50").DATA.train_list
+    assert joint.pseudo_folder / "manifest.json" == runs["masks"].product
     unsupervised = config_of(runs["unsupervised/seed_2"])
     assert (unsupervised.experiment, unsupervised.TRAIN.manual_seed) == ("ssl_resnet50", 2)
     for name in ("unsupervised/fold3_5shot/seed_2", "scratch_100/fold3_5shot/seed_1", "nearest/fold3_5shot"):
