@@ -10,6 +10,7 @@ native operator in the order right, down, down right, down left, each row by row
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch import Tensor
 from masks.superpixels import reference
 from util import operators
 
-__all__ = ["backend", "felzenszwalb"]
+__all__ = ["backend", "felzenszwalb", "superpixels_of_sizes"]
 
 # Far beyond any use: both implementations look at eight times as many pixels for every pixel.
 MOST_SIGMA = 1000
@@ -41,26 +42,33 @@ def felzenszwalb(image: np.ndarray, scale: float = 100.0, sigma: float = 0.8, mi
     Returns (H, W) int32 with ids 0..n-1, each of one or more pixels, in the order of their first pixels. Raises
     ``TypeError`` for a wrong dtype, ``ValueError`` for a wrong shape or number.
     """
+    return superpixels_of_sizes(image, [(scale, min_size)], sigma)[0]
+
+
+def superpixels_of_sizes(image: np.ndarray, sizes: Sequence[tuple[float, int]], sigma: float = 0.8) -> list[np.ndarray]:
+    """``felzenszwalb`` with each (scale, min_size) of ``sizes``; what they share is computed once."""
     if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise ValueError(f"image: expected (H, W, 3) with pixels, got {image.shape}")
     if image.dtype != np.uint8:
         raise TypeError(f"image: expected uint8, got {image.dtype}")
-    if not (math.isfinite(scale) and scale > 0):
-        raise ValueError(f"scale: expected a positive number, got {scale}")
+    for scale, min_size in sizes:
+        if not (math.isfinite(scale) and scale > 0):
+            raise ValueError(f"scale: expected a positive number, got {scale}")
+        if min_size < 1:
+            raise ValueError(f"min_size: expected 1 or more, got {min_size}")
     if not 0 <= sigma <= MOST_SIGMA:
         raise ValueError(f"sigma: expected 0 to {MOST_SIGMA}, got {sigma}")
-    if min_size < 1:
-        raise ValueError(f"min_size: expected 1 or more, got {min_size}")
     if not _DEVICES:
-        return reference.felzenszwalb(image, scale, sigma, min_size)
+        return [reference.felzenszwalb(image, scale, sigma, min_size) for scale, min_size in sizes]
     # A tensor shares the memory of an array that is dense and writable; others are copied.
     pixels = torch.from_numpy(np.require(image, requirements=("C", "W")))
-    superpixels: Tensor = torch.ops.unsupfss.felzenszwalb(pixels, scale, sigma, min_size)
-    return superpixels.numpy()
+    scales, min_sizes = zip(*sizes, strict=True)
+    superpixels: Tensor = torch.ops.unsupfss.felzenszwalb(pixels, scales, sigma, min_sizes)
+    return list(superpixels.numpy())
 
 
-def _fake_felzenszwalb(image: Tensor, scale: float, sigma: float, min_size: int) -> Tensor:
-    return image.new_empty(image.shape[:2], dtype=torch.int32)
+def _fake_felzenszwalb(image: Tensor, scales: Sequence[float], sigma: float, min_sizes: Sequence[int]) -> Tensor:
+    return image.new_empty((len(scales), *image.shape[:2]), dtype=torch.int32)
 
 
 if _DEVICES:

@@ -7,7 +7,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from masks.superpixels import felzenszwalb
+from masks.superpixels import superpixels_of_sizes
 
 # The longer side that the constants below belong to; larger images are reduced to it.
 _SIDE = 384
@@ -51,7 +51,7 @@ def _refined(difference: np.ndarray, image: np.ndarray) -> np.ndarray:
 @lru_cache(maxsize=2)  # an image is often predicted for one class after the other
 def _superpixels(pixels: bytes, shape: tuple[int, ...]) -> list[np.ndarray]:
     image = np.frombuffer(pixels, dtype=np.uint8).reshape(shape)
-    return [felzenszwalb(image, scale, _SIGMA, scale) for scale in _SCALES]
+    return superpixels_of_sizes(image, [(scale, scale) for scale in _SCALES], _SIGMA)
 
 
 def _mean_of_superpixels(values: np.ndarray, superpixels: np.ndarray) -> np.ndarray:

@@ -243,34 +243,48 @@ void relabel(Segments& segments, int64_t pixels, int32_t* labels) {
   }
 }
 
-Tensor felzenszwalb(const Tensor& image_, double scale, double sigma, int64_t min_size) {
+// Merges along sorted edges, which it changes, and numbers what came out.
+void segment(Edge* edges, int64_t count, int64_t W, int64_t pixels, double scale, int64_t min_size, int32_t* labels) {
+  Segments segments(pixels, scale);
+  count = walk(edges, count, W, segments, [&](int32_t first, int32_t second, uint32_t cost) {
+    return cost < std::min(segments.limit(first), segments.limit(second));
+  });
+  walk(edges, count, W, segments, [&](int32_t first, int32_t second, uint32_t) {
+    return std::min(segments.size(first), segments.size(second)) < min_size;
+  });
+  relabel(segments, pixels, labels);
+}
+
+Tensor felzenszwalb(const Tensor& image_, at::ArrayRef<double> scales, double sigma, at::IntArrayRef min_sizes) {
   TORCH_CHECK(image_.dim() == 3 && image_.size(2) == 3 && image_.scalar_type() == at::kByte && image_.numel() > 0,
               "felzenszwalb: image must be (H, W, 3) uint8, not empty");
   const int64_t H = image_.size(0), W = image_.size(1), pixels = H * W;
+  const int64_t sizes = static_cast<int64_t>(scales.size());
   TORCH_CHECK(pixels <= kMostPixels, "felzenszwalb: more than ", kMostPixels, " pixels");
-  TORCH_CHECK(scale > 0 && sigma >= 0, "felzenszwalb: scale must be positive, sigma not negative");
+  TORCH_CHECK(scales.size() == min_sizes.size(), "felzenszwalb: as many minimum sizes as scales expected");
+  TORCH_CHECK(sigma >= 0 && std::all_of(scales.begin(), scales.end(), [](double scale) { return scale > 0; }),
+              "felzenszwalb: scales must be positive, sigma not negative");
   const Tensor image = image_.contiguous();
-  int64_t count = H * (W - 1) + (H - 1) * W + 2 * (H - 1) * (W - 1);
+  const int64_t count = H * (W - 1) + (H - 1) * W + 2 * (H - 1) * (W - 1);
   // Room for the sort with it: of two such blocks the system would take back the memory every time, and clear it anew.
   const std::unique_ptr<Edge[]> edges(new Edge[2 * count]);
+  Edge* const room = edges.get() + count;
   make_all_edges(image.const_data_ptr<uint8_t>(), H, W, sigma, edges.get());
-  sort(edges.get(), edges.get() + count, count);
-  Segments segments(pixels, scale);
-  count = walk(edges.get(), count, W, segments, [&](int32_t first, int32_t second, uint32_t cost) {
-    return cost < std::min(segments.limit(first), segments.limit(second));
-  });
-  walk(edges.get(), count, W, segments, [&](int32_t first, int32_t second, uint32_t) {
-    return std::min(segments.size(first), segments.size(second)) < min_size;
-  });
-  Tensor labels = at::empty({H, W}, image.options().dtype(at::kInt));
-  relabel(segments, pixels, labels.mutable_data_ptr<int32_t>());
+  sort(edges.get(), room, count);
+  Tensor labels = at::empty({sizes, H, W}, image.options().dtype(at::kInt));
+  int32_t* const first = labels.mutable_data_ptr<int32_t>();
+  for (int64_t i = 0; i < sizes; ++i) {
+    const bool last = i + 1 == sizes;
+    if (!last) std::copy(edges.get(), edges.get() + count, room);
+    segment(last ? edges.get() : room, count, W, pixels, scales[i], min_sizes[i], first + i * pixels);
+  }
   return labels;
 }
 
 }  // namespace
 
 TORCH_LIBRARY_FRAGMENT(unsupfss, m) {
-  m.def("felzenszwalb(Tensor image, float scale, float sigma, int min_size) -> Tensor");
+  m.def("felzenszwalb(Tensor image, float[] scales, float sigma, int[] min_sizes) -> Tensor");
 }
 
 TORCH_LIBRARY_IMPL(unsupfss, CPU, m) { m.impl("felzenszwalb", &felzenszwalb); }

@@ -13,7 +13,7 @@ from scipy import ndimage
 from skimage import data
 from sklearn.metrics import adjusted_rand_score
 
-from masks.superpixels import _DEVICES, backend, felzenszwalb, reference
+from masks.superpixels import _DEVICES, backend, felzenszwalb, reference, superpixels_of_sizes
 from tests.masks.small_images import draw_image
 
 needs_native = pytest.mark.skipif(not _DEVICES, reason="the native operator is not built")
@@ -200,6 +200,17 @@ def test_native_gives_the_same_bits_again_whatever_the_threads() -> None:
         torch.set_num_threads(threads)
     with ThreadPoolExecutor(4) as pool:
         assert all(np.array_equal(result, expected) for result in pool.map(felzenszwalb, [image] * 8))
+
+
+def test_several_sizes_are_those_of_single_calls() -> None:
+    image = draw_clouds(8, 120, 90)
+    sizes = [(25.0, 1), (400.0, 300), (25.0, 25), (0.5, 10)]
+    together = superpixels_of_sizes(image, sizes, sigma=1.1)
+    assert len(together) == len(sizes)
+    for superpixels, (scale, min_size) in zip(together, sizes, strict=True):
+        assert np.array_equal(superpixels, felzenszwalb(image, scale, 1.1, min_size))
+    with pytest.raises(ValueError, match="min_size: expected 1 or more"):
+        superpixels_of_sizes(image, [(25.0, 1), (25.0, 0)])
 
 
 @needs_native
