@@ -7,7 +7,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.contrast import episode_contrast
-from model.episode_features import EpisodeFeatures, EpisodeMasks, episode_features, masked_average
+from model.episode_features import (
+    Features,
+    QueryFeatures,
+    SupportFeatures,
+    masked_average,
+    query_features,
+    query_size,
+    support_features,
+)
 from model.frozen.backbone import Backbone
 from model.frozen.feature_cache import FeatureCache
 
@@ -30,26 +38,31 @@ class Baseline(nn.Module):
         query_padding: Tensor | None = None,
         support_padding: Tensor | None = None,
     ) -> Tensor:
-        """Logits (B, 2, H, W) from the arguments of ``FSSModel.forward``."""
+        """Logits (B, 2, H, W) from the arguments of ``FSSModel.forward``: both steps below."""
         if self.method == "foreground":
             score = torch.ones_like(query_image[:, :1])
-        else:
-            features, masks = episode_features(
-                self.backbone, query_image, support_images, support_masks, query_padding, support_padding
-            )
-            score = (
-                episode_contrast(features, masks) if self.method == "nearest" else _prototype_contrast(features, masks)
-            )
-        score = F.interpolate(score, query_image.shape[-2:], mode="bilinear", align_corners=True)
+            return torch.cat([-score, score], dim=1)
+        supports = self.describe_supports(support_images, support_masks, support_padding)
+        return self.segment(query_image, query_padding, supports)
+
+    def describe_supports(self, images: Tensor, masks: Tensor, padding: Tensor | None = None) -> SupportFeatures:
+        """What ``segment`` needs of supports, once for all queries; arguments as of ``FSSModel.describe_supports``."""
+        return support_features(self.backbone, images, masks, padding)
+
+    def segment(self, images: Tensor | Features, padding: Tensor | None, supports: SupportFeatures) -> Tensor:
+        """Logits (B, 2, H, W) of queries; arguments as of ``FSSModel.segment``. ``foreground`` is no choice here."""
+        contrast = episode_contrast if self.method == "nearest" else _prototype_contrast
+        score = contrast(query_features(self.backbone, images, padding), supports)
+        score = F.interpolate(score, query_size(images, padding), mode="bilinear", align_corners=True)
         return torch.cat([-score, score], dim=1)
 
 
-def _prototype_contrast(features: EpisodeFeatures, masks: EpisodeMasks) -> Tensor:
+def _prototype_contrast(query: QueryFeatures, support: SupportFeatures) -> Tensor:
     """Cosine to the object prototype minus cosine to the background prototype: (B, 1, h, w)."""
-    support_mid = features.support_mid.unflatten(0, masks.share.shape[:2])
-    background = masks.background_share * ~masks.support_padding
+    support_mid = support.mid.unflatten(0, support.share.shape[:2])
+    background = support.background_share * ~support.padding
     similarities = [
-        F.cosine_similarity(features.query_mid, masked_average(support_mid, share).mean(dim=1)[..., None, None], dim=1)
-        for share in (masks.share, background)
+        F.cosine_similarity(query.mid, masked_average(support_mid, share).mean(dim=1)[..., None, None], dim=1)
+        for share in (support.share, background)
     ]
     return (similarities[0] - similarities[1])[:, None]

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.episode_features import EpisodeFeatures, EpisodeMasks
+from model.episode_features import QueryFeatures, SupportFeatures
 from model.layers.precision import at_least_float32
 
 NEIGHBOURS = 5
@@ -16,15 +16,15 @@ _AGREEMENT = 0.2
 _STEEPNESS = 20.0
 
 
-def episode_contrast(features: EpisodeFeatures, masks: EpisodeMasks) -> Tensor:
+def episode_contrast(query: QueryFeatures, support: SupportFeatures) -> Tensor:
     """The *nearest* contrast of an episode's mid and high features together: (B, 1, h, w)."""
     return nearest_contrast(
-        _unit_features(features.query_mid, features.query_high),
-        _unit_features(features.support_mid, features.support_high).unflatten(0, masks.share.shape[:2]),
-        masks.share,
-        masks.background_share,
-        masks.query_padding,
-        masks.support_padding,
+        _unit_features(query.mid, query.high),
+        _unit_features(support.mid, support.high).unflatten(0, support.share.shape[:2]),
+        support.share,
+        support.background_share,
+        query.padding,
+        support.padding,
     )
 
 

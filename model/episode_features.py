@@ -13,17 +13,6 @@ from model.frozen.feature_cache import FeatureCache
 from model.layers.precision import widened
 
 
-class EpisodeMasks(NamedTuple):
-    """Masks at feature resolution. Letters: B episodes, K shots, (h, w) the query's map, (h', w') the supports'."""
-
-    share: Tensor  # (B, K, h', w') of object, 0..1
-    background_share: Tensor  # (B, K, h', w') of background, 0..1; what neither has is void
-    objects: Tensor  # (B, K, h', w') True on the object
-    void: Tensor  # (B, K, h', w') True on what is neither object nor background
-    query_padding: Tensor  # (B, h, w) True where padded
-    support_padding: Tensor  # (B, K, h', w') True where padded
-
-
 class Features(NamedTuple):
     """Frozen features of images, which a network takes in their place: mid (N, Cm, h, w), high (N, Ch, h, w)."""
 
@@ -31,41 +20,66 @@ class Features(NamedTuple):
     high: Tensor
 
 
-class EpisodeFeatures(NamedTuple):
-    """Frozen features. They take hundreds of megabytes and should not be kept longer than needed."""
+class QueryFeatures(NamedTuple):
+    """Frozen features of queries, and where they are padded. Letters: B episodes, (h, w) the map."""
 
-    query_mid: Tensor  # (B, Cm, h, w)
-    query_high: Tensor  # (B, Ch, h, w)
-    support_mid: Tensor  # (B * K, Cm, h', w'), as convolutions would copy (B, K, ...)
-    support_high: Tensor  # (B * K, Ch, h', w')
+    mid: Tensor  # (B, Cm, h, w)
+    high: Tensor  # (B, Ch, h, w)
+    padding: Tensor  # (B, h, w) True where padded
 
 
-def episode_features(
-    backbone: Backbone | FeatureCache,
-    query_image: Tensor | Features,
-    support_images: Tensor | Features,
-    support_masks: Tensor,
-    query_padding: Tensor | None,
-    support_padding: Tensor | None,
-) -> tuple[EpisodeFeatures, EpisodeMasks]:
-    """Features without gradients, and masks (docs/method.md, section 2); arguments as in ``FSSModel.forward``."""
-    query_mid, query_high = _frozen(backbone, query_image)
-    support_mid, support_high = _frozen(backbone, support_images)
-    query_size, support_size = query_high.shape[-2:], support_high.shape[-2:]
-    exact = torch.promote_types(query_mid.dtype, torch.float32)
-    object_share, background_share = (
-        F.interpolate((support_masks == value).to(exact), support_size, mode="bilinear", align_corners=True)
-        for value in (1, 0)
+class SupportFeatures(NamedTuple):
+    """Frozen features of K supports in each of B episodes, and their masks at the size of the features, (h', w').
+
+    Features take hundreds of megabytes in training and should not be kept longer than needed.
+    """
+
+    mid: Tensor  # (B * K, Cm, h', w'), as convolutions would copy (B, K, ...)
+    high: Tensor  # (B * K, Ch, h', w')
+    share: Tensor  # (B, K, h', w') of object, 0..1
+    background_share: Tensor  # (B, K, h', w') of background, 0..1; what neither has is void
+    objects: Tensor  # (B, K, h', w') True on the object
+    void: Tensor  # (B, K, h', w') True on what is neither object nor background
+    padding: Tensor  # (B, K, h', w') True where padded
+
+
+def query_features(
+    backbone: Backbone | FeatureCache, images: Tensor | Features, padding: Tensor | None
+) -> QueryFeatures:
+    """Features without gradients (docs/method.md, section 2); arguments as in ``FSSModel.segment``."""
+    mid, high = _frozen(backbone, images)
+    return QueryFeatures(mid, high, _padding(padding, images, high.shape[-2:]))
+
+
+def support_features(
+    backbone: Backbone | FeatureCache, images: Tensor | Features, masks: Tensor, padding: Tensor | None
+) -> SupportFeatures:
+    """Features without gradients, and masks (docs/method.md, section 2).
+
+    Arguments as in ``FSSModel.describe_supports``.
+    """
+    mid, high = _frozen(backbone, images)
+    size = high.shape[-2:]
+    exact = torch.promote_types(mid.dtype, torch.float32)
+    share, background_share = (
+        F.interpolate((masks == value).to(exact), size, mode="bilinear", align_corners=True) for value in (1, 0)
     )
-    masks = EpisodeMasks(
-        share=object_share,
+    return SupportFeatures(
+        mid,
+        high,
+        share=share,
         background_share=background_share,
-        objects=_nearest(support_masks == 1, support_size),
-        void=_nearest(support_masks > 1, support_size),
-        query_padding=_padding(query_padding, query_image, query_size),
-        support_padding=_padding(support_padding, support_images, support_size),
+        objects=_nearest(masks == 1, size),
+        void=_nearest(masks > 1, size),
+        padding=_padding(padding, images, size),
     )
-    return EpisodeFeatures(query_mid, query_high, support_mid, support_high), masks
+
+
+def query_size(images: Tensor | Features, padding: Tensor | None) -> torch.Size:
+    """(H, W) of queries; features in the place of images come with padding, which has it."""
+    of_size = images if padding is None else padding
+    assert isinstance(of_size, Tensor), "features come with padding"
+    return of_size.shape[-2:]
 
 
 def masked_average(features: Tensor, share: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,15 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from model.contrast import episode_contrast, trust
-from model.episode_features import EpisodeFeatures, EpisodeMasks, Features, episode_features, masked_average
+from model.episode_features import (
+    Features,
+    QueryFeatures,
+    SupportFeatures,
+    masked_average,
+    query_features,
+    query_size,
+    support_features,
+)
 from model.frozen.backbone import Backbone, build_backbone
 from model.frozen.feature_cache import FeatureCache
 from model.hamming_clustering import Assign, HammingClustering, PublishedHammingClustering, one_by_one
@@ -71,6 +79,15 @@ class NetworkSettings(BaseModel):
             problems = describe_problems(error)
             raise UserError(f"{source}: holds no network that this software can build ({problems})") from None
         return settings
+
+
+class DescribedSupports(NamedTuple):
+    """What ``FSSModel.segment`` compares queries with: it depends on the supports alone."""
+
+    features: SupportFeatures
+    prototype: Tensor  # (B, C), the object's mean feature over the shots
+    prototypes: Tensor  # (B, P, C), and
+    absent: Tensor  # (B, P), both as ``SupportPrototypes`` returns them
 
 
 class FSSModel(nn.Module, SharedModel):
@@ -194,32 +211,68 @@ class FSSModel(nn.Module, SharedModel):
         support_padding (B, K, H', W') True where padded (None: nothing is). Supports may differ in size from the query.
         In the place of images there may be their features, those of supports (B * K, ...), then with padding.
         """
-        of_size = query_image if query_padding is None else query_padding
-        assert isinstance(of_size, Tensor), "features come with padding"
-        features, masks = episode_features(
-            self.backbone, query_image, support_images, support_masks, query_padding, support_padding
-        )
-        contrast = self._contrast(features, masks)
-        query, support = self._merged(features, masks.share)
-        del features
+        query = query_features(self.backbone, query_image, query_padding)
+        support = support_features(self.backbone, support_images, support_masks, support_padding)
+        # The steps of ``describe_supports`` and ``segment``, in an order that lets go of features early.
+        contrast, prior_map = self._compared(query, support)
+        adjusted, padding = self.adjust_query(query.mid), query.padding
+        merged, prototype = self._merged(support)
+        masks = (support.objects, support.void, support.padding)
+        del query, support
+        prototypes, absent = self.support_prototypes(merged, *masks, self._assign())
+        logits = self._decoded(self.merge_query(adjusted, prototype, prior_map), padding, prototypes, absent, contrast)
+        return _enlarged(logits, query_size(query_image, query_padding))
+
+    def describe_supports(
+        self, images: Tensor | Features, masks: Tensor, padding: Tensor | None = None
+    ) -> DescribedSupports:
+        """What ``segment`` needs of supports, once for all queries; arguments as the supports' of ``forward``."""
+        support = support_features(self.backbone, images, masks, padding)
+        merged, prototype = self._merged(support)
         prototypes, absent = self.support_prototypes(
-            support, masks.objects, masks.void, masks.support_padding, self._assign()
+            merged, support.objects, support.void, support.padding, self._assign()
         )
-        attended = self.query_transformer(query, masks.query_padding, prototypes, absent)
-        logits = self.classifier(attended)
-        if contrast is not None:
-            logits = self._corrected(contrast, logits, masks.query_padding)
-        return F.interpolate(widened(logits), of_size.shape[-2:], mode="bilinear", align_corners=True)
+        return DescribedSupports(support, prototype, prototypes, absent)
 
-    def _contrast(self, features: EpisodeFeatures, masks: EpisodeMasks) -> Tensor | None:
-        """What comparing pixels with the support says of the object, (B, 1, h, w); None without contrast residual.
+    def segment(self, images: Tensor | Features, padding: Tensor | None, supports: DescribedSupports) -> Tensor:
+        """Logits (B, 2, H, W) of queries, in evaluation those of ``forward``; arguments as the query's of it."""
+        query = query_features(self.backbone, images, padding)
+        contrast, prior_map = self._compared(query, supports.features)
+        merged = self.merge_query(self.adjust_query(query.mid), supports.prototype, prior_map)
+        logits = self._decoded(merged, query.padding, supports.prototypes, supports.absent, contrast)
+        return _enlarged(logits, query_size(images, padding))
 
-        With K shots the contrast is more certain and weighs sqrt(K) times as much.
+    def _compared(self, query: QueryFeatures, support: SupportFeatures) -> tuple[Tensor | None, Tensor]:
+        """What comparing pixels with the support says of the object: contrast and prior, both (B, 1, h, w).
+
+        There is no contrast without contrast residual. With K shots it is more certain and weighs sqrt(K) times as
+        much.
         """
-        if self.contrast_scale is None:
-            return None
-        shots = masks.share.shape[1]
-        return self.contrast_scale * shots**0.5 * episode_contrast(features, masks)
+        shots = support.share.shape[:2]  # (B, K)
+        contrast = None
+        if self.contrast_scale is not None:
+            contrast = self.contrast_scale * shots[1] ** 0.5 * episode_contrast(query, support)
+        return contrast, prior(query.high, support.high.unflatten(0, shots), support.share)
+
+    def _merged(self, support: SupportFeatures) -> tuple[Tensor, Tensor]:
+        """Supports (B, K, C, h', w'), each merged with a prototype of its object, and the prototype of all (B, C).
+
+        docs/method.md, sections 2 and 4.
+        """
+        shots = support.share.shape[:2]  # (B, K)
+        features = self.adjust_support(support.mid)
+        # The object's mean feature in each shot, and over the shots.
+        own_prototypes = masked_average(features, support.share.flatten(0, 1))  # (B * K, C)
+        prototype = own_prototypes.unflatten(0, shots).mean(dim=1)
+        return self.merge_support(features, own_prototypes).unflatten(0, shots), prototype
+
+    def _decoded(
+        self, query: Tensor, padding: Tensor, prototypes: Tensor, absent: Tensor, contrast: Tensor | None
+    ) -> Tensor:
+        """Logits (B, 2, h, w) of a merged query (B, C, h, w)."""
+        attended = self.query_transformer(query, padding, prototypes, absent)
+        logits: Tensor = self.classifier(attended)
+        return logits if contrast is None else self._corrected(contrast, logits, padding)
 
     def _corrected(self, contrast: Tensor, correction: Tensor, query_padding: Tensor) -> Tensor:
         """Logits (B, 2, h, w) from the contrast (B, 1, h, w) and the learnt correction (B, 2, h, w) of them.
@@ -230,23 +283,6 @@ class FSSModel(nn.Module, SharedModel):
             background, object_ = correction.unbind(dim=1)
             correction = correction * trust(object_ - background, contrast[:, 0], query_padding)[:, None, None, None]
         return correction + torch.cat([-contrast, contrast], dim=1)
-
-    def _merged(self, features: EpisodeFeatures, share: Tensor) -> tuple[Tensor, Tensor]:
-        """Query (B, C, h, w) and supports (B, K, C, h', w'), each merged with a prototype of the object.
-
-        share (B, K, h', w') of object, 0..1; docs/method.md, sections 2 to 4.
-        """
-        shots = share.shape[:2]  # (B, K)
-        # Features of their own for query and support.
-        query = self.adjust_query(features.query_mid)
-        support = self.adjust_support(features.support_mid)
-        # The object's mean feature in each shot, and over the shots.
-        own_prototypes = masked_average(support, share.flatten(0, 1))  # (B * K, C)
-        prototype = own_prototypes.unflatten(0, shots).mean(dim=1)
-        # The query also receives the prior.
-        prior_map = prior(features.query_high, features.support_high.unflatten(0, shots), share)
-        query = self.merge_query(query, prototype, prior_map)
-        return query, self.merge_support(support, own_prototypes).unflatten(0, shots)
 
 
 def with_calibration(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -266,6 +302,11 @@ def configured_backbone(settings: NetworkSettings, weights: Path | Weights | Non
     )
     backbone.check_sides(**sides, val_size=settings.val_size)
     return backbone
+
+
+def _enlarged(logits: Tensor, size: torch.Size) -> Tensor:
+    """Logits (B, 2, h, w) at the query's size, in single precision."""
+    return F.interpolate(widened(logits), size, mode="bilinear", align_corners=True)
 
 
 def _adjust(inputs: int, channels: int) -> nn.Sequential:

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from model.baselines import Baseline
 from model.contrast import nearest_contrast, trust
-from model.episode_features import episode_features, masked_average
+from model.episode_features import masked_average, support_features
 from tests import golden
 from tests.model.networks import random_episode, tiny_backbone
 
@@ -54,9 +54,9 @@ def test_an_object_smaller_than_a_cell_still_counts() -> None:
 
 def test_void_of_supports_is_neither_object_nor_background() -> None:
     """Sides are one more than a multiple of the stride, so positions of features are pixels: shares are 0 or 1."""
-    query, supports, masks = random_episode()
+    _, supports, masks = random_episode()
     masks[:, :, 40:] = 255
-    _, resized = episode_features(tiny_backbone(), query, supports, masks, None, None)
+    resized = support_features(tiny_backbone(), supports, masks, None)
     at_positions = masks[:, :, ::8, ::8]
     assert torch.equal(resized.share, (at_positions == 1).float())
     assert torch.equal(resized.background_share, (at_positions == 0).float())

@@ -1,11 +1,14 @@
 """The whole network: shapes, gradients, determinism, and what each option does."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch._dynamo.utils import counters
 
 from model.baselines import Baseline
+from model.episode_features import Features
 from model.loss import dice_loss
 from tests import golden
 from tests.model.networks import random_episode, tiny_backbone, tiny_model
@@ -138,6 +141,25 @@ def test_what_was_learnt_counts_in_evaluation_where_it_agrees_with_the_contrast(
     model.classifier.forward = learnt  # type: ignore[method-assign]
     torch.testing.assert_close(model(*episode), (1 + counted / 3) * nearest, rtol=1e-2, atol=1e-3)
     torch.testing.assert_close(model.train()(*episode), (1 + agreement / 3) * nearest, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shots", [1, 3])
+@pytest.mark.parametrize("method", ["network", "nearest", "prototype"])
+def test_supports_are_described_once_for_any_number_of_queries(method: str, shots: int) -> None:
+    """To the same bits, from images and from their features; the backbone sees each image once."""
+    model: Any = tiny_model(contrast_residual=True) if method == "network" else Baseline(method, tiny_backbone())
+    queries, supports, masks = random_episode(batch=1, shots=shots)
+    padding = torch.zeros(1, 65, 65, dtype=torch.bool)
+    padding[:, 40:] = True
+    seen = []
+    model.backbone.register_forward_hook(lambda _, images, __: seen.append(len(images[0])))
+    described = model.describe_supports(supports, masks, padding[:, None].expand(-1, shots, -1, -1))
+    found = [model.segment(image, padding, described) for image in (queries, -queries)]
+    assert seen == [shots, 1, 1]
+    for image, logits in zip((queries, -queries), found, strict=True):
+        expected = model(image, supports, masks, padding, padding[:, None].expand(-1, shots, -1, -1))
+        assert torch.equal(logits, expected)
+        assert torch.equal(model.segment(Features(*model.backbone(image)), padding, described), expected)
 
 
 def test_support_self_attention_changes_the_result() -> None:
