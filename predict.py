@@ -2,42 +2,77 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
-from commands.prediction_inputs import find_queries, read_support
+from commands.prediction_inputs import find_queries, find_supports, read_supports, settings_digest
 from engine.prediction_files import PredictionFolder, output_names
-from util.arguments import Parser, whole_number
-from util.errors import importing, run_command
-from util.logging import start_logging
+from engine.untrained import METHODS, Untrained
+from util.arguments import Parser, number_between, whole_number
+from util.errors import UserError, importing, run_command
+from util.logging import logger, start_logging
 from util.processes import require_one_process
 
 
 def main(arguments: list[str]) -> None:
-    """Parse the command line; write a mask, a probability map and an overlay for each query."""
+    """Parse the command line; write a mask, maps of probability and an overlay for each query, and a table of areas."""
+    words = _parser().parse_args(arguments)
+    require_one_process("predict.py")
+    start_logging()
+    if words.method is not None:
+        Untrained.read(words.method, words.backbone)
+    elif words.backbone:
+        raise UserError("--backbone: a checkpoint has its own; it belongs to --method")
+    output = PredictionFolder(words.output)
+    files = {"object": [*map(tuple, words.support)]} if words.supports is None else find_supports(words.supports)
+    paths = [path for pairs in files.values() for pair in pairs for path in pair]
+    queries = find_queries(words.query, leave_out=output.written() | {mask.resolve() for mask in paths[1::2]})
+    names, supports = output_names(queries), read_supports(files, words.value)
+    with importing():
+        from commands.prediction import predict_all
+        from segmenter import Segmenter
+    segmenter = Segmenter.load(words.checkpoint, method=words.method, backbone=words.backbone)
+    marking = {"threshold": words.threshold, "presence": words.presence, "min_area": words.min_area}
+    settings = settings_digest(files, model=segmenter.digest(), value=words.value, **marking)
+    missing = output.reserve(names, inputs=[*names, *paths], classes=[*files], settings=settings)
+    if len(missing) < len(names):
+        logger.info("%d of %d queries are predicted already", len(names) - len(missing), len(names))
+    if missing:
+        for name, shots in supports.items():
+            segmenter.describe(name, shots)
+        predict_all(partial(segmenter.predict, **marking), missing, output)
+
+
+def _parser() -> Parser:
     parser = Parser(prog="predict.py", description=__doc__)
-    parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--support", nargs=2, type=Path, action="append", required=True, metavar=("IMAGE", "MASK"))
+    models = parser.add_mutually_exclusive_group(required=True)
+    models.add_argument("--checkpoint", type=Path, help="run folder, checkpoint or shared folder")
+    models.add_argument("--method", choices=METHODS, help="without training")
+    parser.add_argument("--backbone", nargs="+", default=[], metavar="KEY=VALUE", help="of a method without training")
+    annotated = parser.add_mutually_exclusive_group(required=True)
+    annotated.add_argument("--support", nargs=2, type=Path, action="append", metavar=("IMAGE", "MASK"))
+    annotated.add_argument(
+        "--supports", type=Path, metavar="FOLDER", help="x_mask.png beside x.jpg; a folder per class"
+    )
     parser.add_argument(
         "--class", dest="value", type=whole_number(1, 255), metavar="VALUE", help="of the object, in masks of several"
     )
     parser.add_argument("--query", nargs="+", type=Path, required=True, help="images, or folders of them")
     parser.add_argument("--output", type=Path, default=Path("predictions"), help="folder (%(default)s)")
-    parsed = parser.parse_args(arguments)
-    require_one_process("predict.py")
-    start_logging()
-    output = PredictionFolder(parsed.output)
-    names = output_names(find_queries(parsed.query, leave_out=output.written()))
-    supports = [read_support(image, mask, parsed.value) for image, mask in parsed.support]
-    with importing():
-        from commands.prediction import predict_all, view_of_support
-        from model import load_model
-        from util.device import choose_device
-    model = load_model(parsed.checkpoint).to(choose_device([0]))
-    assert model.settings is not None  # every checkpoint holds them
-    size = model.settings.val_size
-    views = [view_of_support(support, size) for support in supports]
-    output.reserve(names, inputs=[*names, *(path for pair in parsed.support for path in pair)])
-    predict_all(model, names, views, size, output)
+    probability = number_between(0, 1, "0.5")
+    parser.add_argument(
+        "--threshold", type=probability, default=0.5, help="probability of what is marked (%(default)s)"
+    )
+    gate = parser.add_mutually_exclusive_group()
+    gate.add_argument(
+        "--presence",
+        type=probability,
+        default=0.5,
+        help="probability that the object is there, from which on it is marked (%(default)s)",
+    )
+    gate.add_argument("--always", dest="presence", action="store_const", const=None, help="mark it in every query")
+    parser.add_argument("--min-area", type=whole_number(0), default=0, metavar="PIXELS", help="of connected pieces")
+    return parser
 
 
 if __name__ == "__main__":

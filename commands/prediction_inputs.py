@@ -1,57 +1,90 @@
-"""What ``predict.py`` is given: annotated images and queries, read before torch is imported."""
+"""What ``predict.py`` is given: annotated images and queries, found and read before torch is imported."""
 
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TypeAlias
 
-import numpy as np
-
+from engine.supports import Support, read_support
 from util.errors import UserError
-from util.images import check_same_size, read_image
+from util.files import digest_file, digest_lines
 from util.images.image_folders import list_images
-from util.images.mask_files import doubt_about, read_object
-from util.logging import logger
+
+# Of the names of masks that lie beside their images.
+_MASK = "_mask"
 
 
-class Support(NamedTuple):
-    """An annotated image: RGB uint8 (H, W, 3), and its mask, uint8 (H, W): 1 object, 0 background, 255 not counted."""
-
-    path: Path
-    image: np.ndarray
-    mask: np.ndarray
+# For each class its annotated images: image and mask.
+SupportFiles: TypeAlias = "dict[str, list[tuple[Path, Path]]]"
 
 
-def find_queries(paths: Sequence[Path], leave_out: Collection[Path] = ()) -> list[Path]:
-    """The images among ``paths`` and directly in the folders among them, each once; in folders, ``leave_out`` is not.
+def read_supports(files: SupportFiles, value: int | None = None) -> dict[str, list[Support]]:
+    """The supports of each class; ``value`` is the object's in masks of several. Raises ``UserError``."""
+    return {name: [read_support(image, mask, value) for image, mask in pairs] for name, pairs in files.items()}
 
-    Raises ``UserError`` for a folder without images.
+
+def find_supports(folder: Path) -> SupportFiles:
+    """The annotated images in ``folder``: ``x_mask.png`` is the mask of ``x.jpg`` beside it, in any formats.
+
+    Images in the folder itself are of one class, which has its name; else those in each subfolder are of a class, in
+    the order of their names. Raises ``UserError``, also for an image without mask.
     """
-    queries: dict[str, Path] = {}
+    if not folder.is_dir():
+        raise UserError(f"--supports {folder}: not a folder; give one with images and masks, or --support IMAGE MASK")
+    classes: dict[str, list[Path]] = defaultdict(list)
+    for path in list_images(folder):
+        above = path.relative_to(folder).parts[:-1]
+        classes[above[0] if above else folder.resolve().name].append(path)
+    if not classes:
+        raise UserError(f"--supports {folder}: no images found in it")
+    if len({len(path.relative_to(folder).parts) == 1 for paths in classes.values() for path in paths}) > 1:
+        raise UserError(f"--supports {folder}: has images both in it and in its folders; give each class a folder")
+    return {name: _pairs(paths) for name, paths in sorted(classes.items())}
+
+
+def _pairs(paths: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Images and masks of one class, put together."""
+    images: dict[Path, list[Path]] = defaultdict(list)
+    masks: dict[Path, list[Path]] = defaultdict(list)
     for path in paths:
-        files = [path]
-        if path.is_dir():
-            files = [file for file in list_images(path, recursive=False) if file.resolve() not in leave_out]
-            if not files:
-                deeper = len(list_images(path))
-                advice = f"; {deeper} are in folders below it: name these" if deeper else ""
-                raise UserError(f"--query {path}: no images found in it{advice}")
-        for file in files:
-            queries.setdefault(os.path.abspath(file), file)
-    return list(queries.values())
+        stem = path.with_suffix("")
+        is_mask = stem.name.endswith(_MASK)
+        (masks if is_mask else images)[stem.with_name(stem.name.removesuffix(_MASK))].append(path)
+    for stem in {**images, **masks}:
+        if not masks[stem]:
+            raise UserError(f"{images[stem][0]}: has no mask beside it; expected {stem.name}{_MASK}.png")
+        if len(images[stem]) != 1 or len(masks[stem]) != 1:
+            raise UserError(
+                f"{masks[stem][0]}: {len(images[stem])} images and {len(masks[stem])} masks of that name; "
+                f"expected one {stem.name} and one {stem.name}{_MASK}"
+            )
+    return [(images[stem][0], masks[stem][0]) for stem in images]
 
 
-def read_support(image_path: Path, mask_path: Path, value: int | None = None) -> Support:
-    """Read an annotated image and say how its mask was understood; ``value`` is the object's in a mask of several.
+def find_queries(paths: Sequence[Path], leave_out: Collection[Path] = ()) -> dict[Path, Path]:
+    """The images among ``paths`` and in the folders among them, each once; in folders, ``leave_out`` is not.
 
-    Raises ``UserError``, also for a mask without object.
+    For each the end of its path that tells it apart: the name, of one in a folder the path from there on. Raises
+    ``UserError`` for a folder without images, and for a path where nothing is.
     """
-    image, mask = read_image(image_path), read_object(mask_path, value)
-    check_same_size(image_path, image.shape[:2], mask_path, mask.ids.shape)
-    logger.info("%s: %s", mask_path, mask.understood)
-    doubt = doubt_about(mask.ids)
-    if doubt is not None:
-        logger.warning("WARNING: %s: %s", mask_path, doubt)
-    return Support(mask_path, image, mask.ids)
+    queries: dict[str, tuple[Path, Path]] = {}
+    for path in paths:
+        if not os.path.lexists(path):
+            raise UserError(f"--query {path}: image not found")
+        files = {path: Path(path.name)}
+        if path.is_dir():
+            files = {file: file.relative_to(path) for file in list_images(path) if file.resolve() not in leave_out}
+            if not files:
+                raise UserError(f"--query {path}: no images found in it")
+        for file, kept in files.items():
+            queries.setdefault(os.path.abspath(file), (file, kept))
+    return dict(queries.values())
+
+
+def settings_digest(files: SupportFiles, **settings: object) -> str:
+    """A digest of what predictions depend on apart from their query: the contents of the supports, and settings."""
+    supports = [(name, [[digest_file(path) for path in pair] for pair in pairs]) for name, pairs in files.items()]
+    return digest_lines([repr(supports), repr(settings)])

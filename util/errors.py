@@ -43,8 +43,16 @@ class UserError(Exception):
     It is one line, also where it quotes another library or the name of a file.
     """
 
+    exit_code = 2
+
     def __str__(self) -> str:
         return " ".join(super().__str__().splitlines())
+
+
+class UnfinishedError(UserError):
+    """Of several files some could not be used, and the command did its work for the others."""
+
+    exit_code = 1
 
 
 def shown(value: object) -> str:
@@ -66,7 +74,8 @@ def run_command(main: Callable[[list[str]], None], arguments: list[str] | None =
     """Run a command's ``main`` and end the process as every command of this project does.
 
     Exit code 0 when ``main`` returns, 2 after a ``UserError``, a full disk or a place that cannot be written
-    to (one line on stderr, no traceback unless ``--debug`` is among the arguments), 130 after Ctrl-C, 143 after TERM.
+    to (one line on stderr, no traceback unless ``--debug`` is among the arguments), 1 after an ``UnfinishedError``, 130
+    after Ctrl-C, 143 after TERM.
     These print a line too: the text of the exception, where a command gives it one. Any other exception is a bug of
     this project and keeps its traceback.
     """
@@ -85,7 +94,7 @@ def run_command(main: Callable[[list[str]], None], arguments: list[str] | None =
         if debug:
             traceback.print_exc()
         print(f"error: {mistake}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(mistake.exit_code)
     except KeyboardInterrupt as interruption:
         if speaks_for_all():
             print(f"interrupted: {str(interruption) or _CONTINUES}", file=sys.stderr)

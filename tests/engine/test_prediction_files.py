@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from engine.prediction_files import PredictionFolder, output_names
+from engine.predictions import Prediction
 from util.errors import UserError
 
 IMAGE = np.zeros((4, 5, 3), dtype=np.uint8)
 MASK = np.zeros((4, 5), dtype=np.uint8)
+PREDICTION = Prediction(IMAGE, MASK, {"object": MASK.astype(np.float32)}, {"object": None})
+
+
+def reserved(folder: Path, names: dict[Path, str], inputs: Sequence[Path] = (), **options: Any) -> PredictionFolder:
+    output = PredictionFolder(folder)
+    output.reserve(names, inputs, **{"classes": ["object"], "settings": "s", **options})
+    return output
+
+
+def write(output: PredictionFolder, query: Path, name: str, prediction: Prediction = PREDICTION) -> None:
+    with output.recording():
+        output.write(query, name, prediction)
 
 
 @pytest.mark.parametrize(
@@ -30,42 +45,91 @@ MASK = np.zeros((4, 5), dtype=np.uint8)
     ],
 )
 def test_names_are_as_short_as_they_can_be(queries: list[str], names: list[str]) -> None:
-    assert list(output_names([Path(query) for query in queries]).values()) == names
+    assert list(output_names({Path(query): Path(Path(query).name) for query in queries}).values()) == names
+
+
+@pytest.mark.parametrize(
+    ("queries", "names"),
+    [
+        ({"/q/a/x.jpg": "a/x.jpg", "/q/y.jpg": "y.jpg"}, ["a/x", "y"]),
+        ({"/q/a/x.jpg": "a/x.jpg", "/q/a/x.png": "a/x.png"}, ["a/x.jpg", "a/x.png"]),
+        ({"/p/a/x.jpg": "a/x.jpg", "/q/a/x.jpg": "a/x.jpg"}, ["p/a/x", "q/a/x"]),
+        ({"/q/a/x.jpg": "a/x.jpg", "/r/x.jpg": "x.jpg"}, ["a/x", "x"]),
+    ],
+)
+def test_names_keep_the_path_within_the_folder_that_was_searched(queries: dict[str, str], names: list[str]) -> None:
+    assert list(output_names({Path(query): Path(kept) for query, kept in queries.items()}).values()) == names
 
 
 def test_an_own_prediction_is_overwritten_and_nothing_else(tmp_path: Path) -> None:
     query, out = tmp_path / "x.jpg", tmp_path / "out"
     query.touch()
-    for _ in range(2):
-        folder = PredictionFolder(out)
-        folder.reserve({query: "x"}, inputs=[query])
-        folder.write("x", IMAGE, MASK, MASK.astype(np.float32))
+    for settings in ("one", "two"):
+        write(reserved(out, {query: "x"}, [query], settings=settings), query, "x")
     files = {"x_mask.png", "x_overlay.jpg", "x_probability.png"}
-    assert {path.name for path in out.iterdir()} == {*files, "predictions.json"}
-    assert PredictionFolder(out).written() == {out / name for name in files}
+    assert {path.name for path in out.iterdir()} == {*files, "predictions.json", "areas.csv"}
+    assert PredictionFolder(out).written() == {out / name for name in (*files, "areas.csv")}
     for ending in ("_mask.png", "_probability.png", "_overlay.jpg"):
         own = out / f"y{ending}"
         own.write_text("the user's")
-        folder = PredictionFolder(out)
         with pytest.raises(
             UserError, match=f"{own}: would be overwritten and is no earlier prediction; choose another"
         ):
-            folder.reserve({tmp_path / "y.jpg": "y"}, inputs=[])
+            reserved(out, {tmp_path / "y.jpg": "y"})
         assert own.read_text() == "the user's" and "y_mask.png" not in (out / "predictions.json").read_text()
         own.unlink()
     (out / "z_mask.png").symlink_to("nowhere")
     with pytest.raises(UserError, match=r"z_mask\.png: would be overwritten"):
-        PredictionFolder(out).reserve({tmp_path / "z.jpg": "z"}, inputs=[])
+        reserved(out, {tmp_path / "z.jpg": "z"})
+    (tmp_path / "areas.csv").touch()
+    with pytest.raises(UserError, match=r"areas\.csv: would be overwritten"):
+        reserved(tmp_path, {query: "x"})
 
 
 def test_a_prediction_that_is_an_input_is_not_overwritten(tmp_path: Path) -> None:
     """The mask of a first prediction may be the support of a second."""
     query = tmp_path / "x.jpg"
-    folder = PredictionFolder(tmp_path)
-    folder.reserve({query: "x"}, inputs=[query])
-    folder.write("x", IMAGE, MASK, MASK.astype(np.float32))
+    query.touch()
+    write(reserved(tmp_path, {query: "x"}, [query]), query, "x")
     with pytest.raises(UserError, match=r"x_mask\.png: would be overwritten"):
-        PredictionFolder(tmp_path).reserve({query: "x"}, inputs=[query, tmp_path / "x_mask.png"])
+        reserved(tmp_path, {query: "x"}, [query, tmp_path / "x_mask.png"])
+
+
+def test_what_was_predicted_with_the_same_settings_is_not_missing(tmp_path: Path) -> None:
+    query, out = tmp_path / "x.jpg", tmp_path / "out"
+    query.write_text("first")
+    write(reserved(out, {query: "x"}), query, "x")
+
+    def missing(settings: str = "s", classes: Sequence[str] = ("object",)) -> dict[Path, str]:
+        return PredictionFolder(out).reserve({query: "x"}, [query], classes=classes, settings=settings)
+
+    assert missing() == {}
+    assert missing(settings="other") == {query: "x"}
+    assert missing() == {query: "x"}  # its files may be those of the other settings by now
+    for change in (lambda: query.write_text("second"), (out / "x_overlay.jpg").unlink):
+        write(reserved(out, {query: "x"}), query, "x")
+        assert missing() == {}
+        change()
+        assert missing() == {query: "x"}
+
+
+def test_several_classes_have_a_map_each_and_a_row_in_the_table(tmp_path: Path) -> None:
+    query = tmp_path / "x.jpg"
+    query.touch()
+    mask = np.array([[0, 1, 1, 0, 2]] * 4, dtype=np.uint8)
+    maps = {"dog": np.full((4, 5), 0.75, dtype=np.float32), "cat": np.full((4, 5), 0.5, dtype=np.float32)}
+    output = reserved(tmp_path / "out", {query: "x"}, classes=["dog", "cat"])
+    write(output, query, "x", Prediction(IMAGE, mask, maps, {"dog": 0.9, "cat": None}))
+    assert {path.name for path in (tmp_path / "out").glob("x_*")} == {
+        *("x_mask.png", "x_overlay.jpg", "x_probability_dog.png", "x_probability_cat.png")
+    }
+    assert (tmp_path / "out" / "areas.csv").read_text().splitlines() == [
+        "query,class,presence,pixels,share,probability",
+        f"{query},dog,0.9,8,0.4,0.75",
+        f"{query},cat,,4,0.2,0.5",
+    ]
+    with pytest.raises(UserError, match="would be written twice; give the classes other names"):
+        reserved(tmp_path / "new", {query: "x"}, classes=["dog", "Dog"])
 
 
 def test_what_is_no_output_folder_is_refused(tmp_path: Path) -> None:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from util.errors import UserError
 from util.images import IGNORE
-from util.images.mask_pixels import MaskPixels, decode_colours, decode_mask, split_channels
+from util.images.image_files import DECODER_ERRORS
+from util.images.mask_pixels import MaskPixels, decode_colours, decode_mask, pixels_of, split_channels
 from util.images.soft_edges import TwoValues, find_two_values, is_picture, level_counts
 
 _LABEL_ADVICE = "save labels as 8-bit PNG without smoothing, or an object in white on black"
@@ -56,17 +58,14 @@ def read_object(path: Path, value: int | None = None) -> MaskReading:
     return _choose(_understand(decode_mask(path), path, one_object=True), path, value)
 
 
-def object_of(mask: np.ndarray, name: str, value: int | None = None) -> MaskReading:
-    """``read_object`` for an array, called ``name`` in errors.
+def object_of(mask: np.ndarray | Image.Image, name: str, value: int | None = None) -> MaskReading:
+    """``read_object`` for an array or an image of Pillow, called ``name`` in errors.
 
-    (H, W) of bool, of whole numbers from 0 or of shares from 0 to 1; (H, W, 2 to 4) uint8: grey and alpha, RGB, RGBA.
+    Arrays are (H, W) of bool, of whole numbers from 0 or of shares from 0 to 1; or (H, W, 2 to 4) uint8: grey and
+    alpha, RGB, RGBA.
     """
-    is_plane = mask.ndim == 2 and mask.dtype.kind in "buif"
-    if not mask.size or not (is_plane or (mask.ndim == 3 and mask.shape[2] <= 4 and mask.dtype == np.uint8)):
-        raise UserError(
-            f"{name}: an array of {mask.dtype} {mask.shape}; expected (H, W) of numbers or (H, W, 1 to 4) of uint8"
-        )
-    return _choose(_understand(split_channels(mask), name, one_object=True), name, value)
+    pixels = _decoded(mask, name) if isinstance(mask, Image.Image) else _checked(mask, name)
+    return _choose(_understand(pixels, name, one_object=True), name, value)
 
 
 def read_mask_colours(path: Path) -> MaskColours:
@@ -95,6 +94,22 @@ def doubt_about(mask: np.ndarray) -> str | None:
     if share > 0.5 and (border == 1).mean() > _MOST_OF_THE_IMAGE:
         return f"the object covers {100 * share:.1f} % of the image and all of its border; is the mask inverted?"
     return None
+
+
+def _decoded(mask: Image.Image, name: str) -> MaskPixels:
+    try:
+        return pixels_of(mask)
+    except DECODER_ERRORS as error:  # Pillow decodes a file when its pixels are needed
+        raise UserError(f"{name}: not a readable mask ({error}); replace it") from None
+
+
+def _checked(mask: np.ndarray, name: str) -> MaskPixels:
+    is_plane = mask.ndim == 2 and mask.dtype.kind in "buif"
+    if not mask.size or not (is_plane or (mask.ndim == 3 and mask.shape[2] <= 4 and mask.dtype == np.uint8)):
+        raise UserError(
+            f"{name}: an array of {mask.dtype} {mask.shape}; expected (H, W) of numbers or (H, W, 1 to 4) of uint8"
+        )
+    return split_channels(mask)
 
 
 def _understand(pixels: MaskPixels, name: Path | str, *, one_object: bool) -> MaskReading:

@@ -34,8 +34,13 @@ class MaskPixels(NamedTuple):
 def decode_mask(path: Path) -> MaskPixels:
     """The pixels of a file, turned as EXIF's orientation demands; raises ``UserError``."""
     with _open(path) as image:
-        header = header_of(image)
-        pixels = split_channels(turn(_as_array(image), header.orientation))
+        return pixels_of(image)
+
+
+def pixels_of(image: Image.Image) -> MaskPixels:
+    """The pixels of an image of Pillow, turned as EXIF's orientation demands; raises what its decoder raises."""
+    header = header_of(image)
+    pixels = split_channels(turn(_as_array(image), header.orientation))
     notes = (("a JPEG",) if header.is_jpeg else ()) + (("turned as EXIF says",) if header.orientation > 1 else ())
     return pixels._replace(notes=notes, is_lossy=header.is_jpeg)
 

@@ -1,0 +1,76 @@
+"""A prediction for one image: where each class is, how sure that is, and whether the class is there at all."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from util.images.draw import overlay
+
+
+class Area(NamedTuple):
+    """How much of an image a class covers; ``probability`` is the mean of its pixels, None where there are none."""
+
+    presence: float | None
+    pixels: int
+    share: float
+    probability: float | None
+
+
+class Prediction(NamedTuple):
+    """What was found in an image of H x W pixels.
+
+    ``image`` (H, W, 3) uint8 RGB. ``mask`` (H, W) uint8 holds 0 for background and the number of a class from 1 on, in
+    the order of the names in ``probabilities``: (H, W) float32 in 0..1 for each. ``presence`` is the probability, as if
+    half of all images showed the class, that it is there at all; None where the model cannot tell.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    probabilities: dict[str, np.ndarray]
+    presence: dict[str, float | None]
+
+    def overlay(self) -> np.ndarray:
+        """The image with the mask painted over it: (H, W, 3) uint8 RGB."""
+        return overlay(self.image, self.mask)
+
+    def areas(self) -> dict[str, Area]:
+        """What the mask holds of each class."""
+        return {name: self._area(number, name) for number, name in enumerate(self.probabilities, start=1)}
+
+    def _area(self, number: int, name: str) -> Area:
+        marked = self.mask == number
+        pixels = int(marked.sum())
+        probability = float(self.probabilities[name][marked].mean()) if pixels else None
+        return Area(self.presence[name], pixels, pixels / marked.size, probability)
+
+
+def mask_of_classes(
+    probabilities: Mapping[str, np.ndarray], *, present: Collection[str], threshold: float, min_area: int
+) -> np.ndarray:
+    """(H, W) uint8: each pixel's most probable class among those ``present``, by its number from 1 on, else 0.
+
+    ``probabilities`` are (H, W) float32 in 0..1, one or more; only those above ``threshold`` count. Connected pieces of
+    a class with fewer than ``min_area`` pixels are left out.
+    """
+    highest = np.full(next(iter(probabilities.values())).shape, threshold, dtype=np.float32)
+    mask = np.zeros(highest.shape, dtype=np.uint8)
+    for number, (name, probability) in enumerate(probabilities.items(), start=1):
+        if name in present:
+            mask[probability > highest] = number
+            highest = np.maximum(highest, probability)
+    for number in range(1, len(probabilities) + 1 if min_area > 1 else 1):
+        mask[_small_pieces(mask == number, min_area)] = 0
+    return mask
+
+
+def _small_pieces(marked: np.ndarray, min_area: int) -> np.ndarray:
+    """Where pieces of ``marked`` (H, W) bool are smaller; pixels that share a corner are connected."""
+    _, pieces, statistics, _ = cv2.connectedComponentsWithStats(marked.astype(np.uint8), connectivity=8)
+    small = statistics[:, cv2.CC_STAT_AREA] < min_area
+    small[0] = False  # what is not marked
+    where: np.ndarray = small[pieces]
+    return where

@@ -1,0 +1,216 @@
+"""Segment photographs by a few annotated ones: ``Segmenter``, what ``predict.py`` does as an object in Python.
+
+segmenter = Segmenter.load("exp/mine/ssl_mobilenetv2")
+segmenter.fit(["a.jpg", "b.jpg"], ["a_mask.png", "b_mask.png"], name="dog")
+mask = segmenter.predict("c.jpg").mask
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.evaluate import object_probability
+from engine.predictions import Prediction, mask_of_classes
+from engine.run_folder import LATEST
+from engine.supports import Support, read_support
+from engine.untrained import Untrained
+from episodes.transforms import ValTransform, View, content_size
+from masks.superpixels.refinement import refined
+from model import FSSModel, load_model
+from model.baselines import Baseline
+from model.episode_features import Features
+from model.fss_network import NetworkSettings, configured_backbone
+from model.hub import CONFIG_FILE
+from model.presence import describe_objects, describe_queries, similarities
+from util.device import choose_device
+from util.errors import UserError
+from util.images import MAX_CLASSES
+from util.images.given import Given, given_image
+from util.logging import logger
+from util.tensor_files import digest_tensors
+
+# An object of fewer pixels in the network's input may fall between the positions of its features, 8 x 8 pixels each.
+_FEW_PIXELS = 64
+
+
+class Segmenter:
+    """Marks in photographs what annotated ones show, for one class or several.
+
+    ``fit`` says once what a class looks like, ``predict`` then takes any number of photographs.
+    """
+
+    def __init__(self, model: FSSModel | Baseline, size: int) -> None:
+        """``model`` is in evaluation mode; photographs are brought to ``size``, the longer side of its input."""
+        self._model: Any = model  # what it makes of supports, it alone understands
+        self._size = size
+        self._classes: dict[str, _DescribedClass] = {}
+
+    @classmethod
+    def load(
+        cls, checkpoint: Path | str | None = None, *, method: str | None = None, backbone: Sequence[str] = ()
+    ) -> Segmenter:
+        """A trained network, or a ``method`` without training, on the first GPU, else on the CPU.
+
+        ``checkpoint`` is a run folder, a checkpoint file or a shared folder. ``method`` is ``nearest`` or
+        ``prototype``; ``backbone`` holds words of its configuration, like ``TRAIN.backbone_weights=timm``, which change
+        the family mobilenetv2. Raises ``UserError``.
+        """
+        if (checkpoint is None) == (method is None):
+            raise UserError("Segmenter.load: give either a checkpoint or method=, nearest or prototype")
+        if checkpoint is not None:
+            if backbone:
+                raise UserError("Segmenter.load: a checkpoint has its backbone; backbone= is for method=")
+            network = load_model(checkpoint_file(Path(checkpoint)))
+            assert network.settings is not None  # every checkpoint holds them
+            return cls(network.to(choose_device([0])), network.settings.val_size)
+        assert method is not None
+        untrained = Untrained.read(method, backbone)
+        settings = NetworkSettings.configured(untrained.train)
+        # A classifier tells whether an object is there only after the calibration of a training.
+        settings = settings.model_copy(update={"class_scores": False})
+        model = Baseline(method, configured_backbone(settings, untrained.weights)).eval()
+        return cls(model.to(choose_device([0])), settings.val_size)
+
+    @property
+    def classes(self) -> list[str]:
+        """The names of the classes; the first is 1 in masks."""
+        return list(self._classes)
+
+    def fit(
+        self,
+        images: Given | Sequence[Given],
+        masks: Given | Sequence[Given],
+        name: str = "object",
+        value: int | None = None,
+    ) -> None:
+        """Describe the class ``name`` by one annotated image or several; it replaces the class of that name.
+
+        An image is a path, RGB uint8 (H, W, 3), or an image of Pillow; its mask a path, an image of Pillow, or an array
+        of the same height and width. Masks are understood as docs/own_images.md says: 0 is background; ``value`` is
+        the object's where there are several. Raises ``UserError`` that names the file, or the image and its class.
+        """
+        pairs = _listed(images), _listed(masks)
+        if len(pairs[0]) != len(pairs[1]) or not pairs[0]:
+            counts = f"{len(pairs[0])} images and {len(pairs[1])} masks"
+            raise UserError(f"class {name}: {counts}; give one mask for each image")
+        supports = [
+            read_support(image, mask, value, name=f"support {number} of class {name}")
+            for number, (image, mask) in enumerate(zip(*pairs, strict=True), start=1)
+        ]
+        self.describe(name, supports)
+
+    @torch.inference_mode()
+    def describe(self, name: str, supports: Sequence[Support]) -> None:
+        """``fit`` with supports that have been read, one or more."""
+        if name not in self._classes and len(self._classes) == MAX_CLASSES:
+            raise UserError(f"class {name}: {MAX_CLASSES} classes are there already, the most that a mask can hold")
+        views = [self._view_of(support) for support in supports]
+        arguments = [torch.stack(part)[None].to(self._device) for part in zip(*views, strict=True)]
+        images, masks, padding = arguments
+        described = self._model.describe_supports(images, masks, padding)
+        is_calibrated = self._calibration is not None
+        object_ = describe_objects(self._model.backbone, images, masks, padding) if is_calibrated else None
+        self._classes[name] = _DescribedClass(described, object_)
+
+    @torch.inference_mode()
+    def predict(
+        self, image: Given, *, threshold: float = 0.5, presence: float | None = 0.5, min_area: int = 0
+    ) -> Prediction:
+        """Segment an image: a path, RGB uint8 (H, W, 3), or an image of Pillow. Raises ``UserError``.
+
+        A pixel takes the most probable class, of those with more than ``threshold`` and of those that are there. A
+        class is not there if its probability to be in the image at all is less than ``presence``; None: all are. It is
+        a probability as if half of all images showed the class, and not known without a calibrated network. Connected
+        pieces of fewer than ``min_area`` pixels are left out.
+        """
+        if not self._classes:
+            raise UserError("Segmenter.predict: no class yet; call fit with annotated images before")
+        pixels = given_image(image, "the image")
+        query = ValTransform(size=self._size)(pixels, np.zeros(pixels.shape[:2], dtype=np.uint8))
+        images, padding = (part[None].to(self._device) for part in (query.image, query.padding))
+        features = Features(*self._model.backbone(images))
+        probabilities = {
+            name: self._probability(self._model.segment(features, padding, described.supports)[0], pixels)
+            for name, described in self._classes.items()
+        }
+        found = self._presence(images, padding)
+        present = [name for name, there in found.items() if there is None or presence is None or there >= presence]
+        mask = mask_of_classes(probabilities, present=present, threshold=threshold, min_area=min_area)
+        return Prediction(pixels, mask, probabilities, found)
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of what the model computes, whatever file it is from; classes do not count."""
+        about = self._model.method if isinstance(self._model, Baseline) else self._model.settings
+        tensors = {**dict(self._model.named_parameters()), **dict(self._model.named_buffers())}
+        cpu = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
+        return digest_tensors(cpu, {"settings": f"{about!r} {self._size}"})
+
+    def _view_of(self, support: Support) -> View:
+        """The support letterboxed, with a warning if little is left of its object."""
+        view = ValTransform(size=self._size)(support.image, support.mask)
+        pixels = int((view.mask == 1).sum())
+        if pixels < _FEW_PIXELS:
+            logger.warning(
+                "WARNING: %s: %d pixels of the object are left in the network's input (%d x %d), too few for a feature "
+                "of 8 x 8 pixels; cut the image around the object",
+                *(support.name, pixels, self._size, self._size),
+            )
+        return view
+
+    def _probability(self, logits: Tensor, pixels: np.ndarray) -> np.ndarray:
+        """Of an object at the size of the image, (H, W) float32, from logits (2, H', W')."""
+        own_size = partial(content_size, size=self._size)
+        probability = object_probability(logits, pixels.shape[:2], own_size, torch.from_numpy(pixels), refined)
+        return probability.numpy()
+
+    def _presence(self, images: Tensor, padding: Tensor) -> dict[str, float | None]:
+        """For each class the probability that it is in the image (1, 3, H, W) at all."""
+        if self._calibration is None:
+            return dict.fromkeys(self._classes)
+        slope, intercept = self._calibration
+        (query,) = describe_queries(self._model.backbone, images, padding)
+        return {
+            name: float((slope * similarities(described.object_, query)[0] + intercept).sigmoid())
+            for name, described in self._classes.items()
+            if described.object_ is not None
+        }
+
+    @property
+    def _calibration(self) -> Tensor | None:
+        """Slope and intercept of the network's calibration; None where it has none."""
+        is_known = isinstance(self._model, FSSModel) and self._model.presence_threshold is not None
+        return self._model.presence_calibration if is_known else None
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self._model.parameters()).device
+
+
+class _DescribedClass(NamedTuple):
+    """What the model needs of a class; ``object_`` (1, D) for its presence, where that can be told."""
+
+    supports: Any
+    object_: Tensor | None
+
+
+def _listed(given: Given | Sequence[Given]) -> Sequence[Given]:
+    return given if isinstance(given, list | tuple) else [given]  # type: ignore[list-item]
+
+
+def checkpoint_file(path: Path) -> Path:
+    """The newest checkpoint of a run folder; any other path as it is, also a shared folder.
+
+    Raises ``UserError`` for a folder that is neither.
+    """
+    if not path.is_dir() or (path / CONFIG_FILE).is_file():
+        return path
+    if not (path / LATEST).is_file():
+        raise UserError(f"{path}: neither a run folder with {LATEST} nor a shared network with {CONFIG_FILE}")
+    return path / LATEST
