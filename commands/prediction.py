@@ -24,7 +24,11 @@ def predict_all(
     ``predict`` takes RGB uint8 (H, W, 3). Raises ``UnfinishedError`` at the end where there were others, after a list.
     """
     problems = []
-    with logging_redirect_tqdm([logger]), output.recording(), tqdm(names.items(), unit="image", desc="predict") as rows:
+    with (
+        logging_redirect_tqdm([logger]),
+        output.recording(),
+        tqdm(names.items(), unit="image", desc="predict", disable=None) as rows,
+    ):
         for path, name in rows:
             try:
                 prediction = predict(_read(path))

@@ -1,5 +1,6 @@
 """A user's own images through the command: files, sizes, kinds of masks, mistakes."""
 
+import csv
 import re
 from pathlib import Path
 
@@ -8,13 +9,16 @@ import pytest
 import torch
 
 import predict as predict_command
-from commands.prediction_inputs import find_queries
+from commands.prediction_inputs import find_queries, find_supports
+from engine.prediction_files import PredictionFolder
+from engine.predictions import Prediction
 from engine.run_folder import save_checkpoint
 from model.checkpoints import CHECKPOINT_VERSION
 from model.frozen.backbone import build_backbone
+from tests.masks.small_images import write_extractor
 from tests.model.networks import tiny_model
 from util.config import load_config
-from util.errors import UserError
+from util.errors import UserError, run_command
 from util.images import read_image, read_label, write_image, write_label
 
 
@@ -37,10 +41,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def words_of(folder: Path, mask: str = "mask.png") -> list[str]:
+    return ["--checkpoint", str(folder / "c.pth"), "--support", str(folder / "support.png"), str(folder / mask)]
+
+
 def run(folder: Path, mask: str = "mask.png", *options: object, queries: tuple[str, ...] = ("query.png",)) -> None:
-    support = ["--support", str(folder / "support.png"), str(folder / mask)]
     query = ["--query", *(str(folder / query) for query in queries), "--output", str(folder / "out")]
-    predict_command.main(["--checkpoint", str(folder / "c.pth"), *support, *query, *map(str, options)])
+    predict_command.main([*words_of(folder, mask), *query, *map(str, options)])
 
 
 def test_writes_mask_probability_and_overlay_at_the_size_of_the_query(folder: Path) -> None:
@@ -88,13 +95,21 @@ def test_predictions_among_the_queries_are_no_queries(folder: Path, tmp_path: Pa
     assert len(list(tmp_path.iterdir())) == 6
 
 
-def test_an_unreadable_query_stops_no_other(folder: Path, tmp_path: Path) -> None:
+def test_an_unreadable_query_stops_no_other(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.png").write_text("no image")
     (tmp_path / "a.jpg").mkdir()
     write_image(tmp_path / "b.png", read_image(folder / "query.png"))
-    with pytest.raises(UserError, match=r"a\.png: not a readable image"):
-        run(folder, "mask.png", "--output", tmp_path / "new" / "out", queries=(str(tmp_path),))
-    assert (tmp_path / "new" / "out" / "b_mask.png").is_file()
+    (tmp_path / "deep").mkdir()
+    write_image(tmp_path / "deep" / "c.png", read_image(folder / "query.png"))
+    words = [*words_of(folder), "--query", tmp_path, "--output", tmp_path / "new" / "out"]
+    with pytest.raises(SystemExit) as stop:
+        run_command(predict_command.main, [str(word) for word in words])
+    assert stop.value.code == 1
+    errors = capsys.readouterr().err
+    assert f"not predicted: {tmp_path}/a.png: not a readable image" in errors
+    assert re.search(r"error: 1 of 3 queries were not predicted: .*/a\.png: not a readable image", errors)
+    assert {path.name for path in (tmp_path / "new" / "out").rglob("*_mask.png")} == {"b_mask.png", "c_mask.png"}
+    assert (tmp_path / "new" / "out" / "deep" / "c_mask.png").is_file()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (8, 8)])
@@ -177,8 +192,133 @@ def test_a_network_with_a_classifier_says_whether_the_object_is_there(
     for name, intercept, probability in (("likely", 40.0, "100"), ("unlikely", -40.0, "0")):
         checkpoint["model"] |= {**head, "presence_calibration": torch.tensor([1.0, intercept])}
         save_checkpoint(folder / f"{name}.pth", checkpoint)
-        run(folder, "mask.png", "--checkpoint", folder / f"{name}.pth")
+        run(folder, "mask.png", "--checkpoint", folder / f"{name}.pth", queries=("support.png",))
         said = capsys.readouterr().err
         assert f"% object, which is there with a probability of {probability} %" in said
+        assert read_label(folder / "out" / "support_mask.png").any() == (name == "likely")
+        run(folder, "mask.png", "--checkpoint", folder / f"{name}.pth", "--always", queries=("support.png",))
+        assert read_label(folder / "out" / "support_mask.png").any()
+    capsys.readouterr()
     run(folder)
     assert "probability" not in capsys.readouterr().err
+
+
+@pytest.fixture
+def classes(folder: Path, tmp_path: Path) -> Path:
+    """A folder of supports with a folder for each of two classes; the object of the second is the background."""
+    image, mask = read_image(folder / "support.png"), read_label(folder / "mask.png")
+    for name, objects in (("b_dog", mask > 0), ("a_grass", mask == 0)):
+        for number in range(2):
+            write_image(tmp_path / "supports" / name / f"{number}.jpg", image)
+            write_label(tmp_path / "supports" / name / f"{number}_mask.png", objects.astype(np.uint8))
+    return tmp_path / "supports"
+
+
+def predict(*words: object) -> None:
+    predict_command.main([str(word) for word in words])
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "areas.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_a_folder_for_each_class(folder: Path, classes: Path, tmp_path: Path) -> None:
+    """Numbers in the order of their names; a map for each; a row for each in the table."""
+    words = ["--checkpoint", folder / "c.pth", "--query", folder / "support.png", "--output", tmp_path / "out"]
+    predict(*words, "--supports", classes)
+    mask = read_label(tmp_path / "out" / "support_mask.png")
+    assert (mask[30:60, 30:55] == 2).mean() > 0.9 and (mask[:, 80:] == 1).mean() > 0.9
+    assert {path.name for path in (tmp_path / "out").glob("support_*")} == {
+        *("support_mask.png", "support_overlay.jpg", "support_probability_a_grass.png", "support_probability_b_dog.png")
+    }
+    for number, row in enumerate(rows_of(tmp_path / "out"), start=1):
+        assert row["query"] == str(folder / "support.png") and row["presence"] == ""
+        assert row["class"] == ["a_grass", "b_dog"][number - 1]
+        assert int(row["pixels"]) == (mask == number).sum() and float(row["share"]) == round((mask == number).mean(), 4)
+        assert 0.5 < float(row["probability"]) <= 1
+    # One class, which is called as its folder.
+    predict(*words, "--supports", classes / "b_dog")
+    assert [row["class"] for row in rows_of(tmp_path / "out")] == ["b_dog"]
+    assert (tmp_path / "out" / "support_probability.png").is_file()
+
+
+def test_queries_that_are_done_are_skipped(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Until a support, the network, a word or the query itself is another."""
+    for name in ("a", "b"):
+        write_image(tmp_path / f"{name}.png", read_image(folder / "query.png"))
+    words: list[object] = [*words_of(folder), "--query", tmp_path, "--output", tmp_path / "out"]
+    predicted: list[str] = []
+    write = PredictionFolder.write
+
+    def noted(output: PredictionFolder, query: Path, name: str, prediction: Prediction) -> None:
+        predicted.append(name)
+        write(output, query, name, prediction)
+
+    monkeypatch.setattr(PredictionFolder, "write", noted)
+
+    def names(*more: object) -> list[str]:
+        predicted.clear()
+        predict(*words, *more)
+        return sorted(predicted)
+
+    assert names() == ["a", "b"]
+    assert names() == []
+    assert "2 of 2 queries are predicted already" in capsys.readouterr().err
+    assert len(rows_of(tmp_path / "out")) == 2
+    write_image(tmp_path / "c.png", read_image(folder / "query.png"))
+    write_image(tmp_path / "b.png", read_image(folder / "support.png"))
+    assert names() == ["b", "c"]
+    assert len(rows_of(tmp_path / "out")) == 3
+    assert names("--threshold", "0.4") == ["a", "b", "c"]
+    assert names("--threshold", "0.4", "--support", folder / "support.png", folder / "mask.png") == ["a", "b", "c"]
+    (tmp_path / "out" / "a_overlay.jpg").unlink()
+    assert names("--threshold", "0.4", "--support", folder / "support.png", folder / "mask.png") == ["a"]
+
+
+def test_a_method_without_training(folder: Path, tmp_path: Path) -> None:
+    weights = write_extractor(tmp_path / "backbone.pth", "mobilenetv2_035")
+    backbone = ["--backbone", "TRAIN.backbone=mobilenetv2_035", f"TRAIN.backbone_weights={weights}"]
+    words = ["--method", "nearest", "--support", folder / "support.png", folder / "mask.png"]
+    predict(*words, *backbone, "--query", folder / "query.png", "--output", tmp_path / "out")
+    mask = read_label(tmp_path / "out" / "query_mask.png")
+    assert mask.shape == (90, 120) and mask.any() and not mask.all()
+    with pytest.raises(UserError, match=r"none\.pth: no weights of the backbone"):
+        predict(*words, "--backbone", "TRAIN.backbone_weights=none.pth", "--query", folder / "query.png")
+    with pytest.raises(UserError, match="--backbone: a checkpoint has its own"):
+        predict(*words_of(folder), "--query", folder / "query.png", "--backbone", "TRAIN.backbone=x")
+
+
+def test_masks_of_supports_are_no_queries(folder: Path, classes: Path, tmp_path: Path) -> None:
+    predict("--checkpoint", folder / "c.pth", "--supports", classes, "--query", classes, "--output", tmp_path / "out")
+    names = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*_mask.png")}
+    assert names == {f"{name}/{number}_mask.png" for name in ("a_grass", "b_dog") for number in range(2)}
+
+
+def test_small_pieces_and_sure_pixels(folder: Path, tmp_path: Path) -> None:
+    words: list[object] = [*words_of(folder), "--query", folder / "support.png", "--output", tmp_path / "out"]
+    pixels = []
+    for more in ([], ["--threshold", "0.9999"], ["--min-area", 90 * 120 + 1]):
+        predict(*words, *more)
+        pixels.append(int(rows_of(tmp_path / "out")[0]["pixels"]))
+    assert pixels[0] > pixels[1] > pixels[2] == 0
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["x.png"], r"x\.png: has no mask beside it; expected x_mask\.png"),
+        (["x_mask.png"], r"x_mask\.png: 0 images and 1 masks of that name; expected one x and one x_mask"),
+        (["x.png", "x.jpg", "x_mask.png"], "2 images and 1 masks of that name"),
+        (["x.png", "x_mask.png", "a/y.png", "a/y_mask.png"], "has images both in it and in its folders"),
+        ([], "no images found in it"),
+    ],
+)
+def test_folders_that_hold_no_supports(tmp_path: Path, files: list[str], message: str) -> None:
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match=message):
+        find_supports(tmp_path)

@@ -15,7 +15,13 @@ from util.files import PROJECT
 MISTAKES = {
     "train": ["shapes", "moon ssl_demo", "shapes ssl_demo TRAIN.epoch=1"],
     "test": ["shapes", "moon split0_demo", "shapes split0_demo --method none", "shapes split0_demo TRAIN.epoch=1"],
-    "predict": ["--query q", "--checkpoint c --support none.png none.png --query q"],
+    "predict": [
+        "--query q",
+        "--checkpoint c --support none.png none.png --query q",
+        "--checkpoint c --support none.png none.png --query README.md",
+        "--method nearest --support none.png none.png --query README.md --backbone TRAIN.backbone_weights=none.pth",
+        "--checkpoint c --supports none --query README.md",
+    ],
     "prepare": ["moon", "shapes --train x", "check shapes ssl_demo TRAIN.epoch=1"],
     "commands.experiments": ["pascal", "moon resnet50", "pascal resnet50 TRAIN.epoch=1", "pascal resnet50 --only x"],
     "engine.compare": ["a", "a b --against c", "none --against none"],

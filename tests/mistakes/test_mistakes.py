@@ -252,7 +252,25 @@ LINES = [
     Line("predict", f"{PREDICT} --support {{w}}/own {{w}}/own_masks {QUERY}", r"own"),
     Line("predict", f"{PREDICT} {SUPPORT} --query {{s}}/none.png", r"none\.png"),
     Line("predict", f"{PREDICT} {SUPPORT} --query {{w}}/lists", r"lists"),
-    Line("predict", f"{PREDICT} {SUPPORT} --query {{w}}/lists/train.txt --output {{s}}/out", r"train\.txt"),
+    Line("predict", f"--method moon {SUPPORT} {QUERY}", r"--method"),
+    Line("predict", f"{PREDICT} --method nearest {SUPPORT} {QUERY}", r"--method"),
+    Line("predict", f"{PREDICT} {SUPPORT} {QUERY} --backbone TRAIN.backbone=resnet18", r"--backbone"),
+    Line("predict", f"--method nearest {SUPPORT} {QUERY} --backbone TRAIN.moon=1", r"TRAIN\.moon"),
+    Line("predict", f"--method nearest {SUPPORT} {QUERY} --backbone moon", r"moon"),
+    Line(
+        "predict", f"--method nearest {SUPPORT} {QUERY} --backbone TRAIN.backbone_weights={{s}}/none.pth", r"none\.pth"
+    ),
+    Line(
+        "predict", f"--method nearest {SUPPORT} {QUERY} --backbone TRAIN.backbone_weights={{w}}/foreign.pth", r"foreign"
+    ),
+    Line("predict", f"{PREDICT} {SUPPORT} --supports {{w}}/own {QUERY}", r"--supports"),
+    Line("predict", f"{PREDICT} --supports {{s}}/none {QUERY}", r"none: not a folder"),
+    Line("predict", f"{PREDICT} --supports {{w}}/own {QUERY}", r"a\.png: has no mask beside it"),
+    Line("predict", f"{PREDICT} --supports {{w}}/lists {QUERY}", r"lists: no images"),
+    Line("predict", f"{PREDICT} {SUPPORT} {QUERY} --presence 2", r"--presence"),
+    Line("predict", f"{PREDICT} {SUPPORT} {QUERY} --presence 0.4 --always", r"--always"),
+    Line("predict", f"{PREDICT} {SUPPORT} {QUERY} --threshold all", r"--threshold"),
+    Line("predict", f"{PREDICT} {SUPPORT} {QUERY} --min-area -1", r"--min-area"),
     Line("predict", f"{PREDICT} {SUPPORT} --query {{w}}/own/b.png --output {{w}}/foreign.pth", r"foreign\.pth"),
     Line("predict", f"{PREDICT} {SUPPORT} --query {{w}}/own/b.png --output /proc/none", r"/proc/none"),
     Line("predict", f"{PREDICT} {SUPPORT}", r"--query"),
