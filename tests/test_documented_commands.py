@@ -136,6 +136,14 @@ COMMANDS = [
         r"python predict\.py --checkpoint \S+( --support \S+ \S+){1,2} --query \S+( --output \S+)?",
         "tests/test_commands.py::test_own_images_as_the_readme_has_them",
     ),
+    (
+        r"python predict\.py --checkpoint \S+ --supports \S+ --query \S+( --min-area \d+)?",
+        "tests/test_predict.py::test_a_folder_for_each_class",
+    ),
+    (
+        r"python predict\.py --method nearest --supports \S+ --query \S+( --backbone \S+ \S+)?",
+        "tests/test_predict.py::test_a_method_without_training",
+    ),
     (r"python -m benchmarks\.\w+( data pascal .*)?", "measures for minutes, on an idle machine"),
     (r"python -c \" import timm, torch .*", "needs a download"),
     (r"cut .* \| sha256sum", "tests/test_commands.py::test_the_checksum_of_a_list"),

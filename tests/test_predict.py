@@ -300,10 +300,10 @@ def test_masks_of_supports_are_no_queries(folder: Path, classes: Path, tmp_path:
 def test_small_pieces_and_sure_pixels(folder: Path, tmp_path: Path) -> None:
     words: list[object] = [*words_of(folder), "--query", folder / "support.png", "--output", tmp_path / "out"]
     pixels = []
-    for more in ([], ["--threshold", "0.9999"], ["--min-area", 90 * 120 + 1]):
+    for more in ([], ["--threshold", "0.01"], ["--threshold", "0.9999"], ["--min-area", 90 * 120 + 1]):
         predict(*words, *more)
         pixels.append(int(rows_of(tmp_path / "out")[0]["pixels"]))
-    assert pixels[0] > pixels[1] > pixels[2] == 0
+    assert pixels[1] >= pixels[0] > pixels[2] == pixels[3] == 0
 
 
 @pytest.mark.parametrize(
