@@ -43,6 +43,7 @@ class PredictionFolder:
             self._record = read_model(self._path, _Record, "the file that predict.py writes", "choose another --output")
         self._classes: Sequence[str] = ()
         self._settings = ""
+        self._saved = 0.0  # when, on the monotonic clock
 
     def written(self) -> set[Path]:
         """The files of earlier predictions, resolved."""
@@ -78,7 +79,6 @@ class PredictionFolder:
     @contextmanager
     def recording(self) -> Iterator[None]:
         """Around the writing of predictions: the record and ``areas.csv`` are written now and then, and at the end."""
-        self._saved = time.monotonic()
         try:
             yield
         finally:
@@ -115,7 +115,7 @@ class PredictionFolder:
         )
 
     def _save(self) -> None:
-        write_json(self._path, self._record.model_dump(mode="json"))
+        write_json(self._path, self._record.model_dump())
         write_text(self.folder / _AREAS, self._table())
         self._saved = time.monotonic()
 
@@ -127,7 +127,7 @@ class PredictionFolder:
         for _, done in sorted(self._record.done.items()):
             if done.settings == self._settings:
                 writer.writerows((done.query, name, *map(_rounded, area)) for name, area in done.areas.items())
-        return text.getvalue()
+        return text.getvalue().encode(errors="backslashreplace").decode()  # names of files need not be text
 
 
 class _Done(BaseModel):

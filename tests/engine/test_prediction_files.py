@@ -113,6 +113,15 @@ def test_what_was_predicted_with_the_same_settings_is_not_missing(tmp_path: Path
         assert missing() == {query: "x"}
 
 
+def test_names_need_not_be_text(tmp_path: Path) -> None:
+    """A table in UTF-8 cannot hold such a name, and pydantic's JSON replaced it, so that its files were lost."""
+    query, out = Path(f"{tmp_path}/x\udcff.jpg"), tmp_path / "out"
+    query.touch()
+    write(reserved(out, {query: "x\udcff"}), query, "x\udcff")
+    assert PredictionFolder(out).reserve({query: "x\udcff"}, [query], classes=["object"], settings="s") == {}
+    assert "x\\udcff.jpg,object" in (out / "areas.csv").read_text()
+
+
 def test_several_classes_have_a_map_each_and_a_row_in_the_table(tmp_path: Path) -> None:
     query = tmp_path / "x.jpg"
     query.touch()
