@@ -47,8 +47,8 @@ class Segmenter:
     """
 
     def __init__(self, model: FSSModel | Baseline, size: int) -> None:
-        """``model`` is in evaluation mode; photographs are brought to ``size``, the longer side of its input."""
-        self._model: Any = model  # what it makes of supports, it alone understands
+        """Photographs are brought to ``size``, the side of the model's input."""
+        self._model: Any = model.eval()  # what it makes of supports, it alone understands
         self._size = size
         self._classes: dict[str, _DescribedClass] = {}
 
@@ -67,7 +67,7 @@ class Segmenter:
         if checkpoint is not None:
             if backbone:
                 raise UserError("Segmenter.load: a checkpoint has its backbone; backbone= is for method=")
-            network = load_model(checkpoint_file(Path(checkpoint)))
+            network = load_model(_checkpoint_file(Path(checkpoint)))
             assert network.settings is not None  # every checkpoint holds them
             return cls(network.to(choose_device([0])), network.settings.val_size)
         assert method is not None
@@ -75,7 +75,7 @@ class Segmenter:
         settings = NetworkSettings.configured(untrained.train)
         # A classifier tells whether an object is there only after the calibration of a training.
         settings = settings.model_copy(update={"class_scores": False})
-        model = Baseline(method, configured_backbone(settings, untrained.weights)).eval()
+        model = Baseline(method, configured_backbone(settings, untrained.weights))
         return cls(model.to(choose_device([0])), settings.val_size)
 
     @property
@@ -132,6 +132,9 @@ class Segmenter:
         """
         if not self._classes:
             raise UserError("Segmenter.predict: no class yet; call fit with annotated images before")
+        for name, probability in {"threshold": threshold, "presence": presence}.items():
+            if probability is not None and not 0 <= probability <= 1:
+                raise UserError(f"Segmenter.predict: {name}={probability} is no probability; expected 0 to 1")
         pixels = given_image(image, "the image")
         query = ValTransform(size=self._size)(pixels, np.zeros(pixels.shape[:2], dtype=np.uint8))
         images, padding = (part[None].to(self._device) for part in (query.image, query.padding))
@@ -204,7 +207,7 @@ def _listed(given: Given | Sequence[Given]) -> Sequence[Given]:
     return given if isinstance(given, list | tuple) else [given]  # type: ignore[list-item]
 
 
-def checkpoint_file(path: Path) -> Path:
+def _checkpoint_file(path: Path) -> Path:
     """The newest checkpoint of a run folder; any other path as it is, also a shared folder.
 
     Raises ``UserError`` for a folder that is neither.

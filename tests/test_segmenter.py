@@ -176,7 +176,7 @@ def test_supports_are_described_once_and_a_query_for_all_classes() -> None:
     assert seen == [1, 3, 1, 1]
 
 
-@pytest.mark.parametrize("image", [Path, str, read_image, Image.open])
+@pytest.mark.parametrize("image", [Path, str, read_image, Image.open, lambda path: np.asarray(Image.open(path))])
 @pytest.mark.parametrize(
     "mask",
     [
@@ -246,6 +246,7 @@ def test_a_run_folder_its_checkpoint_and_a_shared_folder_are_one_network(folder:
         (lambda s: s.predict(BOTH[:0]), r"the image: an array without pixels, \(0, 160, 3\)"),
         (lambda s: s.predict(Image.new("F", (9, 9))), "the image: an image of mode F; convert it to RGB"),
         (lambda s: s.predict(None), "the image: a NoneType; expected a path"),
+        (lambda s: s.predict(BOTH, presence=50), "presence=50 is no probability; expected 0 to 1"),
         (lambda s: Segmenter(tiny_model(), SIZE).predict(BOTH), "no class yet; call fit"),
         (lambda s: Segmenter.load(), "give either a checkpoint or method="),
         (lambda s: Segmenter.load("c.pth", method="nearest"), "give either a checkpoint or method="),

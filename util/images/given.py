@@ -33,7 +33,7 @@ def given_image(image: Given, name: str) -> np.ndarray:
         raise UserError(f"{name}: {_described(image)}; expected a path, an image of Pillow, or RGB (H, W, 3) of uint8")
     if not image.size:
         raise UserError(f"{name}: an array without pixels, {image.shape}; expected (H, W, 3)")
-    return np.ascontiguousarray(image)
+    return np.require(image, requirements=["C", "W"])  # torch takes neither strides below zero nor what is read-only
 
 
 def given_object(mask: Given, name: str, value: int | None = None) -> MaskReading:
