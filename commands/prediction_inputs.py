@@ -16,7 +16,6 @@ from util.images.image_folders import list_images
 # Of the names of masks that lie beside their images.
 _MASK = "_mask"
 
-
 # For each class its annotated images: image and mask.
 SupportFiles: TypeAlias = "dict[str, list[tuple[Path, Path]]]"
 
@@ -47,19 +46,19 @@ def find_supports(folder: Path) -> SupportFiles:
 
 def _pairs(paths: Sequence[Path]) -> list[tuple[Path, Path]]:
     """Images and masks of one class, put together."""
-    images: dict[Path, list[Path]] = defaultdict(list)
-    masks: dict[Path, list[Path]] = defaultdict(list)
+    images: dict[str, list[Path]] = defaultdict(list)
+    masks: dict[str, list[Path]] = defaultdict(list)
     for path in paths:
-        stem = path.with_suffix("")
-        is_mask = stem.name.endswith(_MASK)
-        (masks if is_mask else images)[stem.with_name(stem.name.removesuffix(_MASK))].append(path)
+        stem = str(path.with_suffix(""))
+        (masks if stem.endswith(_MASK) else images)[stem.removesuffix(_MASK)].append(path)
     for stem in {**images, **masks}:
+        name = os.path.basename(stem)
         if not masks[stem]:
-            raise UserError(f"{images[stem][0]}: has no mask beside it; expected {stem.name}{_MASK}.png")
+            raise UserError(f"{images[stem][0]}: has no mask beside it; expected {name}{_MASK}.png")
         if len(images[stem]) != 1 or len(masks[stem]) != 1:
             raise UserError(
                 f"{masks[stem][0]}: {len(images[stem])} images and {len(masks[stem])} masks of that name; "
-                f"expected one {stem.name} and one {stem.name}{_MASK}"
+                f"expected one {name} and one {name}{_MASK}"
             )
     return [(images[stem][0], masks[stem][0]) for stem in images]
 

@@ -311,6 +311,7 @@ def test_small_pieces_and_sure_pixels(folder: Path, tmp_path: Path) -> None:
     [
         (["x.png"], r"x\.png: has no mask beside it; expected x_mask\.png"),
         (["x_mask.png"], r"x_mask\.png: 0 images and 1 masks of that name; expected one x and one x_mask"),
+        (["_mask.png"], r"_mask\.png: 0 images and 1 masks of that name"),
         (["x.png", "x.jpg", "x_mask.png"], "2 images and 1 masks of that name"),
         (["x.png", "x_mask.png", "a/y.png", "a/y_mask.png"], "has images both in it and in its folders"),
         ([], "no images found in it"),
