@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from util.arguments import Parser
 from util.config import load_config
-from util.errors import importing, run_command
+from util.errors import UserError, importing, run_command
 from util.logging import start_logging
 from util.processes import process_group, start_processes
 
@@ -36,9 +36,12 @@ def main(arguments: list[str]) -> None:
         with importing():
             from commands.meta_test import score_experiment, score_folder
             from commands.seeds import score_seeds
+        several = config.TRAIN.seeds and parsed.method == "network"
+        if parsed.every_photograph and several:
+            raise UserError("--every-photograph tests one network; set TRAIN.seeds=[] and TRAIN.weight=FILE")
         if parsed.every_photograph:
             score_folder(config, parsed.method)
-        elif config.TRAIN.seeds and parsed.method == "network":
+        elif several:
             score_seeds(config)
         else:
             score_experiment(config, parsed.method)

@@ -64,11 +64,7 @@ def evaluate(
         for first, batch in batches:
             start, targets = time.perf_counter(), batch["original_mask"]
             logits = fitting_step(partial(batch_logits, model, device=device), batch)
-            images = batch["original_image"] if refine is not None else [None] * len(targets)
-            predictions = [
-                (object_probability(one, target.shape, content_size, image, refine) > 0.5).byte()
-                for one, target, image in zip(logits, targets, images, strict=True)
-            ]
+            predictions = _predictions(logits, batch, content_size, refine)
             similarities = _similarities(model, batch, device) if with_similarity else [None] * len(targets)
             metrics.seconds += time.perf_counter() - start
             for i, (prediction, target) in enumerate(zip(predictions, targets, strict=True)):
@@ -97,6 +93,18 @@ def batch_logits(model: nn.Module, batch: Mapping[str, Any], device: torch.devic
     """Logits (B, 2, H, W) for a batch of episodes, of images or of their features."""
     logits: Tensor = model(*_inputs(batch, device))
     return logits
+
+
+def _predictions(
+    logits: Tensor, batch: Mapping[str, Any], content_size: ContentSize | None, refine: Refinement | None
+) -> list[Tensor]:
+    """(H0, W0) of 0 and 1 for each episode, from logits (B, 2, H, W)."""
+    targets = batch["original_mask"]
+    images = batch["original_image"] if refine is not None else [None] * len(targets)
+    return [
+        (object_probability(one, target.shape, content_size, image, refine) > 0.5).byte()
+        for one, target, image in zip(logits, targets, images, strict=True)
+    ]
 
 
 def _similarities(model: nn.Module, batch: Mapping[str, Any], device: torch.device) -> list[float]:

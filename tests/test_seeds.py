@@ -100,6 +100,11 @@ def test_a_single_network_is_not_that_of_several_seeds(
     assert [run.TRAIN.weight for run in training_runs(config)] == [seeds / "seed_5" / "latest.pth"] * 2
 
 
+def test_a_folder_test_takes_one_network(workspace: Workspace, fails: Callable[..., str]) -> None:
+    arguments = words(workspace, "seeds_folder", "TRAIN.seeds=[5,6]", "--every-photograph", experiment="split0_demo")
+    assert "--every-photograph tests one network" in fails(test_command.main, arguments)
+
+
 def test_methods_without_training_are_tested_once(workspace: Workspace) -> None:
     results = workspace.test("no_seeds", "TRAIN.seeds=[5,6]", "--method", "nearest")
     assert results["protocol"]["trained"] == "no"  # type: ignore[index]
