@@ -5,6 +5,8 @@ Both are described by vectors: the supports' object by one, a query by one or by
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -20,6 +22,8 @@ _SHARE = 0.1
 _ENLARGEMENT = 1.5
 # Pixels of the network's input: less of a support is not looked at closely.
 _LEAST_SIDE = 32
+# In a folder an object is where the similarity reaches this share of the mean of so many highest ones.
+_FOLDER_SHARE, _HIGHEST = 0.85, 5
 
 
 @torch.no_grad()
@@ -72,6 +76,16 @@ def similarities(objects: Tensor, query: Tensor) -> Tensor:
     """Of objects (B, D) and a query (P, D): (B,) mean cosines to the most similar tenth of the query."""
     cosines = F.normalize(objects, dim=-1) @ F.normalize(query, dim=-1).T
     return cosines.topk(max(1, int(_SHARE * len(query))), dim=1).values.mean(dim=1)
+
+
+def folder_threshold(similarities: Sequence[float], threshold: float) -> float:
+    """The similarity above which an object is in an image of a folder, from those of all its images (one or more).
+
+    Supports differ in how similar anything is to them; the most similar images of a folder show on which scale.
+    ``threshold`` is the lowest that counts anywhere: the object may be in no image.
+    """
+    highest = sorted(similarities)[-_HIGHEST:]
+    return max(threshold, _FOLDER_SHARE * sum(highest) / len(highest))
 
 
 def _of_object(backbone: Backbone | FeatureCache, image: Tensor, inside: Tensor, content: Tensor) -> Tensor:

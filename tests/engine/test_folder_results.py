@@ -56,13 +56,18 @@ def test_figures_of_each_class() -> None:
         assert figures["presence_ap"] == pytest.approx(100 * average_precision_score(present, similarity))
 
 
-def test_a_threshold_empties_predictions_up_to_it() -> None:
-    results = build_folder_results(scores(), PROTOCOL, min_area=MIN_AREA, threshold=0.5)
+@pytest.mark.parametrize("threshold", [0.3, 0.65])
+def test_predictions_are_emptied_up_to_a_threshold_and_far_from_the_most_similar(threshold: float) -> None:
+    """The lower threshold is below what the five most similar images say, the higher one above."""
+    results = build_folder_results(scores(), PROTOCOL, min_area=MIN_AREA, threshold=threshold)
     without = build_folder_results(scores(), PROTOCOL, min_area=MIN_AREA, threshold=None)
-    assert results["protocol"]["gate"] == "similarity above 0.500" and without["protocol"]["gate"] == "none"
+    gate = f"relative to the most similar images, and similarity above {threshold:.3f}"
+    assert results["protocol"]["gate"] == gate and without["protocol"]["gate"] == "none"
     for slot in ("1", "2"):
         figures, rows = results["per_class"][slot], [row for row in scores() if row.slot == int(slot)]
-        kept = [row for row in rows if (row.similarity or 0) > 0.5]
+        relative = 0.85 * np.mean(sorted(row.similarity or 0 for row in rows)[-5:])
+        assert 0.3 < relative < 0.65
+        kept = [row for row in rows if (row.similarity or 0) > max(threshold, relative)]
         overlap = sum(row.areas.overlap for row in kept)
         union = sum(row.areas.union for row in kept) + sum(row.areas.true for row in rows if row not in kept)
         assert 0 < len(kept) < len(rows) and figures["folder_iou"] == pytest.approx(100 * overlap / union)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 import torch.nn.functional as F
 
 from model.frozen.backbone import build_backbone
-from model.presence import presence_similarity
+from model.presence import folder_threshold, presence_similarity
 from tests.model.networks import random_episode, tiny_backbone
 
 
@@ -75,3 +76,10 @@ def test_class_scores_of_a_support_without_object_are_those_of_all_of_it() -> No
         presence_similarity(backbone, query, supports, torch.full_like(masks, value), *nothing) for value in (0, 1)
     ]
     torch.testing.assert_close(*similarities)
+
+
+def test_a_folder_s_threshold_is_relative_to_its_most_similar_images() -> None:
+    similarities = [0.1, 0.8, 0.2, 0.9, 0.6, 0.7, 0.3, 0.5]
+    assert folder_threshold(similarities, 0.2) == pytest.approx(0.85 * 0.7)
+    assert folder_threshold(similarities, 0.65) == 0.65
+    assert folder_threshold([0.4, 0.6], 0.1) == pytest.approx(0.85 * 0.5)
