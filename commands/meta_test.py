@@ -10,16 +10,18 @@ from typing import Any
 import torch
 
 from commands.equal_draws import require_equal_draws
+from engine.episode_presence import describe_queries_of, describe_supports_of
 from engine.evaluate import Refinement, evaluate
 from engine.folder_results import build_folder_results, folder_table, save_folder_test
 from engine.gallery import EXAMPLES, WORST, Gallery
-from engine.metrics import EpisodeMetrics
+from engine.metrics import EpisodeMetrics, EpisodeScore
 from engine.report import results_table
 from engine.results import RESULTS, build_results, save_test
 from engine.run_folder import LATEST, check_run_folder
 from engine.scores import PHOTOGRAPHS, SCORES
 from episodes.build import Evaluation, evaluation, folder_evaluation, known_classes
 from episodes.class_names import dataset_names
+from episodes.every_photograph import EveryPhotograph
 from episodes.lists import ImageList
 from masks.superpixels.refinement import refined
 from model import FSSModel
@@ -27,9 +29,10 @@ from model.baselines import Baseline
 from model.checkpoints import provenance, read_network
 from model.frozen.feature_cache import FeatureCache
 from model.fss_network import NetworkSettings, configured_backbone
+from model.presence import presence_in_folder
 from util.config import Config
 from util.device import choose_device, memory_for
-from util.distributed import only_group_in, rank
+from util.distributed import done_by_first, only_group_in, rank
 from util.environment import describe_environment
 from util.errors import UserError
 from util.images import read_image
@@ -57,14 +60,42 @@ def score_folder(config: Config, method: str) -> None:
     test = folder_evaluation(config)
     suffixes = [*([] if method == "network" else [method]), "every_photograph"]
     with _test_folder(config, suffixes, (RESULTS, PHOTOGRAPHS)) as folder:
-        metrics = _scored(config, model, test, with_similarity=True)
-        protocol = {"method": method, **origin, **test_protocol(config, test.episodes.images, metrics.episodes)}
+        metrics = _scored(config, model, test)
         threshold = model.presence_threshold if isinstance(model, FSSModel) else None
-        results = build_folder_results(metrics.scores, protocol, min_area=config.DATA.min_area, threshold=threshold)
+        episodes = test.episodes
+        assert isinstance(episodes, EveryPhotograph)
+        scores, thresholds = done_by_first(lambda: _with_presence(config, model, episodes, metrics, threshold))
+        gate = "none" if threshold is None else f"relative to the folder; similarity {threshold:.3f} expected in it"
+        protocol = {"method": method, **origin, **test_protocol(config, test.episodes.images, metrics.episodes)}
+        results = build_folder_results(
+            scores, {**protocol, "gate": gate}, min_area=config.DATA.min_area, thresholds=thresholds
+        )
         if rank() == 0:
-            save_folder_test(folder, results, metrics.scores)
+            save_folder_test(folder, results, scores)
     table = folder_table(results, metrics.seconds / metrics.episodes, dataset_names(config.DATA.data_root))
     logger.info("results in %s\n%s", folder, table)
+
+
+def _with_presence(
+    config: Config,
+    model: FSSModel | Baseline,
+    episodes: EveryPhotograph,
+    metrics: EpisodeMetrics,
+    threshold: float | None,
+) -> tuple[list[EpisodeScore], dict[int, float]]:
+    """The scores with similarities, and above which of these each class is taken to be in an image."""
+    backbone, device = model.backbone, choose_device(config.TRAIN.train_gpu)
+    objects = describe_supports_of(backbone, episodes.of_each_class(), device)
+    queries = describe_queries_of(backbone, episodes.of_each_query(), device)
+    presence = presence_in_folder(objects, queries, torch.from_numpy(episodes.asked).to(device), threshold)
+    names = [episodes.images.images[row] for row in episodes.queries]
+    similarities = {
+        (number, name): value
+        for number, row in zip(episodes.classes, presence.similarities.tolist(), strict=True)
+        for name, value in zip(names, row, strict=True)
+    }
+    scores = [score._replace(similarity=similarities[score.slot, score.query]) for score in metrics.scores]
+    return scores, dict(zip(episodes.classes, presence.thresholds.tolist(), strict=True))
 
 
 def build_method(config: Config, method: str) -> tuple[FSSModel | Baseline, dict[str, Any]]:

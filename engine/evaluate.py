@@ -16,7 +16,6 @@ from tqdm import tqdm
 from engine.fitting import fitting_step
 from engine.metrics import EpisodeMetrics, EpisodeScore
 from model.episode_features import Features
-from model.presence import presence_similarity
 from util.distributed import gathered, rank, world_size
 from util.logging import logger
 
@@ -44,7 +43,6 @@ def evaluate(
     query_name: Callable[[int], str] = str,
     on_prediction: OnPrediction | None = None,
     total: int | None = None,
-    with_similarity: bool = False,
 ) -> EpisodeMetrics:
     """Score ``model`` on batches of evaluation episodes (``episodes.episode``), each with its first one's number.
 
@@ -54,8 +52,7 @@ def evaluate(
     which stretches the whole square over the longer side. ``refine`` gives predictions the borders of the batch's
     ``original_image``. ``slot(class_id)`` is the row of the metrics in which a class is counted, ``query_name(row)``
     the name in the scores of the image in a row of the list. ``on_prediction`` receives every prediction; ``total`` is
-    the number of episodes, for the progress bar. With ``with_similarity`` each score has that of the supports and the
-    query. A warning is logged when nearly all predictions are empty.
+    the number of episodes, for the progress bar. A warning is logged when nearly all predictions are empty.
     """
     model.eval()
     metrics, numbers = EpisodeMetrics(), list[int]()
@@ -65,11 +62,10 @@ def evaluate(
             start, targets = time.perf_counter(), batch["original_mask"]
             logits = fitting_step(partial(batch_logits, model, device=device), batch)
             predictions = _predictions(logits, batch, content_size, refine)
-            similarities = _similarities(model, batch, device) if with_similarity else [None] * len(targets)
             metrics.seconds += time.perf_counter() - start
             for i, (prediction, target) in enumerate(zip(predictions, targets, strict=True)):
                 class_id, query = int(batch["class_id"][i]), int(batch["query_index"][i])
-                score = metrics.add(slot(class_id), query_name(query), prediction, target, similarities[i])
+                score = metrics.add(slot(class_id), query_name(query), prediction, target)
                 if on_prediction is not None:
                     on_prediction(first + i, batch, i, prediction, score)
             numbers += range(first, first + len(targets))
@@ -105,13 +101,6 @@ def _predictions(
         (object_probability(one, target.shape, content_size, image, refine) > 0.5).byte()
         for one, target, image in zip(logits, targets, images, strict=True)
     ]
-
-
-def _similarities(model: nn.Module, batch: Mapping[str, Any], device: torch.device) -> list[float]:
-    """Of the supports' object and the query, for each episode; ``model`` is one with a backbone."""
-    backbone: Any = model.backbone
-    similarities: list[float] = presence_similarity(backbone, *_inputs(batch, device)).tolist()
-    return similarities
 
 
 def _inputs(batch: Mapping[str, Any], device: torch.device) -> tuple[Any, Any, Tensor, Tensor, Tensor]:

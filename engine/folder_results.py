@@ -13,11 +13,9 @@ from engine.bootstrap import LEVEL, Bootstrap, interval, mean_over_classes
 from engine.metrics import EpisodeScore
 from engine.results import RESULTS, Interval, Percent, ResultsPart, TestedAs
 from engine.scores import write_photographs
-from model.presence import folder_threshold
 from util.files import read_json, write_json
 from util.settings import read_model
 
-_GATE = "relative to the most similar images, and similarity above"
 _AGAIN = "run bash test.sh with --every-photograph again"
 
 
@@ -35,12 +33,12 @@ class FolderResults(ResultsPart):
 
 
 def build_folder_results(
-    scores: Sequence[EpisodeScore], protocol: Mapping[str, Any], *, min_area: int, threshold: float | None
+    scores: Sequence[EpisodeScore], protocol: Mapping[str, Any], *, min_area: int, thresholds: Mapping[int, float]
 ) -> dict[str, Any]:
     """Means over classes in percent, the same for each class, and the protocol they were measured by.
 
-    ``scores`` have a similarity; nothing stays marked in images with one up to ``threshold``, or up to what all images
-    say of a class (``folder_threshold``); with None everything stays. ``folder_iou`` is the IoU of all images together,
+    ``scores`` have a similarity; nothing stays marked in images with one up to that of their class in ``thresholds``.
+    ``folder_iou`` is the IoU of all images together,
     ``folder_iou_ungated`` the same without a gate, ``folder_iou_perfect_gate`` where nothing is marked in images
     without the object. ``presence_auc`` and ``presence_ap`` tell how well the similarity
     separates images in which the class covers ``min_area`` pixels from those without it; images with less of it are in
@@ -50,7 +48,7 @@ def build_folder_results(
     that is true of all.
     """
     bootstrap = Bootstrap(score.query for score in scores)
-    gated = list(scores) if threshold is None else _gated(scores, threshold)
+    gated = [score if _similarity(score) > thresholds[score.slot] else _empty(score) for score in scores]
     ious, ungated = bootstrap.ious([gated]), bootstrap.ious([scores])
     perfect = bootstrap.ious([[score if score.areas.true else _empty(score) for score in scores]])
     of_class = defaultdict[int, list[EpisodeScore]](list)
@@ -75,7 +73,7 @@ def build_folder_results(
         "per_class": {
             str(slot): {name: _mean([value]) for name, value in row.items()} for slot, row in per_class.items()
         },
-        "protocol": {**protocol, "gate": "none" if threshold is None else f"{_GATE} {threshold:.3f}"},
+        "protocol": dict(protocol),
     }
 
 
@@ -128,15 +126,6 @@ def _line(name: str, row: Mapping[str, Any]) -> str:
 def percent(value: float | None, width: int) -> str:
     """A figure for a table, a dash where there is none."""
     return f"{'-':>{width}}" if value is None else f"{value:{width}.2f}"
-
-
-def _gated(scores: Sequence[EpisodeScore], threshold: float) -> list[EpisodeScore]:
-    """The scores, in which nothing is marked where the class is taken not to be."""
-    similarities = defaultdict[int, list[float]](list)
-    for score in scores:
-        similarities[score.slot].append(_similarity(score))
-    thresholds = {slot: folder_threshold(values, threshold) for slot, values in similarities.items()}
-    return [score if _similarity(score) > thresholds[score.slot] else _empty(score) for score in scores]
 
 
 def _similarity(score: EpisodeScore) -> float:

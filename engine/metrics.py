@@ -85,14 +85,12 @@ class EpisodeMetrics:
     scores: list[EpisodeScore] = field(default_factory=list)
     seconds: float = 0.0
 
-    def add(
-        self, slot: int, query: str, prediction: Tensor, target: Tensor, similarity: float | None = None
-    ) -> EpisodeScore:
+    def add(self, slot: int, query: str, prediction: Tensor, target: Tensor) -> EpisodeScore:
         """Score prediction (H, W) 0/1 against target (H, W) 0/1/255 and keep the score."""
         intersection, union, area = intersection_union(prediction, target, k=2)
         predicted = union[1] + intersection[1] - area[1]
         areas = Areas(int(intersection[1]), int(predicted), int(area[1]), int(area.sum()))
-        score = EpisodeScore(slot, query, areas, similarity)
+        score = EpisodeScore(slot, query, areas)
         self.scores.append(score)
         return score
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from engine.episode_presence import describe_queries_of, describe_supports_of
 from model.frozen.backbone import Backbone
 from model.frozen.feature_cache import FeatureCache
-from model.presence import describe_objects, describe_queries, similarities
+from model.presence import similarities
 
 # As likely as not: with a tenth, as it is in a folder, nothing was kept of a test (docs/recipe.md).
 PRIOR = 0.5
@@ -28,23 +29,8 @@ def calibrate(
     """
     from sklearn.linear_model import LogisticRegression  # a second to import
 
-    objects = torch.cat(
-        [
-            describe_objects(
-                backbone, *(episode[f"support_{part}"][None].to(device) for part in ("images", "masks", "padding"))
-            )
-            for episode in episodes
-        ]
-    )
-    columns = [
-        similarities(
-            objects,
-            describe_queries(backbone, *(episode[f"query_{part}"][None].to(device) for part in ("image", "padding")))[
-                0
-            ],
-        )
-        for episode in episodes
-    ]
+    objects = describe_supports_of(backbone, episodes, device)
+    columns = [similarities(objects, query) for query in describe_queries_of(backbone, episodes, device)]
     table = torch.stack(columns, dim=1).double().cpu().numpy()  # [i, j]: supports of i, query of j
     present = np.eye(len(episodes), dtype=bool)
     classes = np.array([episode["class_id"] for episode in episodes])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -53,6 +53,7 @@ class EveryPhotograph(Dataset[Episode]):
         )
         is_query = np.ones((len(images), len(self.classes)), dtype=bool)
         is_query[self._supports.T, np.arange(len(self.classes))] = False
+        self._is_query = is_query
         self._episodes = np.argwhere(is_query)  # row of the query, position of the class
 
     def __len__(self) -> int:
@@ -66,6 +67,24 @@ class EveryPhotograph(Dataset[Episode]):
             support_void=self.support_void,
             keep_original=True,
         )
+
+    @property
+    def queries(self) -> list[int]:
+        """Rows of the images that are a query of any class, in order."""
+        return np.unique(self._episodes[:, 0]).tolist()
+
+    @property
+    def asked(self) -> np.ndarray:
+        """(classes, queries) bool: whether the class is asked for in the image."""
+        return self._is_query[self.queries].T
+
+    def of_each_class(self) -> Iterator[Episode]:
+        """An episode of each class, for its supports."""
+        return (self[0, index] for index in np.unique(self._episodes[:, 1], return_index=True)[1].tolist())
+
+    def of_each_query(self) -> Iterator[Episode]:
+        """An episode of each of the ``queries``."""
+        return (self[0, index] for index in np.unique(self._episodes[:, 0], return_index=True)[1].tolist())
 
     def draw(self, key: EpisodeKey) -> Task:
         """The objects of an episode: number ``c * images + row`` is class ``classes[c]`` in the image of a row."""

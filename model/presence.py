@@ -6,6 +6,7 @@ Both are described by vectors: the supports' object by one, a query by one or by
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,28 +23,15 @@ _SHARE = 0.1
 _ENLARGEMENT = 1.5
 # Pixels of the network's input: less of a support is not looked at closely.
 _LEAST_SIDE = 32
-# In a folder an object is where the similarity reaches this share of the mean of so many highest ones.
-_FOLDER_SHARE, _HIGHEST = 0.85, 5
+# In a folder an object is where the similarity is above this share of the mean of so many highest ones.
+_FOLDER_SHARE, _HIGHEST = 0.82, 5
 
 
-@torch.no_grad()
-@at_least_float32
-def presence_similarity(
-    backbone: Backbone | FeatureCache,
-    query_image: Tensor,
-    support_images: Tensor,
-    support_masks: Tensor,
-    query_padding: Tensor,
-    support_padding: Tensor,
-) -> Tensor:
-    """How much each query looks like the supports' object: (B,) in -1..1.
+class FolderPresence(NamedTuple):
+    """Of C classes in a folder of N images: ``similarities`` (C, N), and (C,) above which a class is in an image."""
 
-    Arguments as those of ``FSSModel.forward``, images alone. The mean cosine between the object and the most similar
-    tenth of the query.
-    """
-    objects = describe_objects(backbone, support_images, support_masks, support_padding)
-    queries = describe_queries(backbone, query_image, query_padding)
-    return torch.stack([similarities(one[None], query)[0] for one, query in zip(objects, queries, strict=True)])
+    similarities: Tensor
+    thresholds: Tensor
 
 
 @torch.no_grad()
@@ -78,14 +66,39 @@ def similarities(objects: Tensor, query: Tensor) -> Tensor:
     return cosines.topk(max(1, int(_SHARE * len(query))), dim=1).values.mean(dim=1)
 
 
-def folder_threshold(similarities: Sequence[float], threshold: float) -> float:
-    """The similarity above which an object is in an image of a folder, from those of all its images (one or more).
+@torch.no_grad()
+@at_least_float32
+def presence_in_folder(
+    objects: Tensor, queries: Sequence[Tensor], counted: Tensor, threshold: float | None
+) -> FolderPresence:
+    """Which images show what supports show, judged by the whole folder.
 
-    Supports differ in how similar anything is to them; the most similar images of a folder show on which scale.
-    ``threshold`` is the lowest that counts anywhere: the object may be in no image.
+    objects (C, D) and queries, (P, D) for each of N images, as described above; counted (C, N) bool, False for images
+    that are not asked for, as the supports themselves. An image that the folder's most similar ones resemble is more
+    similar; and these show on which scale: supports differ in how similar anything is to them. ``threshold`` is the
+    similarity from which on an object is likely there: where no image reaches it, a class is in none. None: in all.
     """
-    highest = sorted(similarities)[-_HIGHEST:]
-    return max(threshold, _FOLDER_SHARE * sum(highest) / len(highest))
+    direct = torch.stack([similarities(objects, query) for query in queries], dim=1)
+    highest = direct.masked_fill(~counted, -torch.inf).topk(min(_HIGHEST, len(queries)), dim=1)
+    values = _with_resemblance(direct, torch.cat(list(queries)), highest.indices) if len(queries[0]) == 1 else direct
+    if threshold is None:
+        return FolderPresence(values, torch.full_like(values[:, 0], -torch.inf))
+    surest = values.masked_fill(~counted, -torch.inf).topk(highest.values.shape[1], dim=1).values
+    relative = _FOLDER_SHARE * _mean(surest, surest.isfinite())
+    return FolderPresence(values, torch.where(highest.values[:, 0] > threshold, relative, torch.inf))
+
+
+def _with_resemblance(direct: Tensor, queries: Tensor, surest: Tensor) -> Tensor:
+    """Half the similarity (C, N), half the mean cosine of images (N, D) to those in ``surest`` (C, n), but itself."""
+    queries = F.normalize(queries, dim=-1)
+    resemblance = (queries @ queries.T)[:, surest].permute(1, 0, 2)  # (C, N, n)
+    others = surest[:, None] != torch.arange(len(queries), device=surest.device)[:, None]
+    return torch.where(others.any(dim=-1), (direct + _mean(resemblance, others)) / 2, direct)
+
+
+def _mean(values: Tensor, counted: Tensor) -> Tensor:
+    """Over the last axis, of those that are ``counted``; 0 of none."""
+    return torch.where(counted, values, 0).sum(dim=-1) / counted.sum(dim=-1).clamp(min=1)
 
 
 def _of_object(backbone: Backbone | FeatureCache, image: Tensor, inside: Tensor, content: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from tests.engine.test_compare import scores as ordinary_scores
 from util.errors import UserError
 
 MIN_AREA = 50
+NONE = dict.fromkeys(range(1, 5), -np.inf)
 
 
 def scores() -> list[EpisodeScore]:
@@ -41,7 +42,7 @@ def clear(slot: int) -> list[EpisodeScore]:
 
 
 def test_figures_of_each_class() -> None:
-    results = build_folder_results(scores(), PROTOCOL, min_area=MIN_AREA, threshold=None)
+    results = build_folder_results(scores(), PROTOCOL, min_area=MIN_AREA, thresholds=NONE)
     assert [*results["per_class"]] == ["1", "2"]
     for slot in (1, 2):
         figures, rows = results["per_class"][str(slot)], [row for row in scores() if row.slot == slot]
@@ -56,18 +57,13 @@ def test_figures_of_each_class() -> None:
         assert figures["presence_ap"] == pytest.approx(100 * average_precision_score(present, similarity))
 
 
-@pytest.mark.parametrize("threshold", [0.3, 0.65])
-def test_predictions_are_emptied_up_to_a_threshold_and_far_from_the_most_similar(threshold: float) -> None:
-    """The lower threshold is below what the five most similar images say, the higher one above."""
-    results = build_folder_results(scores(), PROTOCOL, min_area=MIN_AREA, threshold=threshold)
-    without = build_folder_results(scores(), PROTOCOL, min_area=MIN_AREA, threshold=None)
-    gate = f"relative to the most similar images, and similarity above {threshold:.3f}"
-    assert results["protocol"]["gate"] == gate and without["protocol"]["gate"] == "none"
+def test_predictions_are_emptied_up_to_the_threshold_of_their_class() -> None:
+    thresholds = {1: 0.5, 2: 0.4}
+    results = build_folder_results(scores(), PROTOCOL, min_area=MIN_AREA, thresholds=thresholds)
+    without = build_folder_results(scores(), PROTOCOL, min_area=MIN_AREA, thresholds=NONE)
     for slot in ("1", "2"):
         figures, rows = results["per_class"][slot], [row for row in scores() if row.slot == int(slot)]
-        relative = 0.85 * np.mean(sorted(row.similarity or 0 for row in rows)[-5:])
-        assert 0.3 < relative < 0.65
-        kept = [row for row in rows if (row.similarity or 0) > max(threshold, relative)]
+        kept = [row for row in rows if (row.similarity or 0) > thresholds[int(slot)]]
         overlap = sum(row.areas.overlap for row in kept)
         union = sum(row.areas.union for row in kept) + sum(row.areas.true for row in rows if row not in kept)
         assert 0 < len(kept) < len(rows) and figures["folder_iou"] == pytest.approx(100 * overlap / union)
@@ -79,7 +75,7 @@ def test_predictions_are_emptied_up_to_a_threshold_and_far_from_the_most_similar
 
 
 def test_means_are_over_classes_and_lie_in_their_intervals() -> None:
-    results = build_folder_results(scores(), PROTOCOL, min_area=MIN_AREA, threshold=None)
+    results = build_folder_results(scores(), PROTOCOL, min_area=MIN_AREA, thresholds=NONE)
     for name in ("folder_iou", "folder_iou_perfect_gate", "presence_auc", "presence_ap", "false_area"):
         assert results[name] == pytest.approx((results["per_class"]["1"][name] + results["per_class"]["2"][name]) / 2)
     for name in ("folder_iou", "presence_auc"):
@@ -94,14 +90,14 @@ def test_a_class_that_no_image_or_every_image_holds_is_in_no_mean_that_needs_bot
         for i in range(3)
         for slot, true in ((3, 0), (4, 60))
     ]
-    results = build_folder_results([*scores(), *rows], PROTOCOL, min_area=MIN_AREA, threshold=None)
-    alone = build_folder_results(scores(), PROTOCOL, min_area=MIN_AREA, threshold=None)
+    results = build_folder_results([*scores(), *rows], PROTOCOL, min_area=MIN_AREA, thresholds=NONE)
+    alone = build_folder_results(scores(), PROTOCOL, min_area=MIN_AREA, thresholds=NONE)
     assert results["presence_auc"] == pytest.approx(alone["presence_auc"])
     assert results["per_class"]["3"]["folder_iou"] is None and results["per_class"]["4"]["folder_iou"] == 0
     assert results["folder_iou"] == pytest.approx(alone["folder_iou"] * 2 / 3)
     assert [results["per_class"][slot]["presence_ap"] for slot in ("3", "4")] == [None, None]
     assert results["per_class"]["3"]["false_area"] == 0 and results["per_class"]["4"]["false_area"] is None
-    only = build_folder_results(rows, PROTOCOL, min_area=MIN_AREA, threshold=None)
+    only = build_folder_results(rows, PROTOCOL, min_area=MIN_AREA, thresholds=NONE)
     assert only["presence_auc"] is only["presence_auc_interval"] is None
     assert " -  " in folder_table(only, 0.25, {})
     save_folder_test(tmp_path, only, rows)
@@ -124,7 +120,7 @@ def test_drawn_images_weigh_in_the_area_under_the_curve() -> None:
 
 
 def test_what_is_written_is_read_back_and_reported_in_a_table_of_its_own(tmp_path: Path) -> None:
-    results = build_folder_results(scores(), PROTOCOL, min_area=MIN_AREA, threshold=0.5)
+    results = build_folder_results(scores(), PROTOCOL, min_area=MIN_AREA, thresholds={1: 0.5, 2: 0.5})
     save_folder_test(tmp_path / "folder", results, scores())
     read = read_folder_results(tmp_path / "folder")
     assert read.folder_iou == results["folder_iou"] and read.protocol.label_use == "none"
@@ -140,7 +136,7 @@ def test_what_is_written_is_read_back_and_reported_in_a_table_of_its_own(tmp_pat
 
 
 def test_a_table_for_the_terminal() -> None:
-    results = build_folder_results(scores(), PROTOCOL, min_area=MIN_AREA, threshold=None)
+    results = build_folder_results(scores(), PROTOCOL, min_area=MIN_AREA, thresholds=NONE)
     table = folder_table(results, 0.25, {2: "cow"})
     assert f"{results['per_class']['2']['folder_iou']:6.2f}" in table and table.count("cow") == 1
     assert "mean" in table and "0.250 s for an episode" in table

@@ -9,10 +9,9 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from engine import presence_calibration
+from engine import episode_presence, presence_calibration
 from engine.presence_calibration import PRIOR, calibrate
-from model.presence import presence_similarity
-from tests.model.networks import random_episode, tiny_backbone
+from tests.model.networks import presence_similarity, random_episode, tiny_backbone
 
 
 def episodes(table: np.ndarray, classes: list[int], monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
@@ -22,8 +21,8 @@ def episodes(table: np.ndarray, classes: list[int], monkeypatch: pytest.MonkeyPa
     rows = [
         {**{name: torch.tensor([float(i)]) for name in fields}, "class_id": number} for i, number in enumerate(classes)
     ]
-    monkeypatch.setattr(presence_calibration, "describe_objects", lambda _, images, *__: images[0])
-    monkeypatch.setattr(presence_calibration, "describe_queries", lambda _, image, *__: [image[0]])
+    monkeypatch.setattr(episode_presence, "describe_objects", lambda _, images, *__: images[0])
+    monkeypatch.setattr(episode_presence, "describe_queries", lambda _, image, *__: [image[0]])
     monkeypatch.setattr(
         presence_calibration, "similarities", lambda objects, query: torch.from_numpy(table[:count, int(query)])
     )

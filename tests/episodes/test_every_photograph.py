@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -41,6 +42,15 @@ def test_every_image_but_the_supports_is_a_query_of_every_class(images: ImageLis
         (rows,) = supports
         assert len({*rows}) == 2 and all(1 + row % 3 == number for row in rows)
         assert [episode["query_index"] for episode in part] == [row for row in range(COUNT) if row not in rows]
+
+
+def test_an_episode_of_each_class_and_of_each_query(images: ImageList) -> None:
+    episodes = make(images)
+    assert [episode["class_id"] for episode in episodes.of_each_class()] == list(episodes.classes)
+    assert [episode["query_index"] for episode in episodes.of_each_query()] == episodes.queries == [*range(COUNT)]
+    asked = {_query_and_class(episodes[(0, index)]) for index in range(len(episodes))}
+    table = {(row, episodes.classes[position]) for position, row in np.argwhere(episodes.asked).tolist()}
+    assert table == asked
 
 
 def test_queries_hold_the_object_or_not(images: ImageList) -> None:

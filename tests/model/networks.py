@@ -8,7 +8,9 @@ from torch import Tensor
 
 from model import FSSModel
 from model.frozen.backbone import Backbone, build_backbone
+from model.frozen.feature_cache import FeatureCache
 from model.fss_network import NetworkSettings
+from model.presence import describe_objects, describe_queries, similarities
 
 # Of a small network on small images.
 SETTINGS = NetworkSettings(
@@ -63,3 +65,17 @@ def semseg_resnet50(*, counters: bool) -> dict[str, Tensor]:
         stem = ".".join(key.split(".")[:2])
         renamed[key.replace(stem, DEEP_STEM[stem]) if stem in DEEP_STEM else key] = value
     return renamed if counters else {key: value for key, value in renamed.items() if "num_batches" not in key}
+
+
+def presence_similarity(
+    backbone: Backbone | FeatureCache,
+    query: Tensor,
+    supports: Tensor,
+    masks: Tensor,
+    query_padding: Tensor,
+    support_padding: Tensor,
+) -> Tensor:
+    """Similarity of each query (B, 3, H, W) and its own supports (B, K, 3, H, W): (B,)."""
+    objects = describe_objects(backbone, supports, masks, support_padding)
+    queries = describe_queries(backbone, query, query_padding)
+    return torch.stack([similarities(one[None], each)[0] for one, each in zip(objects, queries, strict=True)])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from model.frozen.backbone import build_backbone
-from model.presence import folder_threshold, presence_similarity
-from tests.model.networks import random_episode, tiny_backbone
+from model.presence import presence_in_folder
+from model.presence import similarities as similarities_to
+from tests.model.networks import presence_similarity, random_episode, tiny_backbone
 
 
 def test_it_is_the_mean_over_the_most_similar_tenth_of_the_positions() -> None:
@@ -78,8 +81,38 @@ def test_class_scores_of_a_support_without_object_are_those_of_all_of_it() -> No
     torch.testing.assert_close(*similarities)
 
 
-def test_a_folder_s_threshold_is_relative_to_its_most_similar_images() -> None:
-    similarities = [0.1, 0.8, 0.2, 0.9, 0.6, 0.7, 0.3, 0.5]
-    assert folder_threshold(similarities, 0.2) == pytest.approx(0.85 * 0.7)
-    assert folder_threshold(similarities, 0.65) == 0.65
-    assert folder_threshold([0.4, 0.6], 0.1) == pytest.approx(0.85 * 0.5)
+def _unit(*angles: float) -> torch.Tensor:
+    """(len(angles), 2): directions in degrees."""
+    radians = torch.deg2rad(torch.tensor(angles))
+    return torch.stack([radians.cos(), radians.sin()], dim=1)
+
+
+def test_in_a_folder_images_are_similar_that_the_most_similar_ones_resemble() -> None:
+    """Seven images and two classes; the first image is a support of the first class."""
+    angles = (0.0, 10, 20, 25, 30, 60, 80)
+    objects, queries = _unit(5, 75), [query[None] * 3 for query in _unit(*angles)]
+    counted = torch.ones(2, 7, dtype=torch.bool)
+    counted[0, 0] = False
+    values, thresholds = presence_in_folder(objects, queries, counted, threshold=0.5)
+    for row, (own, first) in enumerate(((5, 1), (75, 0))):
+        direct = [math.cos(math.radians(own - angle)) for angle in angles]
+        highest = sorted(range(first, 7), key=lambda image: -direct[image])[:5]
+        expected = []
+        for image, angle in enumerate(angles):
+            cosines = [math.cos(math.radians(angle - angles[other])) for other in highest if other != image]
+            expected.append((direct[image] + sum(cosines) / len(cosines)) / 2)
+        torch.testing.assert_close(values[row], torch.tensor(expected))
+        assert thresholds[row] == pytest.approx(0.82 * sum(sorted(expected[first:])[-5:]) / 5)
+
+
+def test_a_class_that_no_image_of_a_folder_is_like_is_in_none() -> None:
+    objects, queries, counted = _unit(0, 90), list(_unit(10, 20)[:, None]), torch.ones(2, 2, dtype=torch.bool)
+    similarities, thresholds = presence_in_folder(objects, queries, counted, threshold=0.5)
+    assert (similarities[0] > thresholds[0]).all() and thresholds[1] == math.inf
+    assert (presence_in_folder(objects, queries, counted, threshold=None).thresholds == -math.inf).all()
+    # A single image resembles no other; without a class head images have many vectors, and none is compared.
+    alone = presence_in_folder(objects, queries[:1], counted[:, :1], threshold=0.5).similarities
+    torch.testing.assert_close(alone, similarities_to(objects, queries[0])[:, None])
+    many = [_unit(10, 20), _unit(30)]
+    direct = torch.stack([similarities_to(objects, query) for query in many], dim=1)
+    torch.testing.assert_close(presence_in_folder(objects, many, counted, threshold=0.5).similarities, direct)
