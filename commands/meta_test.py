@@ -23,6 +23,7 @@ from episodes.build import Evaluation, evaluation, folder_evaluation, known_clas
 from episodes.class_names import dataset_names
 from episodes.every_photograph import EveryPhotograph
 from episodes.lists import ImageList
+from episodes.supervised import SupervisedEpisodes
 from masks.superpixels.refinement import refined
 from model import FSSModel
 from model.baselines import Baseline
@@ -62,9 +63,7 @@ def score_folder(config: Config, method: str) -> None:
     with _test_folder(config, suffixes, (RESULTS, PHOTOGRAPHS)) as folder:
         metrics = _scored(config, model, test)
         threshold = model.presence_threshold if isinstance(model, FSSModel) else None
-        episodes = test.episodes
-        assert isinstance(episodes, EveryPhotograph)
-        scores, thresholds = done_by_first(lambda: _with_presence(config, model, episodes, metrics, threshold))
+        scores, thresholds = done_by_first(lambda: _with_presence(config, model, test.episodes, metrics, threshold))
         gate = "none" if threshold is None else f"relative to the folder; similarity {threshold:.3f} expected in it"
         protocol = {"method": method, **origin, **test_protocol(config, test.episodes.images, metrics.episodes)}
         results = build_folder_results(
@@ -129,7 +128,12 @@ def warn_of_known_classes(config: Config, origin: Mapping[str, str]) -> None:
 
 
 def run_test(
-    config: Config, model: FSSModel | Baseline, test: Evaluation, *, folder: Path, origin: dict[str, Any]
+    config: Config,
+    model: FSSModel | Baseline,
+    test: Evaluation[SupervisedEpisodes],
+    *,
+    folder: Path,
+    origin: dict[str, Any],
 ) -> str:
     """Score ``model`` on the experiment's test, write results, scores and sheets into ``folder``; returns the table."""
     images = test.episodes.images
@@ -164,7 +168,7 @@ def _test_folder(config: Config, suffixes: Sequence[str], files: Sequence[str]) 
         yield folder
 
 
-def _scored(config: Config, model: FSSModel | Baseline, test: Evaluation, **options: Any) -> EpisodeMetrics:
+def _scored(config: Config, model: FSSModel | Baseline, test: Evaluation[Any], **options: Any) -> EpisodeMetrics:
     """The scores of ``model``; ``options`` as of ``evaluate``."""
     device, images = choose_device(config.TRAIN.train_gpu), test.episodes.images
     model.backbone = FeatureCache(model.backbone)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -22,10 +22,12 @@ def describe_supports_of(backbone: Backbone | FeatureCache, episodes: Episodes, 
     return torch.cat([describe_objects(backbone, *_tensors(episode, names, device)) for episode in episodes])
 
 
-def describe_queries_of(backbone: Backbone | FeatureCache, episodes: Episodes, device: torch.device) -> list[Tensor]:
-    """(P, D) for the query of each episode."""
+def describe_queries_of(
+    backbone: Backbone | FeatureCache, queries: Iterable[Mapping[str, Any]], device: torch.device
+) -> Iterator[Tensor]:
+    """(P, D) for each query, which is an episode or what of it concerns the query; one at a time."""
     names = ("query_image", "query_padding")
-    return [describe_queries(backbone, *_tensors(episode, names, device))[0] for episode in episodes]
+    return (describe_queries(backbone, *_tensors(query, names, device))[0] for query in queries)
 
 
 def _tensors(episode: Mapping[str, Any], names: Iterable[str], device: torch.device) -> list[Tensor]:

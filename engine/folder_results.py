@@ -38,11 +38,11 @@ def build_folder_results(
     """Means over classes in percent, the same for each class, and the protocol they were measured by.
 
     ``scores`` have a similarity; nothing stays marked in images with one up to that of their class in ``thresholds``.
-    ``folder_iou`` is the IoU of all images together,
-    ``folder_iou_ungated`` the same without a gate, ``folder_iou_perfect_gate`` where nothing is marked in images
-    without the object. ``presence_auc`` and ``presence_ap`` tell how well the similarity
-    separates images in which the class covers ``min_area`` pixels from those without it; images with less of it are in
-    neither. ``false_area`` is the mean share that stays marked of an image without it. Intervals are over images.
+    ``folder_iou`` is the IoU of all images together, ``folder_iou_ungated`` the same without a gate,
+    ``folder_iou_perfect_gate`` where nothing is marked in images without the object. ``presence_auc`` and
+    ``presence_ap`` tell how well the similarity separates images in which the class covers ``min_area`` pixels from
+    those without it; images with less of it are in neither. ``false_area`` is the mean share that stays marked of an
+    image without it. Intervals are over images.
 
     A class for which a figure does not exist, because no image or every image holds it, is not in its mean; None where
     that is true of all.

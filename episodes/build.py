@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from episodes.closed_labels import Pair, closed_labels, read_pairs
 from episodes.every_photograph import EveryPhotograph
@@ -26,6 +26,7 @@ from util.files import digest_file, digest_lines
 from util.logging import logger
 
 TrainingEpisodes = PseudoEpisodes | SupervisedEpisodes | JointEpisodes
+EpisodesT = TypeVar("EpisodesT", SupervisedEpisodes, EveryPhotograph)
 _DIGITS = 12  # of a SHA-256, enough to tell data apart
 
 
@@ -87,17 +88,17 @@ def training_episodes(config: Config, images: ImageList) -> TrainingEpisodes:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Generic[EpisodesT]):
     """A test: its episodes, their number, and what ``engine.evaluate.evaluate`` needs to know."""
 
-    episodes: SupervisedEpisodes | EveryPhotograph
+    episodes: EpisodesT
     batches: EpisodeLoader
     total: int
     content_size: Callable[[int, int], tuple[int, int]] | None
     slot: Callable[[int], int]
 
 
-def evaluation(config: Config) -> Evaluation:
+def evaluation(config: Config) -> Evaluation[SupervisedEpisodes]:
     """The test of the experiment's fold: 1,000 episodes, for COCO 5,000, or ``TRAIN.episodes``.
 
     In the published protocol there is one more, split 5 folds the classes into the slots of one fold, and the
@@ -115,7 +116,7 @@ def evaluation(config: Config) -> Evaluation:
     )
 
 
-def folder_evaluation(config: Config) -> Evaluation:
+def folder_evaluation(config: Config) -> Evaluation[EveryPhotograph]:
     """Each class of the experiment's fold asked for in every image of the test list."""
     images = read_list(config.DATA.val_list, config.DATA.data_root, need_labels=True)
     episodes = EveryPhotograph(images, _folds(config)[1], **_test_settings(config))
@@ -180,8 +181,8 @@ def _test_settings(config: Config) -> dict[str, Any]:
 
 
 def _evaluation(
-    config: Config, episodes: SupervisedEpisodes | EveryPhotograph, *, total: int, slot: Callable[[int], int]
-) -> Evaluation:
+    config: Config, episodes: EpisodesT, *, total: int, slot: Callable[[int], int]
+) -> Evaluation[EpisodesT]:
     train = config.TRAIN
     return Evaluation(
         episodes=episodes,

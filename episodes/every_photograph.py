@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from episodes.episode import Episode, EpisodeKey, Example, Task, build_episode
@@ -13,6 +14,7 @@ from episodes.lists import ImageList
 from episodes.protocols import SupportVoid
 from episodes.supervised import without_rare_classes
 from episodes.transforms import Transform
+from util.images import read_image
 from util.seed import python_random
 
 
@@ -82,9 +84,14 @@ class EveryPhotograph(Dataset[Episode]):
         """An episode of each class, for its supports."""
         return (self[0, index] for index in np.unique(self._episodes[:, 1], return_index=True)[1].tolist())
 
-    def of_each_query(self) -> Iterator[Episode]:
-        """An episode of each of the ``queries``."""
-        return (self[0, index] for index in np.unique(self._episodes[:, 0], return_index=True)[1].tolist())
+    def of_each_query(self) -> Iterator[dict[str, Tensor]]:
+        """``query_image`` and ``query_padding`` of each of the ``queries``, as an episode has them."""
+        for row in self.queries:
+            image = read_image(self.images.image_path(row), self.transform.useful_side)
+            view = self.transform(
+                image, np.zeros(image.shape[:2], dtype=np.uint8), rng=python_random("no augmentation")
+            )
+            yield {"query_image": view.image, "query_padding": view.padding}
 
     def draw(self, key: EpisodeKey) -> Task:
         """The objects of an episode: number ``c * images + row`` is class ``classes[c]`` in the image of a row."""

@@ -5,7 +5,7 @@ Both are described by vectors: the supports' object by one, a query by one or by
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -28,7 +28,10 @@ _FOLDER_SHARE, _HIGHEST = 0.82, 5
 
 
 class FolderPresence(NamedTuple):
-    """Of C classes in a folder of N images: ``similarities`` (C, N), and (C,) above which a class is in an image."""
+    """Of C classes in a folder of N images: ``similarities`` (C, N), and (C,) above which a class is in an image.
+
+    A class that is in none has a threshold that its most similar image falls short of by what it misses to be likely.
+    """
 
     similarities: Tensor
     thresholds: Tensor
@@ -69,7 +72,7 @@ def similarities(objects: Tensor, query: Tensor) -> Tensor:
 @torch.no_grad()
 @at_least_float32
 def presence_in_folder(
-    objects: Tensor, queries: Sequence[Tensor], counted: Tensor, threshold: float | None
+    objects: Tensor, queries: Iterable[Tensor], counted: Tensor, threshold: float | None
 ) -> FolderPresence:
     """Which images show what supports show, judged by the whole folder.
 
@@ -77,15 +80,22 @@ def presence_in_folder(
     that are not asked for, as the supports themselves. An image that the folder's most similar ones resemble is more
     similar; and these show on which scale: supports differ in how similar anything is to them. ``threshold`` is the
     similarity from which on an object is likely there: where no image reaches it, a class is in none. None: in all.
+    Queries of many vectors, which would fill the memory, are compared with the objects alone, and not kept.
     """
-    direct = torch.stack([similarities(objects, query) for query in queries], dim=1)
-    highest = direct.masked_fill(~counted, -torch.inf).topk(min(_HIGHEST, len(queries)), dim=1)
-    values = _with_resemblance(direct, torch.cat(list(queries)), highest.indices) if len(queries[0]) == 1 else direct
+    columns, whole = [], []
+    for query in queries:
+        columns.append(similarities(objects, query))
+        if len(query) == 1:
+            whole.append(query)
+    direct = torch.stack(columns, dim=1)
+    highest = direct.masked_fill(~counted, -torch.inf).topk(min(_HIGHEST, len(columns)), dim=1)
+    values = _with_resemblance(direct, torch.cat(whole), highest.indices) if len(whole) == len(columns) else direct
     if threshold is None:
         return FolderPresence(values, torch.full_like(values[:, 0], -torch.inf))
     surest = values.masked_fill(~counted, -torch.inf).topk(highest.values.shape[1], dim=1).values
     relative = _FOLDER_SHARE * _mean(surest, surest.isfinite())
-    return FolderPresence(values, torch.where(highest.values[:, 0] > threshold, relative, torch.inf))
+    missing = threshold - highest.values[:, 0]
+    return FolderPresence(values, torch.where(missing < 0, relative, surest[:, 0] + missing))
 
 
 def _with_resemblance(direct: Tensor, queries: Tensor, surest: Tensor) -> Tensor:

@@ -47,7 +47,11 @@ def test_every_image_but_the_supports_is_a_query_of_every_class(images: ImageLis
 def test_an_episode_of_each_class_and_of_each_query(images: ImageList) -> None:
     episodes = make(images)
     assert [episode["class_id"] for episode in episodes.of_each_class()] == list(episodes.classes)
-    assert [episode["query_index"] for episode in episodes.of_each_query()] == episodes.queries == [*range(COUNT)]
+    assert episodes.queries == [*range(COUNT)]
+    whole = {episode["query_index"]: episode for episode in (episodes[(0, index)] for index in range(len(episodes)))}
+    for row, view in zip(episodes.queries, episodes.of_each_query(), strict=True):
+        assert torch.equal(view["query_image"], whole[row]["query_image"])
+        assert torch.equal(view["query_padding"], whole[row]["query_padding"])
     asked = {_query_and_class(episodes[(0, index)]) for index in range(len(episodes))}
     table = {(row, episodes.classes[position]) for position, row in np.argwhere(episodes.asked).tolist()}
     assert table == asked
