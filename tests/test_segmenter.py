@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -263,9 +264,9 @@ def test_mistakes(action: Callable[[Segmenter], object], message: str) -> None:
 def test_the_example_of_the_readme(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)
     monkeypatch.chdir(folder)
-    names: dict[str, object] = {}
-    exec(example, names)
-    assert names["segmenter"].classes == ["dog", "cat"]  # type: ignore[attr-defined]
+    Path("example.py").write_text(example)
+    names = runpy.run_path("example.py")
+    assert names["segmenter"].classes == ["dog", "cat"]
     result = names["result"]
-    assert result.mask.shape == (90, 160)  # type: ignore[attr-defined]
-    assert set(result.probabilities) == set(result.presence) == {"dog", "cat"}  # type: ignore[attr-defined]
+    assert result.mask.shape == (90, 160)
+    assert set(result.probabilities) == set(result.presence) == {"dog", "cat"}

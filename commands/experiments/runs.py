@@ -120,23 +120,20 @@ def _supervised(study: Study, method: Method, fold: int, config: Config, seed: i
     if images is None:
         whole = count_images(config.DATA.train_list, study.dataset)
         images = None if whole is None else int(whole * method.percent / 100)
-    words = (*method.training.words, f"DATA.train_list={train_list}")
+    words = [*method.training.words, f"DATA.train_list={train_list}"]
+    needs = [f"lists/{method.percent:g}"] if method.percent in study.drawn else []
     if pseudo_share:
-        masks_list = study.unsupervised.DATA.train_list
-        words = (*words, f"TRAIN.pseudo_share={pseudo_share:g}", f"DATA.pseudo_list={masks_list}")
+        words += [f"TRAIN.pseudo_share={pseudo_share:g}", f"DATA.pseudo_list={study.unsupervised.DATA.train_list}"]
+        needs.append(_MASKS)
     run = _training(study, config, Path(method.name) / f"fold{fold}", seed, images, *words)
-    if method.percent in study.drawn:
-        run = replace(run, needs=(f"lists/{method.percent:g}",))
-    if pseudo_share:
-        run = replace(run, needs=(*run.needs, _MASKS))
     if start is None:
-        return run
+        return replace(run, needs=tuple(needs))
     network = seed_folder(Path(start), seed)
     weight = f"TRAIN.weight={study.folder / network / _CHECKPOINT}"
     return replace(
         run,
         command=(*run.command, weight),
-        needs=(*run.needs, str(network)),
+        needs=(*needs, str(network)),
         settings=digest_lines([run.settings, start]),
     )
 
