@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
-from commands.prediction_inputs import find_queries, find_supports, read_supports, settings_digest
+from commands.prediction_inputs import files_digest, find_queries, find_supports, read_supports, settings_digest
 from engine.prediction_files import PredictionFolder, output_names
 from engine.untrained import METHODS, Untrained
 from util.arguments import Parser, number_between, whole_number
@@ -29,18 +28,21 @@ def main(arguments: list[str]) -> None:
     queries = find_queries(words.query, leave_out=output.written() | {mask.resolve() for mask in paths[1::2]})
     names, supports = output_names(queries), read_supports(files, words.value)
     with importing():
-        from commands.prediction import predict_all
+        from commands.prediction import predict_all, presence_of_all
         from segmenter import Segmenter
     segmenter = Segmenter.load(words.checkpoint, method=words.method, backbone=words.backbone)
     marking = {"threshold": words.threshold, "presence": words.presence, "min_area": words.min_area}
-    settings = settings_digest(files, model=segmenter.digest(), value=words.value, **marking)
+    compared = words.presence is not None and segmenter.compares(len(names))
+    about = {**marking, "value": words.value, "queries": files_digest(names) if compared else None}
+    settings = settings_digest(files, model=segmenter.digest(), **about)
     missing = output.reserve(names, inputs=[*names, *paths], classes=[*files], settings=settings)
     if len(missing) < len(names):
         logger.info("%d of %d queries are predicted already", len(names) - len(missing), len(names))
     if missing:
         for name, shots in supports.items():
             segmenter.describe(name, shots)
-        predict_all(partial(segmenter.predict, **marking), missing, output)
+        presence = presence_of_all(segmenter.presence_in, names) if compared else {}
+        predict_all(lambda image, found: segmenter.predict(image, found=found, **marking), missing, output, presence)
 
 
 def _parser() -> Parser:

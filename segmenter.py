@@ -7,7 +7,7 @@ mask = segmenter.predict("c.jpg").mask
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ from model.baselines import Baseline
 from model.episode_features import Features
 from model.fss_network import NetworkSettings, configured_backbone
 from model.hub import CONFIG_FILE
-from model.presence import describe_objects, describe_queries, similarities
+from model.presence import describe_objects, describe_queries, presence_in_folder, similarities
 from util.device import choose_device
 from util.errors import UserError
 from util.images import MAX_CLASSES
@@ -38,6 +38,8 @@ from util.tensor_files import digest_tensors
 
 # An object of fewer pixels in the network's input may fall between the positions of its features, 8 x 8 pixels each.
 _FEW_PIXELS = 64
+# Fewer images do not tell on which scale they are similar.
+_FEWEST = 10
 
 
 class Segmenter:
@@ -73,8 +75,6 @@ class Segmenter:
         assert method is not None
         untrained = Untrained.read(method, backbone)
         settings = NetworkSettings.configured(untrained.train)
-        # A classifier tells whether an object is there only after the calibration of a training.
-        settings = settings.model_copy(update={"class_scores": False})
         model = Baseline(method, configured_backbone(settings, untrained.weights))
         return cls(model.to(choose_device([0])), settings.val_size)
 
@@ -115,38 +115,72 @@ class Segmenter:
         arguments = [torch.stack(part)[None].to(self._device) for part in zip(*views, strict=True)]
         images, masks, padding = arguments
         described = self._model.describe_supports(images, masks, padding)
-        is_calibrated = self._calibration is not None
-        object_ = describe_objects(self._model.backbone, images, masks, padding) if is_calibrated else None
+        tells = self._model.presence_threshold is not None
+        object_ = describe_objects(self._model.backbone, images, masks, padding) if tells else None
         self._classes[name] = _DescribedClass(described, object_)
+
+    def compares(self, images: int) -> bool:
+        """Whether ``presence_in`` of so many images judges them by each other, instead of one by one.
+
+        That takes ten, and a backbone with a classifier; the model may then be a method without training.
+        """
+        return self._model.presence_threshold is not None and images >= _FEWEST
+
+    @torch.inference_mode()
+    def presence_in(self, images: Iterable[Given]) -> list[dict[str, float | None]]:
+        """For each image and class the probability that it shows the class, judged by all of them together.
+
+        Other images tell how similar to the supports an image has to be, so this is surer than what ``predict`` sees in
+        one image. Raises ``UserError``.
+        """
+        self._require_classes()
+        batches = (self._batch_of(self._query_view(given_image(image, "the image"))) for image in images)
+        if self._model.presence_threshold is None:
+            return [dict.fromkeys(self._classes) for _ in batches]
+        queries = [describe_queries(self._model.backbone, *batch)[0] for batch in batches]
+        if not self.compares(len(queries)):
+            return [self._presence_in_one(query) for query in queries]
+        objects = torch.cat(
+            [described.object_ for described in self._classes.values() if described.object_ is not None]
+        )
+        asked = torch.ones(len(objects), len(queries), dtype=torch.bool, device=self._device)
+        found = presence_in_folder(objects, queries, asked, self._model.presence_threshold)
+        table = found.probabilities() if self._calibration is None else found.probabilities(float(self._calibration[0]))
+        return [dict(zip(self._classes, column, strict=True)) for column in table.T.tolist()]
 
     @torch.inference_mode()
     def predict(
-        self, image: Given, *, threshold: float = 0.5, presence: float | None = 0.5, min_area: int = 0
+        self,
+        image: Given,
+        *,
+        threshold: float = 0.5,
+        presence: float | None = 0.5,
+        min_area: int = 0,
+        found: Mapping[str, float | None] | None = None,
     ) -> Prediction:
         """Segment an image: a path, RGB uint8 (H, W, 3), or an image of Pillow. Raises ``UserError``.
 
         A pixel takes the most probable class, of those with more than ``threshold`` and of those that are there. A
-        class is not there if its probability to be in the image at all is less than ``presence``; None: all are. It is
-        a probability as if half of all images showed the class, and not known without a calibrated network. Connected
-        pieces of fewer than ``min_area`` pixels are left out.
+        class is not there if its probability to be in the image at all is less than ``presence``; None: all are. These
+        probabilities are ``found``, what ``presence_in`` says of the image among others; without it they are as if half
+        of all images showed the class, and not known without a calibrated network. Connected pieces of fewer than
+        ``min_area`` pixels are left out.
         """
-        if not self._classes:
-            raise UserError("Segmenter.predict: no class yet; call fit with annotated images before")
+        self._require_classes()
         for name, probability in {"threshold": threshold, "presence": presence}.items():
             if probability is not None and not 0 <= probability <= 1:
                 raise UserError(f"Segmenter.predict: {name}={probability} is no probability; expected 0 to 1")
         pixels = given_image(image, "the image")
-        query = ValTransform(size=self._size)(pixels, np.zeros(pixels.shape[:2], dtype=np.uint8))
-        images, padding = (part[None].to(self._device) for part in (query.image, query.padding))
+        images, padding = self._batch_of(self._query_view(pixels))
         features = Features(*self._model.backbone(images))
         probabilities = {
             name: self._probability(self._model.segment(features, padding, described.supports)[0], pixels)
             for name, described in self._classes.items()
         }
-        found = self._presence(images, padding)
-        present = [name for name, there in found.items() if there is None or presence is None or there >= presence]
+        likely = dict(found) if found is not None else self._presence(images, padding)
+        present = [name for name, there in likely.items() if there is None or presence is None or there >= presence]
         mask = mask_of_classes(probabilities, present=present, threshold=threshold, min_area=min_area)
-        return Prediction(pixels, mask, probabilities, found)
+        return Prediction(pixels, mask, probabilities, likely)
 
     def digest(self) -> str:
         """SHA-256 (hex) of what the model computes, whatever file it is from; classes do not count."""
@@ -154,6 +188,17 @@ class Segmenter:
         tensors = {**dict(self._model.named_parameters()), **dict(self._model.named_buffers())}
         cpu = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
         return digest_tensors(cpu, {"settings": f"{about!r} {self._size}"})
+
+    def _require_classes(self) -> None:
+        if not self._classes:
+            raise UserError("Segmenter: no class yet; call fit with annotated images before")
+
+    def _query_view(self, pixels: np.ndarray) -> View:
+        return ValTransform(size=self._size)(pixels, np.zeros(pixels.shape[:2], dtype=np.uint8))
+
+    def _batch_of(self, view: View) -> tuple[Tensor, Tensor]:
+        """Image (1, 3, H, W) and padding (1, H, W), where the model is."""
+        return view.image[None].to(self._device), view.padding[None].to(self._device)
 
     def _view_of(self, support: Support) -> View:
         """The support letterboxed, with a warning if little is left of its object."""
@@ -177,8 +222,14 @@ class Segmenter:
         """For each class the probability that it is in the image (1, 3, H, W) at all."""
         if self._calibration is None:
             return dict.fromkeys(self._classes)
-        slope, intercept = self._calibration
         (query,) = describe_queries(self._model.backbone, images, padding)
+        return self._presence_in_one(query)
+
+    def _presence_in_one(self, query: Tensor) -> dict[str, float | None]:
+        """For each class the probability that it is in an image, described as (P, D); None without calibration."""
+        if self._calibration is None:
+            return dict.fromkeys(self._classes)
+        slope, intercept = self._calibration
         return {
             name: float((slope * similarities(described.object_, query)[0] + intercept).sigmoid())
             for name, described in self._classes.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,17 +63,23 @@ def score_folder(config: Config, method: str) -> None:
     suffixes = [*([] if method == "network" else [method]), "every_photograph"]
     with _test_folder(config, suffixes, (RESULTS, PHOTOGRAPHS)) as folder:
         metrics = _scored(config, model, test)
-        threshold = model.presence_threshold if isinstance(model, FSSModel) else None
+        threshold = model.presence_threshold
         scores, thresholds = done_by_first(lambda: _with_presence(config, model, test.episodes, metrics, threshold))
-        gate = "none" if threshold is None else f"relative to the folder; similarity {threshold:.3f} expected in it"
         protocol = {"method": method, **origin, **test_protocol(config, test.episodes.images, metrics.episodes)}
         results = build_folder_results(
-            scores, {**protocol, "gate": gate}, min_area=config.DATA.min_area, thresholds=thresholds
+            scores, {**protocol, "gate": _gate(threshold)}, min_area=config.DATA.min_area, thresholds=thresholds
         )
         if rank() == 0:
             save_folder_test(folder, results, scores)
     table = folder_table(results, metrics.seconds / metrics.episodes, dataset_names(config.DATA.data_root))
     logger.info("results in %s\n%s", folder, table)
+
+
+def _gate(threshold: float | None) -> str:
+    """For the protocol: what the gate of a folder test is, from the ``threshold`` of ``presence_in_folder``."""
+    if threshold is None:
+        return "none"
+    return "relative to the folder" + ("" if threshold == -math.inf else f"; similarity {threshold:.3f} expected in it")
 
 
 def _with_presence(

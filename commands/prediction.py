@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from tqdm import tqdm
@@ -15,13 +17,39 @@ from util.errors import UnfinishedError, UserError, first_of
 from util.images import read_image
 from util.logging import logger
 
+Presence: TypeAlias = "dict[str, float | None]"
+
+
+def presence_of_all(
+    presence_in: Callable[[Iterable[np.ndarray]], list[Presence]], queries: Collection[Path]
+) -> dict[Path, Presence]:
+    """For each query that can be read the probability that it shows a class, judged by all of them together.
+
+    ``presence_in`` takes images RGB uint8 (H, W, 3).
+    """
+    readable: list[Path] = []
+
+    def images() -> Iterator[np.ndarray]:
+        for path in tqdm(queries, unit="image", desc="look for what is there", disable=None):
+            with suppress(UserError):  # said when it is to be predicted
+                image = _read(path)
+                readable.append(path)
+                yield image
+
+    found = presence_in(images())
+    return dict(zip(readable, found, strict=True))
+
 
 def predict_all(
-    predict: Callable[[np.ndarray], Prediction], names: Mapping[Path, str], output: PredictionFolder
+    predict: Callable[[np.ndarray, Presence | None], Prediction],
+    names: Mapping[Path, str],
+    output: PredictionFolder,
+    presence: Mapping[Path, Presence],
 ) -> None:
     """Predict every query that can be read and its prediction written.
 
-    ``predict`` takes RGB uint8 (H, W, 3). Raises ``UnfinishedError`` at the end where there were others, after a list.
+    ``predict`` takes RGB uint8 (H, W, 3) and what ``presence`` says of the query. Raises ``UnfinishedError`` at the end
+    where there were others, after a list.
     """
     problems = []
     with (
@@ -31,7 +59,7 @@ def predict_all(
     ):
         for path, name in rows:
             try:
-                prediction = predict(_read(path))
+                prediction = predict(_read(path), presence.get(path))
                 output.write(path, name, prediction)
             except UserError as error:
                 logger.warning("WARNING: %s", error)

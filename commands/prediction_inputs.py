@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -87,3 +87,8 @@ def settings_digest(files: SupportFiles, **settings: object) -> str:
     """A digest of what predictions depend on apart from their query: the contents of the supports, and settings."""
     supports = [(name, [[digest_file(path) for path in pair] for pair in pairs]) for name, pairs in files.items()]
     return digest_lines([repr(supports), repr(settings)])
+
+
+def files_digest(paths: Iterable[Path]) -> str:
+    """A digest of which files there are, and of their sizes."""
+    return digest_lines(f"{os.path.abspath(path)} {path.stat().st_size}" for path in paths)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -29,6 +31,11 @@ class Baseline(nn.Module):
         super().__init__()
         self.method = method
         self.backbone: Backbone | FeatureCache = backbone
+
+    @property
+    def presence_threshold(self) -> float | None:
+        """As ``FSSModel.presence_threshold``: -inf with a class head, which nothing calibrates here, else None."""
+        return None if self.backbone.class_head is None else -math.inf
 
     def forward(
         self,

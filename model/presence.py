@@ -27,6 +27,10 @@ _LEAST_SIDE = 32
 _FOLDER_SHARE, _HIGHEST = 0.82, 5
 
 
+# How fast the probability changes with the similarity where no calibration says it.
+_SLOPE = 20.0
+
+
 class FolderPresence(NamedTuple):
     """Of C classes in a folder of N images: ``similarities`` (C, N), and (C,) above which a class is in an image.
 
@@ -35,6 +39,10 @@ class FolderPresence(NamedTuple):
 
     similarities: Tensor
     thresholds: Tensor
+
+    def probabilities(self, slope: float = _SLOPE) -> Tensor:
+        """(C, N): that the class is in the image, one half at the threshold, by a logistic function of ``slope``."""
+        return (slope * (self.similarities - self.thresholds[:, None])).sigmoid()
 
 
 @torch.no_grad()
@@ -80,6 +88,7 @@ def presence_in_folder(
     that are not asked for, as the supports themselves. An image that the folder's most similar ones resemble is more
     similar; and these show on which scale: supports differ in how similar anything is to them. ``threshold`` is the
     similarity from which on an object is likely there: where no image reaches it, a class is in none. None: in all.
+    -inf: not known, and taken to be in some.
     Queries of many vectors, which would fill the memory, are compared with the objects alone, and not kept.
     """
     columns, whole = [], []

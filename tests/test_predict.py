@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 
 import predict as predict_command
 from commands.prediction_inputs import find_queries, find_supports
@@ -201,6 +203,26 @@ def test_a_network_with_a_classifier_says_whether_the_object_is_there(
     capsys.readouterr()
     run(folder)
     assert "probability" not in capsys.readouterr().err
+
+
+def test_many_queries_are_judged_by_each_other(folder: Path, tmp_path: Path) -> None:
+    """Ten are; another one may change what is there in all of them, and none is left as it was."""
+    queries = [str(tmp_path / f"{number}.png") for number in range(11)]
+    for number, query in enumerate(queries):
+        write_image(Path(query), read_image(folder / ("support.png" if number < 5 else "query.png")))
+    weights = tmp_path / "w.safetensors"
+    torch.manual_seed(0)
+    network = timm.create_model("mobilenetv2_035")
+    save_file(network.state_dict(), weights)
+    backbone = ("--backbone", "TRAIN.backbone=mobilenetv2_035", f"TRAIN.backbone_weights={weights}")
+    support = ("--support", folder / "support.png", folder / "mask.png")
+    words = ("--method", "nearest", *backbone, *support, "--output", tmp_path / "out")
+    predict(*words, "--query", *queries[:10])
+    assert all(0 < float(row["presence"]) < 1 for row in rows_of(tmp_path / "out"))
+    predict(*words, "--query", *queries)
+    assert len(rows_of(tmp_path / "out")) == 11
+    predict(*words, "--query", *queries[:9])
+    assert [row["presence"] for row in rows_of(tmp_path / "out")] == [""] * 9
 
 
 @pytest.fixture

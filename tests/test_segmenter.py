@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import runpy
 from collections.abc import Callable
@@ -22,7 +23,9 @@ from masks.superpixels.refinement import refined
 from model import FSSModel
 from model.baselines import Baseline
 from model.checkpoints import CHECKPOINT_VERSION
+from model.frozen.backbone import Backbone, build_backbone
 from model.fss_network import NetworkSettings
+from model.presence import describe_objects, describe_queries, presence_in_folder
 from segmenter import Segmenter
 from tests.masks.small_images import write_extractor
 from tests.model.networks import SETTINGS, tiny_backbone, tiny_model
@@ -158,6 +161,43 @@ def test_a_class_that_is_probably_not_there_marks_nothing() -> None:
     assert np.array_equal(lost.probabilities["red"], found.probabilities["red"])
     for presence in (None, 1e-6):
         assert np.array_equal(unlikely.predict(BOTH, presence=presence).mask, found.mask)
+
+
+def with_classifier() -> Backbone:
+    torch.manual_seed(0)
+    return build_backbone(NETWORK, weights=None, normalize="imagenet", mid_stages=[-2], class_scores=True)
+
+
+def test_ten_images_are_judged_by_each_other() -> None:
+    """Also with a method without training, which cannot judge one image."""
+    backbone, transform = with_classifier(), ValTransform(size=SIZE)
+    images = [scene(red=(10 * number, RED), blue=(110 - 10 * number, BLUE)) for number in range(10)]
+    of_both = segmenter(Baseline("nearest", backbone))
+    of_both.fit(BOTH, square(100), name="blue")
+    assert of_both.presence_in(images[:9]) == [{"red": None, "blue": None}] * 9
+    assert not of_both.compares(9) and of_both.compares(10)
+    objects = []
+    for image, left in ((scene(red=(60, RED)), 60), (BOTH, 100)):
+        shot = transform(image, square(left).astype(np.uint8))
+        objects.append(
+            describe_objects(backbone, *(part[None, None] for part in (shot.image, shot.mask, shot.padding)))
+        )
+    views = [transform(image, np.zeros((90, 160), dtype=np.uint8)) for image in images]
+    queries = [describe_queries(backbone, view.image[None], view.padding[None])[0] for view in views]
+    asked = torch.ones(2, 10, dtype=torch.bool)
+    expected = presence_in_folder(torch.cat(objects), queries, asked, threshold=-math.inf)
+    probabilities = torch.sigmoid(20 * (expected.similarities - expected.thresholds[:, None]))
+    found = of_both.presence_in(images)
+    for name, row in zip(("red", "blue"), probabilities, strict=True):
+        assert [there[name] for there in found] == pytest.approx(row.tolist(), abs=1e-5)
+
+
+def test_what_is_found_among_other_images_counts() -> None:
+    of_red = segmenter(calibrated(intercept=10.0))
+    assert of_red.predict(BOTH).mask.any()
+    prediction = of_red.predict(BOTH, found={"red": 0.3})
+    assert prediction.presence == {"red": 0.3} and not prediction.mask.any()
+    assert of_red.predict(BOTH, found={"red": 0.3}, presence=0.2).mask.any()
 
 
 @pytest.mark.parametrize("model", [tiny_model(contrast_residual=True), Baseline("nearest", tiny_backbone()).eval()])
