@@ -33,7 +33,7 @@ def test_impossible_joints(workspace: Workspace, fails: Callable[..., str], tmp_
         return fails(train_command.main, ["shapes", experiment, *workspace.overrides("joint_wrong", *words)])
 
     share = "TRAIN.pseudo_share=0.5"
-    assert "TRAIN.pseudo_share is for split experiments" in failure("ssl_demo", share)
+    assert "TRAIN.pseudo_share is for joint and split experiments" in failure("ssl_demo", share)
     assert "must be 0 with TRAIN.compat=published" in failure("split0_demo", share, "TRAIN.compat=published")
     assert "object_share" in failure("split0_demo", share, "Cluster.object_share=0.5")
     few = tmp_path / "few.txt"

@@ -22,7 +22,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project folder of the test's own, with the configurations that all datasets share, of one family."""
     folder = tmp_path / "project"
     (folder / "config").mkdir(parents=True)
-    for name in ("base.yaml", "ssl.yaml", "split.yaml", "mobilenetv2.yaml"):
+    for name in ("base.yaml", "ssl.yaml", "joint.yaml", "split.yaml", "mobilenetv2.yaml"):
         shutil.copy(PROJECT / "config" / name, folder / "config" / name)
     monkeypatch.setattr("prepare.folder.PROJECT", folder)
     monkeypatch.setattr("prepare.folder.dataset_config.PROJECT", folder)

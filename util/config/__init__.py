@@ -44,10 +44,11 @@ def load_config(dataset: str, experiment: str, overrides: Sequence[str] = ()) ->
     """Read the files of an experiment and apply the overrides.
 
     The files are ``config/DATASET/DATASET_EXPERIMENT.yaml`` over its ``base`` list, or, where there is no such file and
-    the experiment is ``ssl_FAMILY`` or ``splitN_FAMILY``, each over those before it:
+    the experiment is ``ssl_FAMILY``, ``joint_FAMILY`` or ``splitN_FAMILY``, each over those before it:
 
     - ``config/base.yaml`` and ``config/DATASET/base.yaml``;
-    - ``config/ssl.yaml`` or ``config/split.yaml``, and ``config/DATASET/``'s file of the same name if there is one;
+    - ``config/ssl.yaml``, ``config/ssl.yaml`` and ``config/joint.yaml``, or ``config/split.yaml``, each with
+      ``config/DATASET/``'s file of the same name if there is one;
     - ``config/DATASET/FAMILY.yaml``, else ``config/FAMILY.yaml``.
 
     ``TRAIN.split`` comes from the name. ``overrides`` holds ``TRAIN.epochs=3``, ``epochs=3``, or the same as two
@@ -177,7 +178,7 @@ def _contradictions(config: Config) -> list[str]:
     if train.seeds and train.resume is not None:
         problems.append("TRAIN.resume names one run, TRAIN.seeds several; leave one of them empty")
     if train.pseudo_share and config.unsupervised:
-        problems.append("TRAIN.pseudo_share is for split experiments; all episodes of this one are pseudo episodes")
+        problems.append("TRAIN.pseudo_share is for joint and split experiments; this one has pseudo episodes alone")
     if train.pseudo_share and config.published:
         problems.append("TRAIN.pseudo_share must be 0 with TRAIN.compat=published")
     return problems

@@ -1,8 +1,8 @@
 """Experiments by name: which ones a dataset has, and the YAML files that each consists of.
 
 ``DATASET/DATASET_EXPERIMENT.yaml`` is an experiment's own file. Without one, the experiment is composed from its name,
-``ssl_FAMILY`` or ``splitN_FAMILY``. Families (the network and its sizes) are all other YAML files of the configuration
-folder, for every dataset, and of ``DATASET/``, for this one.
+``ssl_FAMILY``, ``joint_FAMILY`` or ``splitN_FAMILY``. Families (the network and its sizes) are all other YAML files of
+the configuration folder, for every dataset, and of ``DATASET/``, for this one.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from pathlib import Path
 from util.errors import UserError, shown
 
 # What a name starts with, and the TRAIN.split that it stands for; 5 is all folds.
-_SPLITS = {"ssl": 5, "split0": 0, "split1": 1, "split2": 2, "split3": 3}
-_NO_FAMILIES = ("base", "ssl", "split")
+_SPLITS = {"ssl": 5, "joint": 5, "split0": 0, "split1": 1, "split2": 2, "split3": 3}
+# The files of what a name starts with, each over those before it: joint training is the unsupervised with labels.
+_KINDS = {"ssl": ("ssl",), "joint": ("ssl", "joint"), **{f"split{fold}": ("split",) for fold in range(4)}}
+_NO_FAMILIES = ("base", "ssl", "joint", "split")
 
 
 def experiment_names(folder: Path, dataset: str) -> list[str]:
@@ -48,13 +50,12 @@ def experiment_files(folder: Path, dataset: str, experiment: str) -> list[Path]:
     if own_file.is_file():
         return [own_file]
     start, _, family = experiment.partition("_")
-    kind = "ssl" if start == "ssl" else "split"
-    own_kind, own_family = own_folder / f"{kind}.yaml", own_folder / f"{family}.yaml"
+    kinds = [place / f"{kind}.yaml" for kind in _KINDS[start] for place in (folder, own_folder)]
+    own_family = own_folder / f"{family}.yaml"
     return [
         folder / "base.yaml",
         own_folder / "base.yaml",
-        folder / f"{kind}.yaml",
-        *([own_kind] if own_kind.is_file() else []),
+        *(path for path in kinds if path.parent == folder or path.is_file()),
         own_family if own_family.is_file() else folder / f"{family}.yaml",
     ]
 

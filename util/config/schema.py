@@ -46,7 +46,7 @@ class DataSection(_Section):
     data_root: File
     train_list: File
     val_list: File
-    pseudo_list: File | None = Field(None, description="images of the pseudo masks; empty: the train_list")
+    pseudo_list: File | None = Field(None, description="images of the pseudo masks; empty: all of the train_list")
     classes: int = Field(20, ge=1, le=254, description="object classes, background not counted")
     min_area: int = Field(2048, ge=1, le=10**9, description="pixels an object must cover to be an episode's object")
     drop_novel_images: bool = False
@@ -139,7 +139,7 @@ class TrainSection(_Section):
     shot: int = Field(1, ge=1, le=50)
     use_split_coco: bool = Field(True, description="COCO folds: true interleaved, false contiguous")
     pseudo_share: float = Field(
-        0, ge=0, lt=1, description="share of pseudo episodes among labelled ones, in split experiments"
+        0, ge=0, lt=1, description="share of pseudo episodes among labelled ones, in joint and split experiments"
     )
     views: int = Field(
         0, ge=0, le=1000, description="fixed views of each object, whose features are kept; 0: always a new one"

@@ -24,8 +24,9 @@ def load(*overrides: str) -> Config:
 def test_every_experiment_loads(dataset: str, experiment: str) -> None:
     config = load_config(dataset, experiment)
     kind = experiment.split("_")[0]
-    assert config.TRAIN.split == (5 if kind == "ssl" else int(kind.removeprefix("split")))
+    assert config.TRAIN.split == (5 if kind in ("ssl", "joint") else int(kind.removeprefix("split")))
     assert config.unsupervised == (kind == "ssl")
+    assert config.TRAIN.pseudo_share == (0.5 if kind == "joint" else 0)
     assert not (config.unsupervised and config.TRAIN.evaluate)
 
 
@@ -73,7 +74,7 @@ def test_a_folder_of_files_that_name_their_bases(tmp_path: Path, monkeypatch: py
 
 def test_each_dataset_has_each_family() -> None:
     for dataset, families in [("pascal", 3), ("coco", 3), ("shapes", 4)]:
-        assert len(experiments(dataset)) == 5 * families
+        assert len(experiments(dataset)) == 6 * families
 
 
 @pytest.mark.parametrize(

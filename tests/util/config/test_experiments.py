@@ -9,7 +9,7 @@ import pytest
 from util.config.experiments import experiment_files, experiment_names, own_experiments, split_of, with_split
 from util.errors import UserError
 
-SHARED = ("base", "ssl", "split", "small", "large", "._large")
+SHARED = ("base", "ssl", "joint", "split", "small", "large", "._large")
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def files(folder: Path, experiment: str) -> list[str]:
 
 
 def starts(family: str) -> list[str]:
-    return [f"{start}_{family}" for start in ("split0", "split1", "split2", "split3", "ssl")]
+    return [f"{start}_{family}" for start in ("split0", "split1", "split2", "split3", "ssl", "joint")]
 
 
 def test_a_base_is_enough_for_all_experiments_of_the_families(folder: Path) -> None:
@@ -35,6 +35,7 @@ def test_a_base_is_enough_for_all_experiments_of_the_families(folder: Path) -> N
     assert own_experiments(folder, "birds") == []
     assert files(folder, "ssl_small") == ["base.yaml", "birds/base.yaml", "ssl.yaml", "small.yaml"]
     assert files(folder, "split2_large") == ["base.yaml", "birds/base.yaml", "split.yaml", "large.yaml"]
+    assert files(folder, "joint_small") == ["base.yaml", "birds/base.yaml", "ssl.yaml", "joint.yaml", "small.yaml"]
 
 
 def test_files_of_the_dataset_take_part(folder: Path) -> None:
@@ -43,6 +44,9 @@ def test_files_of_the_dataset_take_part(folder: Path) -> None:
     assert experiment_names(folder, "birds") == sorted([*starts("small"), *starts("large"), *starts("tiny")])
     assert files(folder, "ssl_large")[2:] == ["ssl.yaml", "birds/ssl.yaml", "birds/large.yaml"]
     assert files(folder, "split0_tiny")[2:] == ["split.yaml", "birds/tiny.yaml"]
+    assert files(folder, "joint_tiny")[2:] == ["ssl.yaml", "birds/ssl.yaml", "joint.yaml", "birds/tiny.yaml"]
+    (folder / "birds" / "joint.yaml").touch()
+    assert files(folder, "joint_large")[4:] == ["joint.yaml", "birds/joint.yaml", "birds/large.yaml"]
     (folder / "cats").mkdir()
     (folder / "cats" / "base.yaml").touch()
     assert experiment_names(folder, "cats") == sorted([*starts("small"), *starts("large")])
@@ -67,9 +71,9 @@ def test_unknown_names_list_the_known_ones(folder: Path) -> None:
     for dataset in ("empty", "../birds", "", "."):
         with pytest.raises(UserError, match=r"no dataset '.*' in config/; there are: birds$"):
             experiment_names(folder, dataset)
-    for experiment in ("split4_small", "ssl", "ssl_", "small", "ssl_base", "ssl_../small"):
+    for experiment in ("split4_small", "ssl", "ssl_", "small", "ssl_base", "ssl_joint", "ssl_../small"):
         with pytest.raises(
-            UserError, match=r"no experiment '.*' in config/birds/; there are: split0_large, .*ssl_small$"
+            UserError, match=r"no experiment '.*' in config/birds/; there are: joint_large, .*ssl_small$"
         ):
             experiment_files(folder, "birds", experiment)
 
@@ -95,7 +99,7 @@ def test_names_are_no_patterns(folder: Path) -> None:
 
 
 def test_the_split_of_a_name() -> None:
-    assert [split_of(name) for name in starts("large")] == [0, 1, 2, 3, 5]
+    assert [split_of(name) for name in starts("large")] == [0, 1, 2, 3, 5, 5]
     assert [split_of(name) for name in ("ssl", "ssl_", "split4_large", "mine", "mine_split0")] == [None] * 5
     assert with_split("ssl_some_family", 2) == "split2_some_family"
     assert with_split("split0_large", 5) == "ssl_large"
