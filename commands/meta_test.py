@@ -46,7 +46,7 @@ def score_experiment(config: Config, method: str) -> None:
     """Test, write ``results.json``, the scores of the episodes and sheets of examples."""
     require_equal_draws(config)
     model, origin = build_method(config, method)
-    warn_of_known_classes(config, origin)
+    origin = with_known_classes(config, origin)
     test = evaluation(config)
     # Methods without a checkpoint do not overwrite the experiment's results.
     with _test_folder(config, [] if method == "network" else [method], (RESULTS, SCORES, EXAMPLES, WORST)) as folder:
@@ -58,7 +58,7 @@ def score_folder(config: Config, method: str) -> None:
     """Ask for each class in every image of the test list, write ``results.json`` and ``photographs.csv``."""
     require_equal_draws(config)
     model, origin = build_method(config, method)
-    warn_of_known_classes(config, origin)
+    origin = with_known_classes(config, origin)
     test = folder_evaluation(config)
     suffixes = [*([] if method == "network" else [method]), "every_photograph"]
     with _test_folder(config, suffixes, (RESULTS, PHOTOGRAPHS)) as folder:
@@ -126,12 +126,17 @@ def build_method(config: Config, method: str) -> tuple[FSSModel | Baseline, dict
     return model, {"checkpoint": f"none (backbone {settings.backbone})", "trained": "no", "label_use": "none"}
 
 
-def warn_of_known_classes(config: Config, origin: Mapping[str, str]) -> None:
-    """Warn where the network was trained on labels of classes of the test; it states folds of its own dataset."""
+def with_known_classes(config: Config, origin: Mapping[str, Any]) -> dict[str, Any]:
+    """The origin, for the protocol, with the classes of the test whose labels the network was trained on.
+
+    Nothing is added where there are none; else they are warned of. A network states folds of its own dataset alone.
+    """
     known = known_classes(config, origin["label_use"]) if origin["trained"].startswith(f"{config.dataset} ") else []
-    if known:
-        numbers = ", ".join(map(str, known))
-        logger.warning("trained with the labels of classes of this test, so they are not novel: %s", numbers)
+    if not known:
+        return dict(origin)
+    numbers = ", ".join(map(str, known))
+    logger.warning("trained with the labels of classes of this test, so they are not novel: %s", numbers)
+    return {**origin, "known_classes": known}
 
 
 def run_test(

@@ -31,15 +31,21 @@ _DIGITS = 12  # of a SHA-256, enough to tell data apart
 
 
 def training_images(config: Config) -> ImageList:
-    """The training list; labels are looked at only where training reads them."""
-    return read_list(config.DATA.train_list, config.DATA.data_root, need_labels=not config.unsupervised)
+    """The training list: all images where training reads no label, else those that have one."""
+    reads_labels = not config.unsupervised
+    return read_list(
+        config.DATA.train_list, config.DATA.data_root, need_labels=reads_labels, leave_out_unlabelled=reads_labels
+    )
 
 
 def pseudo_images(config: Config, images: ImageList) -> ImageList:
-    """The images that the pseudo masks were made of; ``images`` are the ``training_images``."""
-    if config.DATA.pseudo_list is None:
+    """The images that the pseudo masks were made of, with and without labels; ``images`` are the ``training_images``.
+
+    They are those of ``DATA.pseudo_list``, else all of the training list.
+    """
+    if config.unsupervised and config.DATA.pseudo_list is None:
         return images
-    return read_list(config.DATA.pseudo_list, config.DATA.data_root, need_labels=False)
+    return read_list(config.DATA.pseudo_list or config.DATA.train_list, config.DATA.data_root, need_labels=False)
 
 
 def training_labels(config: Config, images: ImageList) -> AbstractContextManager[None]:
@@ -75,8 +81,9 @@ def digest_training_data(config: Config, images: ImageList) -> dict[str, str]:
 def training_episodes(config: Config, images: ImageList) -> TrainingEpisodes:
     """Pseudo episodes for ``ssl_*`` experiments, which open no label; else episodes of the fold's classes.
 
-    The latter are joined by pseudo episodes where ``TRAIN.pseudo_share`` says so. ``images`` are the
-    ``training_images``. That the pseudo masks fit the configuration is checked by ``masks.build.check_pseudo_masks``.
+    The latter are joined by pseudo episodes where ``TRAIN.pseudo_share`` says so, as in ``joint_*`` experiments.
+    ``images`` are the ``training_images``. That the pseudo masks fit the configuration is checked by
+    ``masks.build.check_pseudo_masks``.
     """
     if config.unsupervised:
         return _pseudo_episodes(config, images)
@@ -143,8 +150,9 @@ def _pseudo_episodes(config: Config, images: ImageList) -> PseudoEpisodes:
 def _labelled_episodes(config: Config, images: ImageList) -> SupervisedEpisodes:
     train = config.TRAIN
     train_classes, test_classes = _folds(config)
-    if set(train_classes) & set(test_classes):
-        logger.warning("TRAIN.split=%d: the labels of all classes are trained on, none is left to test on", train.split)
+    novel_classes = [number for number in test_classes if number not in train_classes]
+    if len(novel_classes) < len(test_classes):
+        logger.warning("TRAIN.split=%d: all classes are trained on with labels, a test knows its classes", train.split)
     return SupervisedEpisodes(
         images,
         train_classes,
@@ -152,7 +160,7 @@ def _labelled_episodes(config: Config, images: ImageList) -> SupervisedEpisodes:
         seed=train.manual_seed,
         transform=_train_transform(config),
         min_area=config.DATA.min_area,
-        drop_classes=test_classes if config.DATA.drop_novel_images else (),
+        drop_classes=novel_classes if config.DATA.drop_novel_images else (),
         support_void=_support_void(config),
     )
 

@@ -13,6 +13,7 @@ FOLDS = range(4)
 ALL_FOLDS = 5
 """The split that trains and tests on all classes."""
 
+_ALL_CLASSES = "all classes"
 _DEFAULT_CLASSES = 20
 
 
@@ -47,9 +48,10 @@ def fold_classes(
 
 def describe_label_use(split: int) -> str:
     """Which labels training on a fold uses, as checkpoints state it."""
-    return f"fold {split} training classes"
+    return _ALL_CLASSES if split == ALL_FOLDS else f"fold {split} training classes"
 
 
 def splits_in(label_use: str) -> list[int]:
-    """The splits of all ``describe_label_use`` in the statement of a checkpoint."""
-    return [int(split) for split in re.findall(r"fold (\d) training classes", label_use)]
+    """The splits of all ``describe_label_use`` in the statement of a checkpoint, also of earlier ones for all folds."""
+    splits = [int(split) for split in re.findall(r"fold (\d) training classes", label_use)]
+    return [*splits, ALL_FOLDS] if _ALL_CLASSES in label_use else splits

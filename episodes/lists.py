@@ -62,25 +62,36 @@ class ImageList:
         return label
 
 
-def read_list(list_file: Path, data_root: Path, *, need_labels: bool) -> ImageList:
+def read_list(list_file: Path, data_root: Path, *, need_labels: bool, leave_out_unlabelled: bool = False) -> ImageList:
     """Read a list and check that its files exist; labels are checked only if ``need_labels``.
 
     Fields are separated by tabs if the line has any, else by spaces. A line that repeats an earlier image is left out
-    with a warning; labels that several images share get one. Raises ``UserError`` for a missing or empty list, a line
-    that is not "IMAGE LABEL", a missing file, an image with two labels, and two images with the same id (their pseudo
-    masks would have the same name).
+    with a warning; labels that several images share get one. With ``leave_out_unlabelled`` so are lines without a
+    label, counted in the log. Raises ``UserError`` for a missing or empty list, a line that is not "IMAGE LABEL", a
+    missing file, an image with two labels, and two images with the same id (their pseudo masks would have the same
+    name).
     """
     images: list[str] = []
     labels: list[str | None] = []
+    unlabelled = 0
     for line in scan_list(list_file, data_root):
         if isinstance(line, UserError):
             raise line
         if line.repeats is not None:
             logger.warning("%s", line.repetition())
             continue
-        _check_files(line.image, line.label, data_root=data_root, place=line.place, need_labels=need_labels)
+        left_out = leave_out_unlabelled and line.label is None
+        reads_label = need_labels and not left_out
+        _check_files(line.image, line.label, data_root=data_root, place=line.place, need_labels=reads_label)
+        if left_out:
+            unlabelled += 1
+            continue
         images.append(line.image)
         labels.append(line.label)
+    if unlabelled:
+        if not images:
+            raise UserError(f"{list_file}: none of its {unlabelled} images has a label; {_EXPECTED}, for some images")
+        logger.info("%s: %d of %d images have labels", list_file, len(images), len(images) + unlabelled)
     if need_labels:
         _warn_of_shared_labels(list_file, labels)
     digest = digest_lines(sorted(Path(image).stem for image in images))

@@ -116,7 +116,7 @@ def without_rare_classes(
         f"{', '.join(rare)}"
     )
     if len(rare) == len(counts):
-        raise UserError(f"{needed}; use a longer list, fewer shots (TRAIN.shot) or a smaller DATA.min_area")
+        raise UserError(f"{needed}; label more images, use fewer shots (TRAIN.shot) or a smaller DATA.min_area")
     if rare:
         logger.warning("%s: left out", needed)
     return [rows if len(rows) > shots else rows[:0] for rows in images_of_class]

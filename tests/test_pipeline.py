@@ -152,9 +152,10 @@ def test_a_test_of_classes_that_were_trained_on_says_so(
     workspace.train("known", "TRAIN.epochs=1", "DATA.min_area=20", experiment="split0_demo")
     weight = f"TRAIN.weight={workspace.root}/known/latest.pth"
     capsys.readouterr()
-    workspace.test("known")
-    assert "not novel" not in capsys.readouterr().err
-    workspace.test("known_classes", weight, "DATA.min_area=20", experiment="split1_demo")
+    novel = workspace.test("known")
+    assert "not novel" not in capsys.readouterr().err and "known_classes" not in novel["protocol"]  # type: ignore[operator]
+    results = workspace.test("known_classes", weight, "DATA.min_area=20", experiment="split1_demo")
+    assert results["protocol"]["known_classes"] == [6, 7, 8, 9, 10]  # type: ignore[index]
     warning = "trained with the labels of classes of this test, so they are not novel: 6, 7, 8, 9, 10\n"
     assert warning in capsys.readouterr().err
 
@@ -163,7 +164,7 @@ def test_supervised_training_on_all_classes_says_so(workspace: Workspace, messag
     config = load_config("shapes", "split0_demo", workspace.overrides("all_classes", "DATA.min_area=20"))
     config = config.model_copy(update={"TRAIN": config.TRAIN.model_copy(update={"split": 5})})
     training_episodes(config, training_images(config))
-    assert messages == ["TRAIN.split=5: the labels of all classes are trained on, none is left to test on"]
+    assert messages == ["TRAIN.split=5: all classes are trained on with labels, a test knows its classes"]
 
 
 def test_validation_keeps_the_best(workspace: Workspace) -> None:

@@ -40,7 +40,9 @@ class ExperimentFold(NamedTuple):
 
     def dropped(self, split: str, data: DataSection) -> list[int]:
         """Classes that exclude an image of the list of ``split`` from its episodes by a single pixel."""
-        return self.test_classes if split == "train" and data.drop_novel_images else []
+        if split == "val" or not data.drop_novel_images:
+            return []
+        return [number for number in self.test_classes if number not in self.train_classes]
 
 
 class Counts(NamedTuple):

@@ -36,14 +36,14 @@ def read_parts(
     """The training and the test list, and their problems.
 
     ``supervised``: whether training may read labels; ``labels_required``: whether a training list without labels is a
-    mistake. A training list without labels needs no test list.
+    mistake. Only a training list in which every image has a label needs a test list.
     """
     train_lines, problems = _read(data.train_list, data.data_root)
     train_labelled = _is_labelled(train_lines)
     train = Part("train", data.train_list, train_lines, supervised and (train_labelled or labels_required))
     problems += _lacking_labels(train)
     unlabelled = bool(train_lines) and not train_labelled
-    if unlabelled and not data.val_list.exists():
+    if not data.val_list.exists() and any(line.label is None for line in train_lines):
         return (train, Part("val", data.val_list, (), False)), problems
     val_lines, val_problems = _read(data.val_list, data.data_root)
     val = Part("val", data.val_list, val_lines, _is_labelled(val_lines) or not unlabelled)
@@ -58,7 +58,10 @@ def describe_part(part: Part, dataset: str) -> str:
     size = benchmark.compare(part.ids()) if benchmark else f"{len(part.lines):,} images"
     if not _is_labelled(part.lines):
         return f"{size}; no labels"
-    return size if part.reads_labels else f"{size}; labels not read"
+    if not part.reads_labels:
+        return f"{size}; labels not read"
+    labelled = sum(line.label is not None for line in part.lines)
+    return size if labelled == len(part.lines) else f"{size}; {labelled:,} have labels"
 
 
 def _read(list_file: Path, data_root: Path) -> tuple[tuple[ListLine, ...], list[Problem]]:
@@ -82,7 +85,10 @@ def _is_labelled(lines: Iterable[ListLine]) -> bool:
 
 
 def _lacking_labels(part: Part) -> Iterator[Problem]:
-    """One problem for a list that has no label at all, else one for each line without a label."""
+    """One problem for a list that has no label at all, and one for each line of a test list without a label.
+
+    Images of a training list may have none: they take part in unsupervised and in joint training.
+    """
     if not part.reads_labels or not part.lines:
         return
     if not _is_labelled(part.lines):
@@ -90,7 +96,7 @@ def _lacking_labels(part: Part) -> Iterator[Problem]:
             "lists without labels", f"{part.list_file}: no line names a label; write one 'IMAGE LABEL' per line"
         )
         return
-    for line in part.lines:
+    for line in part.lines if part.split == "val" else ():
         if line.label is None:
             yield Problem("lines without a label", f"{line.place}: no label after {line.image}; write 'IMAGE LABEL'")
 

@@ -79,5 +79,5 @@ def test_a_class_with_too_few_images_is_left_out(images: ImageList, caplog: pyte
     episodes = make(images, classes=(1, 4))
     assert episodes.classes == (1,) and len(episodes) == COUNT - 2
     assert "class 4 has 0: left out" in caplog.text
-    with pytest.raises(UserError, match="class 4 has 0; use a longer list"):
+    with pytest.raises(UserError, match="class 4 has 0; label more images"):
         make(images, classes=(4,))

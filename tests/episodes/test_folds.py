@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from episodes.folds import fold_classes
+from episodes.folds import describe_label_use, fold_classes, splits_in
 from util.errors import UserError
 
 
@@ -69,3 +69,10 @@ def test_folds_of_few_classes() -> None:
 def test_another_split_is_a_user_error(split: int) -> None:
     with pytest.raises(UserError, match=f"TRAIN.split must be .* not {split}"):
         fold_classes("pascal", split)
+
+
+def test_the_labels_that_a_checkpoint_states() -> None:
+    stated = [describe_label_use(split) for split in (0, 3, 5)]
+    assert [splits_in(use) for use in (*stated, ", ".join(stated), "none")] == [[0], [3], [5], [0, 3, 5], []]
+    assert splits_in("fold 5 training classes") == [5]  # of networks that were trained before these had a name
+    assert splits_in("all classes; chosen by the labels of val.txt") == [5]

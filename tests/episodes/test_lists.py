@@ -11,6 +11,7 @@ import pytest
 from episodes.lists import ListLine, read_list, scan_list, write_list
 from util.errors import UserError
 from util.files import digest_lines
+from util.logging import start_logging
 
 
 @pytest.fixture
@@ -51,6 +52,24 @@ def test_blank_lines_byte_order_mark_and_windows_line_ends_are_read(root: Path) 
 
 def test_labels_are_not_looked_at_unless_needed(root: Path) -> None:
     assert _read(root, "a.jpg nowhere.png\nb.jpg\n", need_labels=False) == (("a.jpg", "b.jpg"), ("nowhere.png", None))
+
+
+def test_unlabelled_images_are_left_out_on_demand(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    start_logging()
+    path = root / "list.txt"
+    path.write_text("b.jpg\na.jpg a.png\n")
+    images = read_list(path, root, need_labels=True, leave_out_unlabelled=True)
+    assert (images.images, images.labels) == (("a.jpg",), ("a.png",))
+    write_list(root / "labelled.txt", [("a.jpg", "a.png")])
+    assert images.digest == read_list(root / "labelled.txt", root, need_labels=True).digest
+    assert f"{path}: 1 of 2 images have labels" in capsys.readouterr().err
+    for text, message in [
+        ("a.jpg\nb.jpg\n", "none of its 2 images has a label; expected one 'IMAGE LABEL' per line, for some images"),
+        ("b.jpg b.png\na.jpg,a.png\n", "line 2: image .* not found; separate the names"),
+    ]:
+        path.write_text(text)
+        with pytest.raises(UserError, match=message):
+            read_list(path, root, need_labels=True, leave_out_unlabelled=True)
 
 
 def test_a_repeated_line_is_left_out(root: Path) -> None:

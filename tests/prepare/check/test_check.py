@@ -92,7 +92,7 @@ def test_experiments_about_other_data_are_checked_one_by_one(
     monkeypatch.setattr(config_module, "PROJECT", tmp_path / "project")
     file = tmp_path / "project" / "config" / "shapes" / "shapes_split2_demo.yaml"
     file.write_text("base: [base.yaml, ../split.yaml, demo.yaml]\nDATA:\n  drop_novel_images: true\n")
-    with pytest.raises(UserError, match="split0_demo and split2_demo have different DATA; name the experiment"):
+    with pytest.raises(UserError, match="joint_demo and split2_demo have different DATA; name the experiment"):
         check()
     assert check(experiment="split2_demo").code == 0
 
@@ -120,7 +120,7 @@ def test_a_killed_worker_is_a_line_and_no_verdict(
     ("arguments", "message"),
     [
         (["birds"], "no dataset 'birds' in config/; there are: coco, pascal, shapes"),
-        (["shapes", "split9"], "no experiment 'split9' in config/shapes/; there are: split0_demo"),
+        (["shapes", "split9"], "no experiment 'split9' in config/shapes/; there are: joint_demo"),
         (["shapes", "DATA.min_aera=3"], "unknown key 'DATA.min_aera' .did you mean DATA.min_area"),
         (["shapes", "--workers", "0"], "0 is not a whole number of at least 1"),
     ],

@@ -29,16 +29,17 @@ def test_a_healthy_dataset_is_counted_exactly(data: Path, check: Callable[..., O
         number: tuple(naive_images(data, split, number, area) for split in COUNTS for area in (1, MIN_AREA))
         for number in range(1, CLASSES + 1)
     }
-    # Each class in a quarter of the images, and the tests of the unsupervised network over all classes.
-    assert outcome.queries() == [(18, 7)] * 4 + [(None, 28)]
+    # Each class in a quarter of the images, and over all classes joint training and the tests of networks without fold.
+    assert outcome.queries() == [(18, 7)] * 4 + [(24, 28)]
 
 
 @pytest.mark.parametrize("setting", ["DATA.drop_novel_images=false", "DATA.drop_novel_images=true"])
 def test_queries_are_those_of_the_episodes(data: Path, check: Callable[..., Outcome], setting: str) -> None:
     queries = check(setting).queries()
-    for split in range(4):
-        config = load_config("shapes", f"split{split}_demo", overrides(data, setting))
-        assert queries[split] == (
+    for row, experiment in enumerate([*(f"split{split}_demo" for split in range(4)), "joint_demo"]):
+        words = overrides(data, setting, "TRAIN.pseudo_share=0")  # there are no pseudo masks
+        config = load_config("shapes", experiment, words)
+        assert queries[row] == (
             len(training_episodes(config, training_images(config))),
             len(evaluation(config).episodes),
         )
@@ -60,12 +61,12 @@ def test_rare_classes(data: Path, check: Callable[..., Outcome]) -> None:
     start = f"{data / 'train.txt'}: class"
     advice = "use a longer list or a smaller DATA.min_area"
     assert outcome.errors == [
-        f"{start} 4 has 1 image with 225 pixels of it, episodes of 1 shot need 2 (training of fold 0, fold 1, fold 2); "
-        f"{advice}"
+        f"{start} 4 has 1 image with 225 pixels of it, episodes of 1 shot need 2 (training of fold 0, fold 1, fold 2, "
+        f"all folds); {advice}"
     ]
     assert outcome.warnings == [
         f"{start} 3 has 5 images with 225 pixels of it, episodes of 5 shots need 6 (training of fold 0, fold 1, "
-        f"fold 3); {advice}"
+        f"fold 3, all folds); {advice}"
     ]
     # Fold 3 does not train on class 4, nor does unsupervised training read labels.
     assert check(experiment="split3_demo").code == check(experiment="ssl_demo").code == 0

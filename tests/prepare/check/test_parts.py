@@ -23,8 +23,12 @@ def same_id(data: Path) -> None:
 
 
 def without_label(data: Path) -> None:
-    text = (data / "train.txt").read_text()
-    (data / "train.txt").write_text(text.replace(f" {names('train', 2)[1]}", ""))
+    take_label(data, "val", 2)
+
+
+def take_label(data: Path, split: str, row: int) -> None:
+    path = data / f"{split}.txt"
+    path.write_text(path.read_text().replace(f" {names(split, row)[1]}", ""))
 
 
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -34,7 +38,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda data: add_line(data, "a b c"),
         r"train\.txt, line 25: expected 'IMAGE LABEL', found 3 fields",
     ),
-    "line without label": (without_label, r"train\.txt, line 3: no label after .*train02\.jpg; write 'IMAGE LABEL'"),
+    "line without label": (without_label, r"val\.txt, line 3: no label after .*val02\.jpg; write 'IMAGE LABEL'"),
     "duplicate ids": (same_id, r"line 25: other/train00\.jpg has the same file name as .* on line 1; rename one"),
 }
 
@@ -63,6 +67,16 @@ def test_unsupervised_training_opens_no_label(data: Path, check: Callable[..., O
     assert outcome.lines[-1] == "SHAPES: ready"
     assert f"{data / 'train.txt'}: 24 images; labels not read" in outcome.lines
     assert check(experiment="split0_demo").code == 1
+
+
+def test_some_images_to_train_on_may_have_no_label(data: Path, check: Callable[..., Outcome]) -> None:
+    take_label(data, "train", 2)
+    outcome = check()
+    assert outcome.lines[-1] == "SHAPES: ready"
+    assert f"{data / 'train.txt'}: 24 images; 23 have labels" in outcome.lines
+    (data / "val.txt").unlink()
+    assert f"{data / 'val.txt'}: not found" in check().lines
+    assert check().lines[-1] == "SHAPES: ready"
 
 
 def test_a_dataset_without_labels_needs_no_test_list(data: Path, check: Callable[..., Outcome]) -> None:
