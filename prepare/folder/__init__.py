@@ -18,7 +18,7 @@ from episodes.lists import write_list
 from prepare.folder.contents import Contents, count_classes, inspect_files
 from prepare.folder.dataset_config import DatasetFacts, check_config, check_name, write_config
 from prepare.folder.label_pngs import check_made_masks, make_masks
-from prepare.folder.mask_sources import Mask, Masks, find_masks
+from prepare.folder.mask_sources import LabelMask, Mask, Masks, find_masks
 from prepare.folder.naming import find_own_images, unique_names
 from prepare.folder.test_part import describe_folds, draw_test_part, possible_folds
 from prepare.links import link_all
@@ -36,7 +36,7 @@ _SOURCE_FILE = "source.json"
 
 
 class _OwnImage(NamedTuple):
-    """The file of an image, its mask if there are masks, and the name (without suffix) that it gets in the dataset."""
+    """The file of an image, its mask if it has one, and the name (without suffix) that it gets in the dataset."""
 
     path: Path
     mask: Mask | None
@@ -57,8 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--masks",
         type=Path,
-        help="folder of PNGs or of labelme's JSONs named like the images, or one JSON in COCO's format; in a "
-        "palette or grey PNG, 0 is background and 255 not labelled",
+        help="masks of all images or of some: a folder of PNGs (x.png or x_mask.png for x.jpg) or of labelme's JSONs, "
+        "or one JSON in COCO's format; in a palette or grey PNG, 0 is background and 255 not labelled",
     )
     parser.add_argument(
         "--colours", type=Path, metavar="FILE", help="the PNGs are colours: NAME R G B per line, or CVAT's labelmap.txt"
@@ -89,8 +89,9 @@ def run(arguments: argparse.Namespace) -> None:
     images, masks = _find(arguments, root)
     contents = inspect_files([(image.path, image.mask) for image in images])
     if contents.understood:
-        masks = masks._replace(settings={"kind": "masks"})  # labels are made of them
         logger.info("%s", "\n".join(contents.understood))
+    if masks.settings is None:
+        images, masks, contents = _understood(images, masks, contents)
     classes = count_classes(contents.labels, arguments.masks, arguments.classes, masks.names)
     dataset = DatasetFacts(name=arguments.name, root=root, lists=lists, min_area=contents.min_area, classes=classes)
     check_config(dataset)
@@ -115,14 +116,33 @@ def _write(
 
     # Divide the images into a training and a test part
     assert classes is not None  # there are masks
-    present = contents.present(classes)
-    in_test = draw_test_part(present, arguments.val_share, arguments.seed)
-    for split, rows in (("train", ~in_test), ("val", in_test)):
+    present, labelled = contents.present(classes), np.array([image.mask is not None for image in images])
+    in_test = draw_test_part(present, labelled, arguments.val_share, arguments.seed)
+    parts = {"train": ~in_test, "val": in_test} if in_test.any() else {"train": ~in_test}
+    if "val" not in parts:
+        (lists / "val.txt").unlink(missing_ok=True)  # of an earlier command, whose images are now trained on
+    for split, rows in parts.items():
         _write_list(lists / f"{split}.txt", [images[row] for row in np.flatnonzero(rows)])
-    folds = possible_folds(dataset.name, classes, contents.labels)
+    folds = possible_folds(dataset.name, classes, contents.labels) if "val" in parts else []
     write_config(dataset, folds)
-    parts = {"train": present[~in_test], "val": present[in_test]}
-    describe_folds(folds, parts, masks.names, dataset.min_area)
+    describe_folds(folds, {split: present[rows] for split, rows in parts.items()}, masks.names, dataset.min_area)
+
+
+def _understood(images: list[_OwnImage], masks: Masks, contents: Contents) -> tuple[list[_OwnImage], Masks, Contents]:
+    """What label PNGs mean together; labels are made of them where their values are not already the labels."""
+    if contents.white_is_object:
+        logger.info("255 is the object, class 1, in %d masks", contents.white.sum())
+        images = [
+            image if image.mask is None else image._replace(mask=LabelMask(image.mask.path, white_is_object=True))
+            for image in images
+        ]
+        return images, masks._replace(settings={"kind": "masks", "255": "class 1"}), contents.with_white_as_object()
+    if contents.white.any():
+        logger.warning(
+            "%d masks hold 255 and no class; 255 is not counted: give objects the number of their class",
+            contents.white.sum(),
+        )
+    return images, masks._replace(settings={"kind": "masks"}) if contents.understood else masks, contents
 
 
 def _find(arguments: argparse.Namespace, root: Path) -> tuple[list[_OwnImage], Masks]:
@@ -140,7 +160,7 @@ def _find(arguments: argparse.Namespace, root: Path) -> tuple[list[_OwnImage], M
     else:
         options = {key: getattr(arguments, key) for key in ("colours", "class_names", "workers")}
         sources = find_masks(images, masks, paths, **options)
-        paths = [path for path in paths if path in sources.by_image]
+        logger.info("%s: masks for %d of %d images", masks, len(sources.by_image), len(paths))
         if len(paths) == 1:
             raise UserError(
                 f"{images}: one image is too few with --masks; one part trains, the other tests; without --masks it "

@@ -25,7 +25,7 @@ _PASCAL_PIXELS = 500 * 375
 class Contents(NamedTuple):
     """What is in the files: ``pixels`` (n,) of each image, ``areas`` (n, 256) of each label in its mask, in pixels.
 
-    Without masks, all areas are 0. ``understood`` has a line for each kind of mask whose pixels are not the labels.
+    Without a mask, all areas are 0. ``understood`` has a line for each kind of mask whose pixels are not the labels.
     """
 
     pixels: np.ndarray
@@ -41,6 +41,24 @@ class Contents(NamedTuple):
     def labels(self) -> frozenset[int]:
         """The labels that occur in the masks."""
         return frozenset(np.flatnonzero(self.areas.any(axis=0)).tolist())
+
+    @property
+    def white(self) -> np.ndarray:
+        """Which masks hold 255 and no class: bool (n,)."""
+        return (self.areas[:, IGNORE] > 0) & ~self.areas[:, 1:IGNORE].any(axis=1)
+
+    @property
+    def white_is_object(self) -> bool:
+        """Whether 255 must be the only class, as in masks painted in white: where it is, no class is, but for 1."""
+        lone = self.white.sum() == (self.areas[:, IGNORE] > 0).sum() > 0
+        return bool(lone and not self.areas[:, 2:IGNORE].any())
+
+    def with_white_as_object(self) -> Contents:
+        """The same with 255 counted as class 1."""
+        areas = self.areas.copy()
+        areas[:, 1] += areas[:, IGNORE]
+        areas[:, IGNORE] = 0
+        return self._replace(areas=areas)
 
     def present(self, classes: int) -> np.ndarray:
         """Which of the classes 1, 2, ... covers ``min_area`` pixels of which image: bool (n, classes)."""

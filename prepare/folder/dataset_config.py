@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ def check_config(dataset: DatasetFacts) -> None:
     """Raise ``UserError`` for a configuration of this name that is about another dataset."""
     if dataset.root.name != dataset.name:
         logger.warning("masks/create.sh will look for a folder called %s, not %s", dataset.name, dataset.root)
-    if not _config_file(dataset.name).exists():
+    if not _config_file(dataset.name).exists() or _is_without_masks(dataset):
         return
     configured = load_config(dataset.name, f"ssl_{_FAMILY}").DATA
     for key, value in _data_section(dataset).items():
@@ -56,16 +56,29 @@ def check_config(dataset: DatasetFacts) -> None:
 def write_config(dataset: DatasetFacts, folds: Sequence[Fold]) -> None:
     """Write ``config/NAME/base.yaml``, which makes the experiments of all families known.
 
-    A file that exists is left as it is. ``folds`` are those that can be trained and tested; its header names them.
+    A file that exists is left as it is, unless it is what was written before there were masks. ``folds`` are those that
+    can be trained and tested; its header names them.
     """
     path = _config_file(dataset.name)
-    if path.exists():
+    if path.exists() and (dataset.classes is None or not _is_without_masks(dataset)):
         logger.info("%s: left as it is", path)
         return
+    write_text(path, _content(dataset, folds))
+    logger.info("%s: written", path)
+
+
+def _is_without_masks(dataset: DatasetFacts) -> bool:
+    """Whether there is a configuration as it was written before there were masks."""
+    path = _config_file(dataset.name)
+    return path.is_file() and path.read_bytes().decode(errors="replace") == _content(
+        replace(dataset, classes=None), folds=[]
+    )
+
+
+def _content(dataset: DatasetFacts, folds: Sequence[Fold]) -> str:
     header = "".join(f"# {line}\n" for line in _header(dataset, folds))
     data = yaml.safe_dump({"DATA": _data_section(dataset)}, sort_keys=False, allow_unicode=True)
-    write_text(path, f"{header}base: [../base.yaml]\n{data}")
-    logger.info("%s: written", path)
+    return f"{header}base: [../base.yaml]\n{data}"
 
 
 def _config_file(name: str) -> Path:
@@ -80,15 +93,21 @@ def _header(dataset: DatasetFacts, folds: Sequence[Fold]) -> list[str]:
         f"  bash masks/create.sh {_portable(dataset.root.parent)} {name}",
         f"  bash train.sh {name} ssl_{_FAMILY}",
     ]
+    joint = [
+        "With the masks of all classes besides:",
+        f"  bash train.sh {name} joint_{_FAMILY}",
+    ]
     if not folds:
         return [
             *lines,
             f"  .venv/bin/python predict.py --checkpoint {checkpoint} --support IMAGE MASK --query IMAGE",
+            *(joint if dataset.classes is not None else []),
             f"Experiments split0_{_FAMILY} to split3_{_FAMILY} need masks of at least two classes.",
         ]
     return [
         *lines,
         f"  bash test.sh {name} split{folds[0].number}_{_FAMILY} TRAIN.weight={checkpoint}",
+        *joint,
         "Experiments that train with labels, and the classes that they hold back for the test:",
         *(f"  split{fold.number}_{_FAMILY}: {_span(fold.test)}" for fold in folds),
     ]

@@ -34,7 +34,7 @@ def check_made_masks(folder: Path, settings: Mapping[str, Any] | None) -> None:
                 f"{manifest}: its masks were made from masks of another kind; choose another --name or delete {folder}"
             )
         return
-    if not any(folder.glob("[!.]*.png")):
+    if all(path.is_symlink() for path in folder.glob("[!.]*.png")):  # links to masks that were labels as they are
         return
     if not manifest.exists():
         raise UserError(

@@ -14,10 +14,13 @@ from prepare.folder.colour_masks import ColourMask, read_colours
 from prepare.folder.labelme import read_labelme
 from prepare.folder.matching import match_names
 from util.errors import UserError
-from util.images import image_size
+from util.images import IGNORE, image_size
 from util.images.image_folders import find_files
 from util.images.mask_files import MaskReading, read_mask
 from util.logging import logger
+
+# What predict.py puts behind the name of an image to name its mask.
+_PREDICTED = "_mask"
 
 
 class Mask(Protocol):
@@ -34,24 +37,29 @@ class Mask(Protocol):
 
 
 class LabelMask(NamedTuple):
-    """A mask whose values are labels; it can be linked where nothing has to be ``understood``."""
+    """A mask whose values are labels; it can be linked where nothing has to be ``understood``.
+
+    With ``white_is_object`` 255 is class 1.
+    """
 
     path: Path
+    white_is_object: bool = False
 
     def size(self) -> tuple[int, int]:
         return image_size(self.path)
 
     def read(self) -> np.ndarray:
-        return self.understand().ids
+        ids = self.understand().ids
+        return np.where(ids == IGNORE, 1, ids).astype(np.uint8) if self.white_is_object else ids
 
     def understand(self) -> MaskReading:
         return read_mask(self.path)
 
 
 class Masks(NamedTuple):
-    """The masks by image, the names of classes 1, 2, ..., and everything except the files that determines the masks.
+    """The masks by image, of those that have one, the names of classes 1, 2, ..., and what else determines the masks.
 
-    ``settings`` is None for label PNGs, which are used as they are.
+    ``settings``, all but the files, are None for label PNGs, which are used as they are.
     """
 
     by_image: Mapping[Path, Mask]
@@ -70,20 +78,19 @@ def find_masks(
 ) -> Masks:
     """The masks of the images ``paths`` below ``images``; ``masks`` is a JSON in COCO's format or a folder.
 
-    In a folder, a mask has the path of its image with another suffix (``match_names``). Every image needs a PNG; images
-    without annotations in JSONs are left out, with one line in the log. Raises ``UserError`` if masks are missing or of
+    In a folder, a mask has the path of its image with another suffix (``match_names``); a PNG may have ``_mask`` before
+    it, as in a folder of predictions. Images may lack a mask. Raises ``UserError`` if all of them do, for masks of
     several kinds, for images whose paths differ only in their suffix, for options that do not go with the masks, and
     for what the readers of each kind refuse.
     """
     if masks.is_file():
         _refuse(masks, "COCO's JSON", {"--colours": colours, "--class-names": class_names})
         names, by_image = read_coco(masks, images, paths)
-        _warn_of_unannotated(masks, paths, by_image)
         return Masks(by_image, names, {"kind": "coco", "classes": list(names)})
     stems = _stems(images, paths)
     jsons = _by_stem(masks, ".json", stems.values())
     # In the folder of the images, PNGs are images.
-    pngs = {} if masks.resolve() == images.resolve() else _by_stem(masks, ".png", stems.values())
+    pngs = {} if masks.resolve() == images.resolve() else _pngs(masks, stems.values())
     if not any(stem in jsons for stem in stems.values()):
         return _from_pngs(images, masks, pngs, stems, colours=colours, class_names=class_names)
     _refuse(masks, "labelme's JSONs", {"--colours": colours})
@@ -115,6 +122,23 @@ def _by_stem(folder: Path, suffix: str, stems: Collection[Path]) -> dict[Path, P
     return {**matches, **{stem: path for stem, path in files.items() if path not in used}}
 
 
+def _pngs(folder: Path, stems: Collection[Path]) -> dict[Path, Path]:
+    """``_by_stem`` for ``x.png`` and ``x_mask.png``; beside the latter, PNGs of other names are no masks."""
+    files = _by_stem(folder, ".png", stems)
+    others = {stem: path for stem, path in files.items() if stem not in set(stems)}
+    wanted = {stem.with_name(f"{stem.name}{_PREDICTED}"): stem for stem in stems}
+    predicted = {wanted[name]: path for name, path in match_names(wanted, others).items()}
+    if not predicted:
+        return files
+    own = {stem: path for stem, path in files.items() if stem not in others}
+    for stem, path in predicted.items():
+        if stem in own:
+            raise UserError(f"{path}: {own[stem]} is a mask of the same image; keep one of them")
+    used = set(predicted.values())
+    unused = {stem: path for stem, path in others.items() if path not in used and stem.name.endswith(_PREDICTED)}
+    return {**own, **predicted, **unused}
+
+
 def _from_labelme(
     masks: Path,
     jsons: Mapping[Path, Path],
@@ -130,7 +154,6 @@ def _from_labelme(
         kinds = f"{conflicting[0]} and {min(annotated.values())}"
         raise UserError(f"{masks}: holds masks of two kinds, {kinds}; keep one kind in a folder")
     _warn_of_unused(masks, jsons, stems)
-    _warn_of_unannotated(masks, list(stems), annotated)
     names, drawn = read_labelme(list(annotated.values()), class_names, workers)
     by_image = dict(zip(annotated, drawn, strict=True))
     return Masks(by_image, names, {"kind": "labelme", "classes": list(names)})
@@ -150,32 +173,26 @@ def _from_pngs(
             f"{masks}: holds images and masks; keep the masks in a folder of their own (labelme's JSONs may stay)"
         )
     _warn_of_unused(masks, pngs, stems)
-    lacking = [path for path, stem in stems.items() if stem not in pngs]
-    if lacking:
-        mask = masks / f"{stems[lacking[0]]}.png"
+    masked = {path: pngs[stem] for path, stem in stems.items() if stem in pngs}
+    if not masked:
+        path, stem = next(iter(stems.items()))
         raise UserError(
-            f"{lacking[0]}: no mask, expected {mask}; {len(lacking)} of {len(stems)} images have none; without --masks "
-            "all of them train without labels, and predict.py takes the masks as --support"
+            f"{masks}: holds no mask of an image; expected {stem}.png or {stem}{_PREDICTED}.png for {path}, or such "
+            "for others, or leave out --masks to train without labels"
         )
     if colours is None:
         names = None if class_names is None else read_class_names(class_names)
-        return Masks({path: LabelMask(pngs[stem]) for path, stem in stems.items()}, names, None)
+        return Masks({path: LabelMask(mask) for path, mask in masked.items()}, names, None)
     _refuse(masks, "--colours, which names the classes", {"--class-names": class_names})
     table = read_colours(colours)
     settings = {
         **{"kind": "colours", "classes": list(table.names), "colours": table.settings()},
         "transparent": "background",
     }
-    return Masks({path: ColourMask(pngs[stem], table) for path, stem in stems.items()}, table.names, settings)
+    return Masks({path: ColourMask(mask, table) for path, mask in masked.items()}, table.names, settings)
 
 
 def _warn_of_unused(masks: Path, files: Mapping[Path, Path], stems: Mapping[Path, Path]) -> None:
     unused = len(files.keys() - set(stems.values()))
     if unused:
         logger.warning("%s: %d masks have no image and are left out", masks, unused)
-
-
-def _warn_of_unannotated(masks: Path, paths: Sequence[Path], annotated: Collection[Path]) -> None:
-    lacking = len(paths) - len(annotated)
-    if lacking:
-        logger.warning("%s: %d of %d images are not annotated and left out", masks, lacking, len(paths))

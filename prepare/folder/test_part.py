@@ -15,6 +15,8 @@ from util.seed import python_random
 # Images of a class that tests of five shots and of one shot need; one of them is the query.
 _FIVE_SHOT_IMAGES = 6
 _ONE_SHOT_IMAGES = 2
+# Where only some images are labelled, a class that fewer of them show is for training alone.
+FEWEST_LABELLED = _FIVE_SHOT_IMAGES
 # Classes named in a line of the log.
 _LISTED = 10
 
@@ -40,23 +42,39 @@ def possible_folds(name: str, classes: int | None, labels: frozenset[int]) -> li
     return folds
 
 
-def draw_test_part(present: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Which images to test on, a ``share`` of them: bool (n,). ``present``, bool (n, C), is which shows which class.
+def draw_test_part(present: np.ndarray, labelled: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Which images to test on, a ``share`` of the ``labelled``, bool (n,): bool (n,).
 
-    Images of the class that has fewest in the test are drawn first, until every class has enough for five shots or half
-    of its images; then any. At least one image is drawn and one is left.
+    ``present``, bool (n, C), is which shows which class. Images of the class that has fewest in the test are drawn
+    first, until every class has enough for five shots or half of its images; then any. At least one image is drawn and
+    one is left.
+
+    Where some images are not labelled, labels are few: a class with fewer than six images is for training alone, with
+    all images that show it, each other class gets two images or more, and without such a class none is drawn.
     """
+    if labelled.all():
+        return _draw(present, np.arange(len(present)), share, seed, least=np.zeros(present.shape[1], dtype=int))
+    is_rare = present.sum(axis=0) < FEWEST_LABELLED
+    rows = np.flatnonzero(labelled & ~present[:, is_rare].any(axis=1))
+    is_tested = present[rows].sum(axis=0) >= FEWEST_LABELLED
+    if not is_tested.any():
+        return np.zeros(len(present), dtype=bool)
+    return _draw(present, rows, share, seed, least=np.where(is_tested, _ONE_SHOT_IMAGES, 0))
+
+
+def _draw(present: np.ndarray, rows: np.ndarray, share: float, seed: int, *, least: np.ndarray) -> np.ndarray:
+    """``draw_test_part`` from ``rows``; as many more as are needed for ``least``, int (C,), images of each class."""
     # Shuffle the images
-    count = min(max(1, round(share * len(present))), len(present) - 1)
-    order = list(range(len(present)))
+    count = min(max(1, round(share * len(rows))), len(rows) - 1)
+    order = rows.tolist()
     python_random(seed, "test part").shuffle(order)
     shuffled = present[order]
 
     # Draw the first free image that shows the rarest class which still lacks images
-    free = np.ones(len(present), dtype=bool)
-    target = np.minimum(_FIVE_SHOT_IMAGES, present.sum(axis=0) // 2)
+    free = np.ones(len(rows), dtype=bool)
+    target = np.minimum(_FIVE_SHOT_IMAGES, shuffled.sum(axis=0) // 2)
     drawn = np.zeros(present.shape[1], dtype=int)
-    for _ in range(count):
+    while np.count_nonzero(~free) < count or (drawn < least).any():
         lacking = np.flatnonzero(drawn < target)
         useful = free & shuffled[:, lacking[drawn[lacking].argmin()]] if lacking.size else free
         row = int(useful.argmax())
@@ -74,15 +92,18 @@ def describe_folds(
 ) -> None:
     """Log what each fold has; warn of classes with too few images for episodes of one shot, which need two.
 
-    ``present`` has "train" and "val", each bool (n, C): which of the classes 1 to C covers ``min_area`` pixels of which
-    image.
+    ``present`` has "train" and, where there is a test part, "val", each bool (n, C): which of the classes 1 to C covers
+    ``min_area`` pixels of which image.
     """
-    if not folds:
+    if "val" not in present:
+        logger.info("no test: no class is shown by %d images with masks; all images are for training", FEWEST_LABELLED)
+    elif not folds:
         logger.info(
-            "no fold, which needs objects of two classes, one of them held back; training without labels and "
-            "predict.py need no fold"
+            "no fold, which needs objects of two classes, one of them held back; experiments ssl_* and joint_* need no "
+            "fold: they test on the class itself (%s)",
+            _extent(present["val"], np.flatnonzero(present["val"].any(axis=0)) + 1),
         )
-    for fold in folds:
+    for fold in folds if "val" in present else ():
         logger.info(
             "fold %d: trains on %d classes (%s), tests on class %s (%s)",
             *(fold.number, len(fold.train), _extent(present["train"], fold.train)),
@@ -98,10 +119,10 @@ def describe_folds(
             )
 
 
-def _extent(present: np.ndarray, classes: Sequence[int]) -> str:
+def _extent(present: np.ndarray, classes: Sequence[int] | np.ndarray) -> str:
     """How many images show the classes, and how many shots an episode of any of them can have."""
     columns = present[:, np.array(classes) - 1]
-    shots = max(0, int(columns.sum(axis=0).min()) - 1)
+    shots = max(0, int(columns.sum(axis=0).min(initial=len(present))) - 1)
     return f"images: {int(columns.any(axis=1).sum())}, shots with each class: {shots} at most"
 
 

@@ -18,7 +18,7 @@ from util.config import experiments, load_config
 from util.errors import UserError
 from util.images import read_label, write_image, write_label
 
-EXPERIMENTS = [*(f"split{fold}_mobilenetv2" for fold in range(4)), "ssl_mobilenetv2"]
+EXPERIMENTS = ["joint_mobilenetv2", *(f"split{fold}_mobilenetv2" for fold in range(4)), "ssl_mobilenetv2"]
 
 
 def header(project: Path) -> list[str]:
@@ -66,6 +66,8 @@ def test_the_configuration_starts_with_commands_that_exist(project: Path, images
         "  bash masks/create.sh data mine",
         "  bash train.sh mine ssl_mobilenetv2",
         "  bash test.sh mine split0_mobilenetv2 TRAIN.weight=exp/mine/ssl_mobilenetv2/latest.pth",
+        "With the masks of all classes besides:",
+        "  bash train.sh mine joint_mobilenetv2",
         "Experiments that train with labels, and the classes that they hold back for the test:",
         "  split0_mobilenetv2: classes 1 to 2",
         "  split1_mobilenetv2: classes 3 to 4",
@@ -82,6 +84,59 @@ def test_one_class_has_no_folds(project: Path, images: Path) -> None:
         header(project)[-1]
         == "Experiments split0_mobilenetv2 to split3_mobilenetv2 need masks of at least two classes."
     )
+
+
+def keep_masks(images: Path, *numbers: int) -> Path:
+    """Leave the masks of these photographs only, all of class 1."""
+    masks = images.parent / "masks"
+    for path in masks.rglob("*.png"):
+        if int(path.stem.removeprefix("photo")) in numbers:
+            write_label(path, np.minimum(read_label(path), 1))
+        else:
+            path.unlink()
+    return masks
+
+
+def test_few_masks_are_all_for_training(project: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    masks = keep_masks(images, 0, 1, 2, 3, 4)
+    (project / "lists" / "mine").mkdir(parents=True)
+    (project / "lists" / "mine" / "val.txt").write_text("of an earlier command")
+    prepare(images)
+    prepare(images, "--masks", masks)
+    log = capsys.readouterr().err
+    assert f"{masks}: masks for 5 of 10 images" in log
+    assert "no test: no class is shown by 6 images with masks; all images are for training" in log
+    listed = read_list(project / "lists" / "mine" / "train.txt", project / "data" / "mine", need_labels=False)
+    assert len(listed) == 10 and sum(label is not None for label in listed.labels) == 5
+    assert not (project / "lists" / "mine" / "val.txt").exists()
+    # The configuration of the dataset without masks gave way, for its number of classes was a default.
+    config = load_config("mine", "joint_mobilenetv2")
+    assert config.DATA.classes == 1 and "  bash train.sh mine joint_mobilenetv2" in header(project)
+
+
+def test_six_masks_of_a_class_give_a_test(project: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prepare(images, "--masks", keep_masks(images, 0, 1, 2, 3, 4, 5))
+    assert "they test on the class itself (images: 2, shots with each class: 1 at most)" in capsys.readouterr().err
+    root, lists = project / "data" / "mine", project / "lists" / "mine"
+    test = read_list(lists / "val.txt", root, need_labels=True)
+    train = read_list(lists / "train.txt", root, need_labels=False)
+    assert len(test) == 2 and len(train) == 8 and sum(label is not None for label in train.labels) == 4
+    assert not set(test.images) & set(train.images)
+
+
+def test_one_mask_is_too_few_for_a_task(project: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prepare(images, "--masks", keep_masks(images, 3))
+    assert "train.txt: an episode needs 2 images with 33 pixels of its class; too few show class 1 (1)" in (
+        capsys.readouterr().err
+    )
+
+
+def test_an_edited_configuration_without_masks_is_kept(project: Path, images: Path) -> None:
+    prepare(images)
+    base = project / "config" / "mine" / "base.yaml"
+    base.write_text(base.read_text().replace("min_area: 33", "min_area: 7"))
+    with pytest.raises(UserError, match=r"config/mine: DATA\.classes is 20 there and 6 here; delete the folder"):
+        prepare(images, "--masks", images.parent / "masks")
 
 
 def test_a_second_run_changes_nothing_and_keeps_edited_configuration(project: Path, images: Path) -> None:
@@ -147,17 +202,18 @@ def _resize_mask(images: Path, masks: Path) -> None:
     write_label(masks / "a" / "photo2.png", np.zeros((50, 61), dtype=np.uint8))
 
 
-def _remove_mask(images: Path, masks: Path) -> None:
-    (masks / "b" / "photo3.png").unlink()
+def _rename_masks(images: Path, masks: Path) -> None:
+    for path in masks.rglob("*.png"):
+        path.rename(path.with_stem(f"{path.stem}_label"))
 
 
 def _colour_mask(images: Path, masks: Path) -> None:
     cv2.imwrite(str(masks / "a" / "photo2.png"), np.full((*SHAPE, 3), (0, 0, 9), dtype=np.uint8))
 
 
-def _binary_masks(images: Path, masks: Path) -> None:
+def _empty_masks(images: Path, masks: Path) -> None:
     for path in masks.rglob("*.png"):
-        write_label(path, np.where(read_label(path) > 0, 255, 0).astype(np.uint8))
+        write_label(path, np.zeros(SHAPE, dtype=np.uint8))
 
 
 @pytest.mark.parametrize(
@@ -166,9 +222,9 @@ def _binary_masks(images: Path, masks: Path) -> None:
         (_truncate, r"photo2\.jpg: truncated JPEG"),
         (_spoil_two, r"photo2\.jpg: not a readable image.* \(and 1 more files\)"),
         (_resize_mask, r"photo2\.png: the label is 61x50 pixels, but .*photo2\.jpg is 60x50"),
-        (_remove_mask, r"photo3\.jpg: no mask, expected .*masks/b/photo3\.png; 1 of 10 images have none"),
+        (_rename_masks, r"masks: holds no mask of an image; expected a/photo0\.png or a/photo0_mask\.png for .*\.jpg"),
         (_colour_mask, r"photo2\.png: a label must be an 8-bit palette or grey PNG"),
-        (_binary_masks, r"masks: no object in any mask, only \[0, 255\]; objects are 1 to 254, 255 is ignored"),
+        (_empty_masks, r"masks: no object in any mask, only \[0\]; objects are 1 to 254, 255 is ignored"),
     ],
 )
 def test_bad_files_are_named_before_anything_is_written(

@@ -140,17 +140,99 @@ def test_another_size_than_the_image_is_reported(project: Path, images: Path, ki
     assert written(project) == before
 
 
-@pytest.mark.parametrize("kind", [labelme_next_to_images, labelme_elsewhere, coco_json])
-def test_images_without_annotations_are_left_out(
+@pytest.mark.parametrize("kind", KINDS)
+def test_images_without_masks_are_listed_without_a_label(
     project: Path, images: Path, kind: Kind, capsys: pytest.CaptureFixture[str]
 ) -> None:
     expected = labels(images)
     options = kind(images, {stem: label for stem, label in expected.items() if not stem.endswith(("5", "6"))})
     prepare(images, *options)
-    assert f"{options[1]}: 2 of 10 images are not annotated and left out" in capsys.readouterr().err
-    lists = [(project / "lists" / "mine" / f"{split}.txt").read_text() for split in ("train", "val")]
-    assert len("".join(lists).splitlines()) == 8
-    assert "photo5" not in "".join(lists)
+    assert f"{options[1]}: masks for 8 of 10 images" in capsys.readouterr().err
+    listed = read_list(project / "lists" / "mine" / "train.txt", project / "data" / "mine", need_labels=False)
+    unlabelled = [image for image, label in zip(listed.images, listed.labels, strict=True) if label is None]
+    assert len(listed) == 10 and unlabelled == ["JPEGImages/photo6.jpg", "JPEGImages/photo5.jpg"]
+
+
+def predictions(images: Path, expected: dict[str, np.ndarray]) -> list[object]:
+    """A folder as predict.py leaves it, with the masks of ``expected``."""
+    folder = images.parent / "predictions"
+    for stem, label in expected.items():
+        write_label(folder / f"{stem}_mask.png", label)
+        for name in ("_probability_ant.png", "_probability_bee.png", "_overlay.jpg"):
+            write_random_image(folder / f"{stem}{name}")
+    for name in ("areas.csv", "predictions.json"):
+        (folder / name).write_text("{}")
+    return ["--masks", folder]
+
+
+def test_masks_of_a_folder_of_predictions(project: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = dict(list(labels(images).items())[:3])
+    options = predictions(images, {**expected, "a/gone": np.zeros(SHAPE, dtype=np.uint8)})
+    write_label(images.parent / "predictions" / "b" / "photo9.png", np.full(SHAPE, 2, dtype=np.uint8))  # by hand
+    prepare(images, *options)
+    log = capsys.readouterr().err
+    assert f"{options[1]}: masks for 4 of 10 images" in log and "1 masks have no image and are left out" in log
+    listed = read_list(
+        project / "lists/mine/train.txt", project / "data/mine", need_labels=True, leave_out_unlabelled=True
+    )
+    read = {image.split("/")[1]: read_label(listed.label_path(row)) for row, image in enumerate(listed.images)}
+    assert read.keys() == {"photo0.jpg", "photo1.jpg", "photo2.jpg", "photo9.jpg"}
+    for stem, label in expected.items():
+        np.testing.assert_array_equal(read[f"{stem.partition('/')[2]}.jpg"], label)
+    assert (read["photo9.jpg"] == 2).all()
+
+
+def test_an_image_called_like_a_mask_has_a_mask_of_its_own(project: Path, tmp_path: Path) -> None:
+    for number, name in enumerate(("x", "x_mask", "y"), start=1):
+        write_random_image(tmp_path / "in" / f"{name}.jpg")
+        write_label(tmp_path / "masks" / f"{name}.png", np.full(SHAPE, number, dtype=np.uint8))
+    (tmp_path / "masks" / "x.png").unlink()
+    (tmp_path / "masks" / "y.png").rename(tmp_path / "masks" / "x_mask_mask.png")
+    with pytest.raises(UserError, match=r"x_mask_mask\.png: .*x_mask\.png is a mask of the same image; keep one"):
+        prepare(tmp_path / "in", "--masks", tmp_path / "masks")
+    (tmp_path / "masks" / "x_mask_mask.png").rename(tmp_path / "masks" / "y_mask.png")
+    prepare(tmp_path / "in", "--masks", tmp_path / "masks")
+    lines = (project / "lists" / "mine" / "train.txt").read_text().splitlines()
+    assert [len(line.split()) for line in lines] == [1, 2, 2]
+
+
+def painted(label: np.ndarray) -> np.ndarray:
+    return np.where(label > 0, 255, 0).astype(np.uint8)
+
+
+@pytest.mark.parametrize("others", ["painted", "predicted"])
+def test_masks_in_black_and_white_are_of_one_class(
+    project: Path, images: Path, others: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Painted by hand, alone or beside predicted ones, which have the value 1."""
+    expected = {stem: np.minimum(label, 1) for stem, label in list(labels(images).items())[:3]}
+    options = predictions(images, expected)
+    if others == "predicted":
+        prepare(images, *options)  # links, which give way to what is made of all masks
+    for stem in list(expected)[: 3 if others == "painted" else 1]:
+        write_label(images.parent / "predictions" / f"{stem}_mask.png", painted(expected[stem]))
+    for _ in range(2):
+        prepare(images, *options)
+        assert f"255 is the object, class 1, in {3 if others == 'painted' else 1} masks" in capsys.readouterr().err
+    for stem, label in expected.items():
+        made = project / "data/mine/SegmentationClassAug" / f"{Path(stem).name}.png"
+        np.testing.assert_array_equal(read_label(made), label)
+        assert not made.is_symlink() and read_label(images.parent / "predictions" / f"{stem}_mask.png").max() > 0
+    assert load_config("mine", "joint_mobilenetv2").DATA.classes == 1
+
+
+@pytest.mark.parametrize("others", [(2,), (1, 255)])
+def test_255_is_not_counted_where_it_may_mean_anything(
+    project: Path, images: Path, others: tuple[int, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Beside several classes, and where it is known to mean what is not counted."""
+    label = np.zeros(SHAPE, dtype=np.uint8)
+    label[:30] = 255
+    other = np.zeros(SHAPE, dtype=np.uint8)
+    other[:, : 10 * len(others)] = np.repeat(others, 10)
+    prepare(images, *predictions(images, {"a/photo0": label, "a/photo2": other}))
+    assert "1 masks hold 255 and no class; 255 is not counted" in capsys.readouterr().err
+    np.testing.assert_array_equal(read_label(project / "data/mine/SegmentationClassAug/photo0.png"), label)
 
 
 def test_jsons_without_an_image_are_reported(project: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -334,8 +416,10 @@ def a_damaged_json(images: Path) -> list[object]:
     return options
 
 
-def one_annotated(images: Path) -> list[object]:
-    return labelme_next_to_images(images, dict(list(labels(images).items())[:1]))
+def a_single_image(images: Path) -> list[object]:
+    for path in sorted(images.rglob("*.jpg"))[1:]:
+        path.unlink()
+    return ["--masks", images.parent / "masks"]
 
 
 @pytest.mark.parametrize(
@@ -351,7 +435,7 @@ def one_annotated(images: Path) -> list[object]:
         (an_unknown_colour, r"photo4\.png: 15 pixels of colour 1 2 3 that .*label_colors\.txt lacks"),
         (another_number_of_classes, r"--classes 7: 6 classes have names; leave it out"),
         (a_damaged_json, r"instances\.json: not valid JSON"),
-        (one_annotated, r"images: one image is too few with --masks"),
+        (a_single_image, r"images: one image is too few with --masks"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_written(
