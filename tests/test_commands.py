@@ -40,6 +40,7 @@ class Copy:
 
     def __init__(self, root: Path) -> None:
         self.project, self.home = root / "project", root / "home"
+        self.home.mkdir()
         for path in tracked_files():
             target = self.project / relative(path)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -86,9 +87,7 @@ def draw_labelled(number: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
-    root = tmp_path_factory.mktemp("copy")
-    (root / "home").mkdir()
-    return Copy(root)
+    return Copy(tmp_path_factory.mktemp("copy"))
 
 
 @pytest.mark.slow
@@ -125,6 +124,22 @@ def test_own_images_as_the_readme_has_them(copy: Copy) -> None:
     (report,) = documented("docs/training.md", r"engine\.report")
     rows = copy.run(report).splitlines()[2:]
     assert [row.split()[-1] for row in rows] == [folder]
+
+
+@pytest.mark.slow
+def test_a_few_masks_as_the_page_has_them(tmp_path: Path) -> None:
+    """The block "A few masks" of docs/own_images.md: six of ten images have a mask, predicted or painted in white."""
+    copy = Copy(tmp_path)
+    for number in range(6):
+        _, label = draw_labelled(0)
+        write_label(copy.home / "corrected" / f"{number}_mask.png", label * (255 if number < 3 else 1))
+    commands = documented("docs/own_images.md", "")
+    start = next(row for row, command in enumerate(commands) if "~/corrected" in command.text)
+    for row in range(start, start + 4):
+        copy.run(commands[row], *([copy.imagenet] if row > start else []))
+    results = read_json(copy.project / "exp/mine/joint_mobilenetv2/results.json")
+    assert results["protocol"]["label_use"] == "all classes" and results["protocol"]["known_classes"] == [1]
+    assert results["per_class"].keys() == {"1"}
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])

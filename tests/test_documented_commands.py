@@ -56,6 +56,14 @@ COMMANDS = [
         "tests/test_commands.py::test_own_images_as_the_readme_has_them",
     ),
     (
+        r"python -m prepare folder \S+ --name \S+ --masks ~/corrected",
+        "tests/test_commands.py::test_a_few_masks_as_the_page_has_them",
+    ),
+    (
+        r"bash (train|test)\.sh mine joint_mobilenetv2",
+        "tests/test_commands.py::test_a_few_masks_as_the_page_has_them",
+    ),
+    (
         r"python -m prepare subset \S+ --root \S+ --percent 20( --min-area \d+)?",
         "tests/prepare/test_subset.py::test_a_list_is_written_and_rare_classes_are_named",
     ),
