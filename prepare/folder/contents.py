@@ -49,9 +49,9 @@ class Contents(NamedTuple):
 
     @property
     def white_is_object(self) -> bool:
-        """Whether 255 must be the only class, as in masks painted in white: where it is, no class is, but for 1."""
-        lone = self.white.sum() == (self.areas[:, IGNORE] > 0).sum() > 0
-        return bool(lone and not self.areas[:, 2:IGNORE].any())
+        """Whether 255 must be an object, as in masks painted in white: it is beside no class, and none is above 1."""
+        has_white = self.areas[:, IGNORE] > 0
+        return bool(has_white.any() and self.white[has_white].all() and not self.areas[:, 2:IGNORE].any())
 
     def with_white_as_object(self) -> Contents:
         """The same with 255 counted as class 1."""

@@ -16,7 +16,7 @@ from util.seed import python_random
 _FIVE_SHOT_IMAGES = 6
 _ONE_SHOT_IMAGES = 2
 # Where only some images are labelled, a class that fewer of them show is for training alone.
-FEWEST_LABELLED = _FIVE_SHOT_IMAGES
+_FEWEST_LABELLED = _FIVE_SHOT_IMAGES
 # Classes named in a line of the log.
 _LISTED = 10
 
@@ -54,9 +54,9 @@ def draw_test_part(present: np.ndarray, labelled: np.ndarray, share: float, seed
     """
     if labelled.all():
         return _draw(present, np.arange(len(present)), share, seed, least=np.zeros(present.shape[1], dtype=int))
-    is_rare = present.sum(axis=0) < FEWEST_LABELLED
+    is_rare = present.sum(axis=0) < _FEWEST_LABELLED
     rows = np.flatnonzero(labelled & ~present[:, is_rare].any(axis=1))
-    is_tested = present[rows].sum(axis=0) >= FEWEST_LABELLED
+    is_tested = present[rows].sum(axis=0) >= _FEWEST_LABELLED
     if not is_tested.any():
         return np.zeros(len(present), dtype=bool)
     return _draw(present, rows, share, seed, least=np.where(is_tested, _ONE_SHOT_IMAGES, 0))
@@ -90,20 +90,20 @@ def _draw(present: np.ndarray, rows: np.ndarray, share: float, seed: int, *, lea
 def describe_folds(
     folds: Sequence[Fold], present: Mapping[str, np.ndarray], names: Sequence[str] | None, min_area: int
 ) -> None:
-    """Log what each fold has; warn of classes with too few images for episodes of one shot, which need two.
+    """Log what each fold has, or why there is none; warn of classes with too few images for episodes, which need two.
 
     ``present`` has "train" and, where there is a test part, "val", each bool (n, C): which of the classes 1 to C covers
     ``min_area`` pixels of which image.
     """
     if "val" not in present:
-        logger.info("no test: no class is shown by %d images with masks; all images are for training", FEWEST_LABELLED)
+        logger.info("no test: no class is shown by %d images with masks; all images are for training", _FEWEST_LABELLED)
     elif not folds:
         logger.info(
             "no fold, which needs objects of two classes, one of them held back; experiments ssl_* and joint_* need no "
             "fold: they test on the class itself (%s)",
-            _extent(present["val"], np.flatnonzero(present["val"].any(axis=0)) + 1),
+            _extent(present["val"], range(1, present["val"].shape[1] + 1)),
         )
-    for fold in folds if "val" in present else ():
+    for fold in folds:
         logger.info(
             "fold %d: trains on %d classes (%s), tests on class %s (%s)",
             *(fold.number, len(fold.train), _extent(present["train"], fold.train)),
@@ -119,10 +119,10 @@ def describe_folds(
             )
 
 
-def _extent(present: np.ndarray, classes: Sequence[int] | np.ndarray) -> str:
+def _extent(present: np.ndarray, classes: Sequence[int]) -> str:
     """How many images show the classes, and how many shots an episode of any of them can have."""
     columns = present[:, np.array(classes) - 1]
-    shots = max(0, int(columns.sum(axis=0).min(initial=len(present))) - 1)
+    shots = max(0, int(columns.sum(axis=0).min()) - 1)
     return f"images: {int(columns.any(axis=1).sum())}, shots with each class: {shots} at most"
 
 
