@@ -149,15 +149,15 @@ def run_test(
 ) -> str:
     """Score ``model`` on the experiment's test, write results, scores and sheets into ``folder``; returns the table."""
     images = test.episodes.images
-    gallery = Gallery(config.VIS.pictures, test.total, lambda row: read_image(images.image_path(row)))
+    # The published protocol counts slots, not classes, so there are no names.
+    names = {} if config.published else dataset_names(config.DATA.data_root)
+    gallery = Gallery(config.VIS.pictures, test.total, lambda row: read_image(images.image_path(row)), names)
     metrics = _scored(config, model, test, on_prediction=gallery.add if config.VIS.visualize else None)
     slots = sorted({test.slot(number) for number in test.episodes.classes})
     results = build_results(metrics, {**origin, **test_protocol(config, images, metrics.episodes)}, slots)
     gallery.gather()
     if rank() == 0:
         save_test(folder, results, metrics.scores, gallery)
-    # The published protocol counts slots, not classes, so there are no names.
-    names = {} if config.published else dataset_names(config.DATA.data_root)
     return results_table(results, metrics.seconds / metrics.episodes, names)
 
 

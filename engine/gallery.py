@@ -1,9 +1,10 @@
-"""Pictures of episodes: two sheets of a test (examples at even distances, worst predictions), one row in training."""
+"""Pictures of episodes: two sheets of a test (examples from typical on, worst predictions), one row in training."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,21 +15,24 @@ from engine.evaluate import batch_logits
 from engine.metrics import EpisodeScore
 from util.distributed import gathered
 from util.images import IMAGENET_MEAN, IMAGENET_STD, write_image
-from util.images.draw import contact_sheet, overlay
+from util.images.draw import contact_sheet, outlined
 
 TITLES = ("support", "query", "truth", "prediction")
 EXAMPLES, WORST = "examples.png", "worst.png"
+_CELL = 240
 
 
-class _Failure(NamedTuple):
-    """Failures are compared by their IoU; of two that are equal the earlier one in the test is the worse."""
+class _Row(NamedTuple):
+    """The pictures of an episode under ``TITLES``, and what stands above them."""
 
     iou: float
     number: int
-    row: list[np.ndarray]
+    caption: str
+    pictures: list[np.ndarray]
 
     @property
     def rank(self) -> tuple[float, int]:
+        """The lower, the worse; of two with equal IoU the earlier one in the test is the worse."""
         return self.iou, self.number
 
 
@@ -36,22 +40,29 @@ class Gallery:
     """Keeps every n-th of ``total`` scored episodes, ``count`` in all, and the ``count`` with the lowest IoU.
 
     Of the worst, one for each query image. ``query_image(row)`` reads the image of a row of the list as RGB uint8
-    (H0, W0, 3).
+    (H0, W0, 3). ``class_names`` are for the captions, where classes have names.
     """
 
-    def __init__(self, count: int, total: int, query_image: Callable[[int], np.ndarray]) -> None:
+    def __init__(
+        self,
+        count: int,
+        total: int,
+        query_image: Callable[[int], np.ndarray],
+        class_names: Mapping[int, str] = MappingProxyType({}),
+    ) -> None:
         self.count = count
         self.every = max(1, total // max(count, 1))
         self.query_image = query_image
-        self.examples: dict[int, list[np.ndarray]] = {}
-        self.worst: dict[str, _Failure] = {}
+        self.class_names = class_names
+        self.examples: dict[int, _Row] = {}
+        self.worst: dict[str, _Row] = {}
 
     def add(self, number: int, batch: Mapping[str, Any], i: int, prediction: Tensor, score: EpisodeScore) -> None:
         """Consider episode ``number`` of the test, ``i`` of ``batch``, and its prediction (H0, W0) of 0/1."""
         if number % self.every == 0 and number < self.count * self.every:
-            self.examples[number] = self._row(batch, i, prediction)
+            self.examples[number] = self._row(number, batch, i, prediction, score)
         if self._is_among_the_worst(score.query, (score.areas.object_iou, number)):
-            self._add_failure(score.query, _Failure(score.areas.object_iou, number, self._row(batch, i, prediction)))
+            self._add_failure(score.query, self._row(number, batch, i, prediction, score))
 
     def gather(self) -> None:
         """Join what all processes keep: the same as one would."""
@@ -62,26 +73,31 @@ class Gallery:
                     self._add_failure(query, failure)
 
     def save(self, folder: Path) -> None:
-        """Write ``examples.png`` and ``worst.png``, each unless it is empty."""
-        examples = [self.examples[number] for number in sorted(self.examples)]
-        worst = [failure.row for failure in sorted(self.worst.values(), key=lambda failure: failure.rank)]
+        """Write ``examples.png``, those next to the median IoU first, and ``worst.png``; each unless it is empty."""
+        median = float(np.median([row.iou for row in self.examples.values()] or [0]))
+        examples = sorted(self.examples.values(), key=lambda row: (abs(row.iou - median), row.number))
+        worst = sorted(self.worst.values(), key=lambda row: row.rank)
         for name, rows in ((EXAMPLES, examples), (WORST, worst)):
             if rows:
-                write_image(folder / name, contact_sheet(rows, TITLES))
+                captions = [row.caption for row in rows]
+                write_image(folder / name, contact_sheet([row.pictures for row in rows], TITLES, _CELL, captions))
 
     def _is_among_the_worst(self, query: str, rank: tuple[float, int]) -> bool:
         if query in self.worst:
             return rank < self.worst[query].rank
-        return len(self.worst) < self.count or any(rank < failure.rank for failure in self.worst.values())
+        return len(self.worst) < self.count or any(rank < row.rank for row in self.worst.values())
 
-    def _add_failure(self, query: str, failure: _Failure) -> None:
+    def _add_failure(self, query: str, failure: _Row) -> None:
         self.worst[query] = failure
         if len(self.worst) > self.count:
             del self.worst[max(self.worst, key=lambda query: self.worst[query].rank)]
 
-    def _row(self, batch: Mapping[str, Any], i: int, prediction: Tensor) -> list[np.ndarray]:
+    def _row(self, number: int, batch: Mapping[str, Any], i: int, prediction: Tensor, score: EpisodeScore) -> _Row:
+        class_id, iou = int(batch["class_id"][i]), score.areas.object_iou
+        described = f"{class_id} {self.class_names.get(class_id, '')}".strip()
+        caption = f"IoU {100 * iou:.1f} %, class {described}, {PurePath(score.query).name}"
         query = self.query_image(int(batch["query_index"][i]))
-        return _episode_row(batch, i, query, batch["original_mask"][i], prediction)
+        return _Row(iou, number, caption, _pictures(batch, i, query, batch["original_mask"][i], prediction))
 
 
 @torch.inference_mode()
@@ -93,20 +109,30 @@ def episode_picture(model: nn.Module, batch: Mapping[str, Any], device: torch.de
     model.eval()
     prediction = batch_logits(model, batch, device)[0].argmax(dim=0).cpu()
     model.train()
-    row = _episode_row(batch, 0, _rgb(batch["query_image"][0]), batch["query_mask"][0], prediction)
-    return contact_sheet([row], TITLES)
+    content = _content(batch["query_padding"][0])
+    query, truth = _rgb(batch["query_image"][0])[content], batch["query_mask"][0][content]
+    return contact_sheet([_pictures(batch, 0, query, truth, prediction[content])], TITLES, _CELL)
 
 
-def _episode_row(
+def _pictures(
     batch: Mapping[str, Any], i: int, query: np.ndarray, truth: Tensor, prediction: Tensor
 ) -> list[np.ndarray]:
     """The images under ``TITLES`` for episode ``i``; ``query`` (H, W, 3), both masks (H, W), 0/1 and 255 ignored."""
+    content = _content(batch["support_padding"][i, 0])
+    support, mask = _rgb(batch["support_images"][i, 0]), batch["support_masks"][i, 0].numpy()
     return [
-        overlay(_rgb(batch["support_images"][i, 0]), batch["support_masks"][i, 0].numpy()),
+        outlined(support[content], mask[content]),
         query,
-        overlay(query, truth.numpy()),
-        overlay(query, prediction.numpy()),
+        outlined(query, truth.numpy()),
+        outlined(query, prediction.numpy()),
     ]
+
+
+def _content(padding: Tensor) -> tuple[slice, slice]:
+    """The rows and columns (H, W) that are not all padding: what a letterboxed image covers."""
+    shown = ~padding.numpy()
+    rows, columns = (np.flatnonzero(shown.any(axis=axis)) for axis in (1, 0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def _rgb(image: Tensor) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from util.images.draw import overlay
+from util.images.draw import captioned, outlined
 
 
 class Area(NamedTuple):
@@ -18,6 +18,11 @@ class Area(NamedTuple):
     pixels: int
     share: float
     probability: float | None
+
+    def described(self) -> str:
+        """In a few words."""
+        presence = "" if self.presence is None else f"presence {100 * self.presence:.0f} %, "
+        return f"{presence}share {100 * self.share:.1f} %"
 
 
 class Prediction(NamedTuple):
@@ -34,12 +39,21 @@ class Prediction(NamedTuple):
     presence: dict[str, float | None]
 
     def overlay(self) -> np.ndarray:
-        """The image with the mask painted over it: (H, W, 3) uint8 RGB."""
-        return overlay(self.image, self.mask)
+        """The image with what is marked outlined and, where there is room, described: (H, W, 3) uint8 RGB."""
+        return captioned(outlined(self.image, self.mask), self.mask, self._caption())
 
     def areas(self) -> dict[str, Area]:
         """What the mask holds of each class."""
         return {name: self._area(number, name) for number, name in enumerate(self.probabilities, start=1)}
+
+    def _caption(self) -> list[tuple[int, str]]:
+        """Number and description of each class that is marked; where none is, of all."""
+        areas = self.areas()
+        return [
+            (number, f"{name}: {area.described()}")
+            for number, (name, area) in enumerate(areas.items(), start=1)
+            if area.pixels or not self.mask.any()
+        ]
 
     def _area(self, number: int, name: str) -> Area:
         marked = self.mask == number

@@ -11,7 +11,7 @@ from episodes.lists import ImageList
 from masks.pseudo_masks import PseudoMasks
 from util.errors import UserError
 from util.images import read_image, read_label, write_image
-from util.images.draw import contact_sheet, overlay
+from util.images.draw import contact_sheet, painted
 from util.seed import python_random
 
 SHEET = "report.png"
@@ -33,8 +33,8 @@ def save_sheets(masks: PseudoMasks, images: ImageList, labels: Sequence[Path | N
     over_images, alone = [], []
     for row in rows:
         image, maps = read_image(images.image_path(row)), _maps(masks, row, labels)[: len(titles)]
-        over_images.append([image, *(overlay(image, painted) for painted in maps)])
-        alone.append([overlay(np.zeros_like(image), painted, opacity=1.0) for painted in maps])
+        over_images.append([image, *(painted(image, ids) for ids in maps)])
+        alone.append([painted(np.zeros_like(image), ids, opacity=1.0) for ids in maps])
     write_image(masks.folder / SHEET, contact_sheet(over_images, ["image", *titles], _CELL))
     write_image(masks.folder / MASKS_SHEET, contact_sheet(alone, titles, _CELL))
 
@@ -42,6 +42,6 @@ def save_sheets(masks: PseudoMasks, images: ImageList, labels: Sequence[Path | N
 def _maps(masks: PseudoMasks, row: int, labels: Sequence[Path | None]) -> list[np.ndarray]:
     """Pseudo mask, kept regions, true label (0 without one), each uint8 (H, W) where 0 is not painted."""
     mask, path = masks.read(row), labels[row]
-    painted = mask + np.uint8(1)  # id 0 is a cluster like the others, and 255, no cluster, becomes 0
-    kept = np.where(np.isin(mask, masks.kept[row]), painted, 0)
-    return [painted, kept, np.zeros_like(mask) if path is None else read_label(path)]
+    ids = mask + np.uint8(1)  # id 0 is a cluster like the others, and 255, no cluster, becomes 0
+    kept = np.where(np.isin(mask, masks.kept[row]), ids, 0)
+    return [ids, kept, np.zeros_like(mask) if path is None else read_label(path)]

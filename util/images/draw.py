@@ -1,4 +1,4 @@
-"""Pictures of masks: overlays and labelled contact sheets."""
+"""Pictures of masks: overlays and labelled sheets of them."""
 
 from __future__ import annotations
 
@@ -7,41 +7,128 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from util.images import voc_colours
+from util.images import IGNORE, voc_colours
+from util.images.captions import text_bar, text_box
+
+# Of Okabe and Ito, which people with any colour vision tell apart; first those that no fur has.
+_CLASS_COLOURS = np.array(
+    [(86, 180, 233), (204, 121, 167), (240, 228, 66), (0, 158, 115), (213, 94, 0), (0, 114, 178), (230, 159, 0)],
+    dtype=np.uint8,
+)
+_DARK = 20
+_DIMMED = 0.6  # brightness of what is not marked
+_LINES_ACROSS = 250  # lines of an outline that would fill the longer side
+_LETTERS_ACROSS = 32
+_SMALLEST_LETTERS = 11
+_MOST_LINES = 6
+_SHEET_LETTERS = 14
 
 
-def overlay(image: np.ndarray, mask: np.ndarray, opacity: float = 0.5) -> np.ndarray:
-    """Paint a mask over an image.
+def outlined(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The image, darker where nothing is marked, with an outline around each class: bright inside, dark outside.
+
+    ``image`` (H, W, 3) RGB uint8; ``mask`` (H, W) uint8: 0 background, 255 not counted, which becomes grey, else a
+    class, in its colour of ``class_colours``. Returns RGB uint8 (H, W, 3). Without a class the image stays as bright.
+    """
+    objects = np.where(mask == IGNORE, 0, mask).astype(np.uint8)
+    marked = objects > 0
+    picture = np.where(marked[..., None], image, cv2.convertScaleAbs(image, alpha=_DIMMED)) if marked.any() else image
+    picture = np.where((mask == IGNORE)[..., None], picture // 2 + 96, picture)
+    reach = 2 * max(1, round(max(mask.shape) / _LINES_ACROSS)) + 1
+    around = np.ones((reach, reach), dtype=np.uint8)
+    edges = cv2.dilate(objects, around) != cv2.erode(objects, around)
+    picture[edges & ~marked] = _DARK
+    picture[edges & marked] = class_colours(objects[edges & marked])
+    return picture
+
+
+def class_colours(numbers: np.ndarray) -> np.ndarray:
+    """The colours of classes 1, 2, ...: integers (...) to RGB uint8 (..., 3)."""
+    return _CLASS_COLOURS[(numbers.astype(int) - 1) % len(_CLASS_COLOURS)]
+
+
+def captioned(picture: np.ndarray, mask: np.ndarray, lines: Sequence[tuple[int, str]]) -> np.ndarray:
+    """The picture with a line for each class and its colour, in the corner where the mask marks least.
+
+    ``picture`` (H, W, 3) RGB uint8, which stays as it is; ``mask`` (H, W); ``lines`` are numbers of classes and text.
+    Too many lines are counted; in a picture of few pixels there is no caption.
+    """
+    size = max(_SMALLEST_LETTERS, round(max(mask.shape) / _LETTERS_ACROSS))
+    shown = list(lines) if len(lines) <= _MOST_LINES else list(lines[: _MOST_LINES - 1])
+    text = [line for _, line in shown]
+    colours = class_colours(np.array([number for number, _ in shown], dtype=int))
+    if len(shown) < len(lines):
+        text.append(f"and {len(lines) - len(shown)} more")
+        colours = np.vstack([colours, np.zeros((1, 3), dtype=np.uint8)])
+    box = text_box(text, colours, mask.shape[1], size)
+    height, width = box.shape[:2]
+    if not box.size or 2 * height > mask.shape[0]:
+        return picture
+    corners = [
+        (rows, columns)
+        for rows in (slice(None, height), slice(-height, None))
+        for columns in (slice(None, width), slice(-width, None))
+    ]
+    corner = min(corners, key=lambda corner: np.count_nonzero(mask[corner]))
+    with_caption = picture.copy()
+    with_caption[corner] = cv2.addWeighted(picture[corner], 0.25, box, 0.75, 0)
+    with_caption[corner][box > 127] = box[box > 127]
+    return with_caption
+
+
+def painted(image: np.ndarray, mask: np.ndarray, opacity: float = 0.5) -> np.ndarray:
+    """Paint regions over an image.
 
     ``image`` (H, W, 3) RGB uint8; ``mask`` (H, W) integer: 0 leaves the image as it is, 255 is painted white, any
     other id in its VOC colour. Returns RGB uint8 (H, W, 3).
     """
     colours = voc_colours()
     colours[255] = 255
-    painted, where = image.copy(), mask > 0
-    painted[where] = (image[where] * (1 - opacity) + colours[mask[where]] * opacity).astype(np.uint8)
-    return painted
+    result, where = image.copy(), mask > 0
+    result[where] = (image[where] * (1 - opacity) + colours[mask[where]] * opacity).astype(np.uint8)
+    return result
 
 
-def contact_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], cell: int = 160) -> np.ndarray:
+def contact_sheet(
+    rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], cell: int = 160, captions: Sequence[str] = ()
+) -> np.ndarray:
     """Arrange RGB images (each (H, W, 3) uint8, any size) in a table with a title over each column.
 
-    Every row must have ``len(titles)`` images; each is fitted into a square of ``cell`` pixels on white.
+    Every row must have ``len(titles)`` images; each is fitted into a square of ``cell`` pixels on white. A row's
+    caption, if there are any, stands above it.
     """
-    bar = 22
-    sheet = np.full((bar + cell * len(rows), cell * len(titles), 3), 255, dtype=np.uint8)
-    for column, title in enumerate(titles):
-        cv2.putText(sheet, title, (column * cell + 4, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
-    for row, images in enumerate(rows):
-        for column, image in enumerate(images):
-            fitted = _fit(image, cell - 4)
-            top, left = bar + row * cell + 2, column * cell + 2
-            sheet[top : top + fitted.shape[0], left : left + fitted.shape[1]] = fitted
-    return sheet
+    parts = [np.hstack([text_bar([title], cell, _SHEET_LETTERS) for title in titles])]
+    for number, images in enumerate(rows):
+        if captions:
+            parts.append(text_bar([captions[number]], cell * len(titles), _SHEET_LETTERS))
+        parts.append(np.hstack([_fitted(image, cell) for image in images]))
+    return np.vstack(parts)
 
 
-def _fit(image: np.ndarray, size: int) -> np.ndarray:
-    """Scale ``image`` so that its longer side is ``size``."""
+def captioned_sheet(
+    pictures: Sequence[np.ndarray], captions: Sequence[Sequence[str]], columns: int = 5, cell: int = 240
+) -> np.ndarray:
+    """Arrange RGB images (each (H, W, 3) uint8, any size), one or more, row by row, each above its lines of text.
+
+    All have as many lines. Each is fitted into a square of ``cell`` pixels on white; returns RGB uint8.
+    """
+    cells = [
+        np.vstack([_fitted(picture, cell), text_bar(lines, cell, _SHEET_LETTERS)])
+        for picture, lines in zip(pictures, captions, strict=True)
+    ]
+    columns = min(columns, len(cells))
+    cells += [np.full_like(cells[0], 255)] * (-len(cells) % columns)
+    return np.vstack([np.hstack(cells[first : first + columns]) for first in range(0, len(cells), columns)])
+
+
+def _fitted(image: np.ndarray, cell: int) -> np.ndarray:
+    """Scale ``image`` so that its longer side fills ``cell`` but for a margin, at the bottom of white."""
+    size = cell - 4
     scale = size / max(image.shape[:2])
     width, height = (max(1, round(side * scale)) for side in (image.shape[1], image.shape[0]))
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    square = np.full((cell, cell, 3), 255, dtype=np.uint8)
+    top, left = cell - height - 2, (cell - width) // 2
+    square[top : top + height, left : left + width] = cv2.resize(
+        image, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    )
+    return square
