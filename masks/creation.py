@@ -19,6 +19,7 @@ from masks.recipes import find_recipe
 from masks.recipes.recipe import Maps, Segmenter
 from masks.regions import region_rows
 from masks.report.measurement import report, report_table
+from masks.report.sheet import SHEET, save_sheets
 from model.frozen.extractors import Extractor
 from util.config.schema import Config
 from util.device import memory_for
@@ -31,6 +32,7 @@ from util.distributed import (
     wait_for_all,
     world_size,
 )
+from util.errors import UserError
 from util.files import write_json
 from util.logging import logger
 from util.processes import available_cores
@@ -58,9 +60,20 @@ def _create(config: Config, images: ImageList) -> None:
         with only_group_in(config.pseudo_folder):
             _make(config, images, extractor, folder)
     if rank() == 0 and not folder.files.report.is_file():
-        metrics = report(PseudoMasks.load(config.pseudo_folder))
+        masks = PseudoMasks.load(config.pseudo_folder)
+        metrics = report(masks)
         write_json(folder.files.report, metrics)
+        _save_sheets(config, masks, images)
         logger.info("%d masks in %s\n%s", len(images), config.pseudo_folder, report_table(metrics))
+
+
+def _save_sheets(config: Config, masks: PseudoMasks, images: ImageList) -> None:
+    """Examples for the eye, without labels; masks that are complete need none."""
+    try:
+        with thread_pool(1):  # starts no threads of OpenCV, for which a process that is forked later would wait
+            save_sheets(masks, masks.in_this_order(images), [None] * len(images), seed=config.Cluster.seed)
+    except UserError as error:
+        logger.warning("WARNING: no %s: %s", SHEET, error)
 
 
 def _make(config: Config, images: ImageList, extractor: Extractor, folder: PseudoFolder) -> None:

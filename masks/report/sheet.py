@@ -16,10 +16,12 @@ from util.seed import python_random
 
 SHEET = "report.png"
 MASKS_SHEET = "report_masks.png"
-_CELL = 240
+_CELL = 320
 
 
-def save_sheets(masks: PseudoMasks, images: ImageList, labels: Sequence[Path | None], *, count: int, seed: int) -> None:
+def save_sheets(
+    masks: PseudoMasks, images: ImageList, labels: Sequence[Path | None], *, seed: int, count: int = 8
+) -> None:
     """Draw ``count`` random images and write both sheets into the pseudo folder.
 
     ``images`` and ``labels`` are in the folder's order; there is a column of true labels when there is any label.

@@ -68,6 +68,7 @@ def test_folder_holds_masks_index_and_manifest(made: tuple[str, Path], root: Pat
     assert (manifest["images"], manifest["regions"], manifest["recipe"]) == (COUNT, len(areas), recipe)
     assert manifest["superpixel"] == {"scale": 100.0, "sigma": 0.8, "min_size": 200}
     assert not (folder / ".partial").exists()
+    assert read_image(folder / "report.png").shape[1] == 3 * 320  # image, regions, kept regions; no labels
 
 
 def test_twice_gives_the_same_bytes(made: tuple[str, Path], root: Path, tmp_path: Path) -> None:

@@ -139,10 +139,10 @@ def test_twice_gives_the_same_bytes_and_the_table(
 def test_sheets_have_a_row_for_each_image_drawn(made: Path, labelled: Path) -> None:
     main(_arguments(labelled, made, "--images", "3"))
     with_images, alone = (read_image(made / name) for name in _OUTPUTS[1:])
-    assert with_images.shape == (22 + 3 * 240, 4 * 240, 3)
-    assert alone.shape == (22 + 3 * 240, 3 * 240, 3)
+    assert with_images.shape == (22 + 3 * 320, 4 * 320, 3)
+    assert alone.shape == (22 + 3 * 320, 3 * 320, 3)
     main(_arguments(labelled, made, "--images", "100", "--without-labels"))
-    assert read_image(made / "report.png").shape == (22 + COUNT * 240, 3 * 240, 3)
+    assert read_image(made / "report.png").shape == (22 + COUNT * 320, 3 * 320, 3)
 
 
 def test_the_sheet_paints_every_cluster_and_leaves_what_is_not_kept_black(copied: Path, labelled: Path) -> None:
@@ -150,7 +150,7 @@ def test_the_sheet_paints_every_cluster_and_leaves_what_is_not_kept_black(copied
     made = replace(PseudoMasks.load(copied), kept=[np.zeros(0, dtype=np.int32)] * COUNT)
     save_sheets(made, images, [None] * COUNT, count=COUNT, seed=0)
     sheet = read_image(copied / "report_masks.png")[22:]
-    mask_column, kept_column = sheet[:, :240], sheet[:, 240:]
+    mask_column, kept_column = sheet[:, :320], sheet[:, 320:]
     assert not (mask_column == 0).all(axis=2).any() and (kept_column == 0).all(axis=2).any()
     assert set(np.unique(kept_column)) == {0, 255}  # white around the pictures
 
