@@ -6,6 +6,7 @@ from pathlib import Path
 
 from commands.prediction_inputs import files_digest, find_queries, find_supports, read_supports, settings_digest
 from engine.prediction_files import PredictionFolder, output_names
+from engine.prediction_forms import DEFAULT_FORMS, FORMS
 from engine.untrained import METHODS, Untrained
 from util.arguments import Parser, number_between, whole_number
 from util.errors import UserError, importing, run_command
@@ -14,7 +15,7 @@ from util.processes import require_one_process
 
 
 def main(arguments: list[str]) -> None:
-    """Parse the command line; write a mask, maps of probability and an overlay for each query, and a table of areas."""
+    """Parse the command line; write what was asked for of each query, a table of areas, and what shows all of them."""
     words = _parser().parse_args(arguments)
     require_one_process("predict.py")
     start_logging()
@@ -35,7 +36,15 @@ def main(arguments: list[str]) -> None:
     compared = words.presence is not None and segmenter.compares(len(names))
     about = {**marking, "value": words.value, "queries": files_digest(names) if compared else None}
     settings = settings_digest(files, model=segmenter.digest(), **about)
-    missing = output.reserve(names, inputs=[*names, *paths], classes=[*files], settings=settings)
+    missing = output.reserve(
+        names,
+        inputs=[*names, *paths],
+        classes=[*supports],
+        settings=settings,
+        forms=words.write,
+        supports=sum(map(len, supports.values())),
+    )
+    output.write_supports(supports)
     if len(missing) < len(names):
         logger.info("%d of %d queries are predicted already", len(names) - len(missing), len(names))
     if missing:
@@ -54,13 +63,16 @@ def _parser() -> Parser:
     annotated = parser.add_mutually_exclusive_group(required=True)
     annotated.add_argument("--support", nargs=2, type=Path, action="append", metavar=("IMAGE", "MASK"))
     annotated.add_argument(
-        "--supports", type=Path, metavar="FOLDER", help="x_mask.png beside x.jpg; a folder per class"
+        "--supports", type=Path, metavar="FOLDER", help="x_mask.png or x.json beside x.jpg; a folder per class"
     )
     parser.add_argument(
         "--class", dest="value", type=whole_number(1, 255), metavar="VALUE", help="of the object, in masks of several"
     )
     parser.add_argument("--query", nargs="+", type=Path, required=True, help="images, or folders of them")
     parser.add_argument("--output", type=Path, default=Path("predictions"), help="folder (%(default)s)")
+    parser.add_argument(
+        "--write", nargs="+", choices=FORMS, default=DEFAULT_FORMS, metavar="FORM", help=f"what: {', '.join(FORMS)}"
+    )
     probability = number_between(0, 1, "0.5")
     parser.add_argument(
         "--threshold", type=probability, default=0.5, help="probability of what is marked (%(default)s)"

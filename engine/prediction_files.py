@@ -11,19 +11,33 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 from pydantic import BaseModel
 
+from engine.annotation_forms import CocoPrediction, coco_content, run_lengths
+from engine.prediction_forms import DEFAULT_FORMS, FORMS, files_of, path_of, write_files
+from engine.prediction_pages import (
+    INDEX,
+    Shown,
+    index_page,
+    sheet_names,
+    sorted_by_confidence,
+    write_prediction_sheets,
+    write_sheets,
+)
 from engine.predictions import Area, Prediction
+from engine.supports import Support
 from util.errors import UserError
 from util.files import digest_file, write_json, write_text
-from util.images import write_image, write_label
+from util.images.draw import outlined
 from util.settings import read_model
 
 _RECORD = "predictions.json"
 _AREAS = "areas.csv"
-_MASK, _PROBABILITY, _OVERLAY = "_mask.png", "_probability", "_overlay.jpg"
+_COCO = "predictions.coco.json"
+_SHEET, _SUPPORTS = "sheet", "supports"
+_SUPPORT_SIDE = 320
 _SECONDS = 10.0  # of work that a killed command may lose
+_EVERY_QUERY = "every query"
 
 
 class PredictionFolder:
@@ -42,6 +56,7 @@ class PredictionFolder:
         if self._path.exists():
             self._record = read_model(self._path, _Record, "the file that predict.py writes", "choose another --output")
         self._classes: Sequence[str] = ()
+        self._forms: Collection[str] = ()
         self._settings = ""
         self._saved = 0.0  # when, on the monotonic clock
 
@@ -50,100 +65,182 @@ class PredictionFolder:
         return {(self.folder / name).resolve() for name in self._record.queries}
 
     def reserve(
-        self, names: Mapping[Path, str], inputs: Collection[Path], *, classes: Sequence[str], settings: str
+        self,
+        names: Mapping[Path, str],
+        inputs: Collection[Path],
+        *,
+        classes: Sequence[str],
+        settings: str,
+        forms: Collection[str] = DEFAULT_FORMS,
+        supports: int = 0,
     ) -> dict[Path, str]:
         """Record the files of each query under its name, before any is written; returns what is to be predicted.
 
-        A query is left out if its content was predicted with the same ``settings``, a digest, and its files are there.
-        Raises ``UserError`` for a file that is there and is not an earlier prediction, or is among the ``inputs``, and
-        for two of one name.
+        A query is left out if its content was predicted with the same ``settings``, a digest, and its files in all
+        ``forms`` are there. Files of what was predicted with others are removed. ``supports`` are to be shown. Raises
+        ``UserError`` for a file that is there and is not an earlier prediction, or is among the ``inputs``, and for two
+        of one name.
         """
-        self._classes, self._settings = classes, settings
+        self._classes, self._settings, self._forms = classes, settings, forms
         targets = {target: str(query) for query, name in names.items() for target in self._targets(name)}
-        targets |= {_AREAS: "every query"}
-        read = {path.resolve() for path in inputs}
+        shared = [*self._shared({*self._current(), *names.values()}), *sheet_names(_SUPPORTS, supports)]
         times = Counter(target.casefold() for name in names.values() for target in self._targets(name))
+        times.update(target.casefold() for target in (*shared, _RECORD))
+        targets |= dict.fromkeys(shared, _EVERY_QUERY)
+        read = {path.resolve() for path in inputs}
         for target in targets:
             path = self.folder / target
             if path.resolve() in read or (target not in self._record.queries and os.path.lexists(path)):
                 raise UserError(f"{path}: would be overwritten and is no earlier prediction; choose another --output")
             if times[target.casefold()] > 1:
-                raise UserError(f"{path}: would be written twice; give the classes other names")
+                raise UserError(f"{path}: would be written twice; give the classes or the queries other names")
         missing = {query: name for query, name in names.items() if not self._is_done(query, name)}
-        for name in missing.values():
-            self._record.done.pop(name, None)
+        self._remove_outdated(missing, targets)
         self._record.queries |= targets
-        self._save()
+        if missing:
+            self._save()
+        else:
+            self._finish()
         return missing
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Around the writing of predictions: the record and ``areas.csv`` are written now and then, and at the end."""
+        """Around the writing of predictions: what is about all of them is written at the end, however it comes.
+
+        The record and ``areas.csv`` also now and then.
+        """
         try:
             yield
         finally:
-            self._save()
+            self._finish()
 
     def write(self, query: Path, name: str, prediction: Prediction) -> None:
-        """Write the files of a prediction, all of the query's size: the mask, a map for each class, an overlay."""
+        """Write the files of a prediction, and keep what those need that are about all queries."""
         content = digest_file(query)
-        mask, *maps, overlay = (self.folder / target for target in self._targets(name))
-        write_label(mask, prediction.mask)
-        for path, probability in zip(maps, prediction.probabilities.values(), strict=True):
-            grey = np.rint(255 * probability).astype(np.uint8)
-            write_image(path, np.stack([grey] * 3, axis=2))
-        write_image(overlay, prediction.overlay())
+        write_files(self.folder, files_of(name, self._classes, self._forms), query, prediction)
+        height, width = prediction.mask.shape
         self._record.done[name] = _Done(
-            query=str(query), content=content, settings=self._settings, areas=prediction.areas()
+            query=str(query),
+            content=content,
+            settings=self._settings,
+            areas=prediction.areas(),
+            size=(height, width),
+            run_lengths=run_lengths(prediction) if "coco" in self._forms else None,
         )
         if time.monotonic() - self._saved > _SECONDS:
             self._save()
 
+    def write_supports(self, supports: Mapping[str, Sequence[Support]]) -> None:
+        """Write ``supports.jpg``: the supports of each class, and what was understood of their masks."""
+        shown = [(name, support) for name, shots in supports.items() for support in shots]
+        pictures = [outlined(support.image, support.mask) for _, support in shown]
+        captions = [[name, *support.described()] for name, support in shown]
+        write_sheets(self.folder, _SUPPORTS, pictures, captions, _SUPPORT_SIDE)
+
     def _targets(self, name: str) -> list[str]:
-        """The files of a query; with several classes each has a map, which is called after it."""
-        endings = [""] if len(self._classes) == 1 else [f"_{each}" for each in self._classes]
-        return [f"{name}{_MASK}", *(f"{name}{_PROBABILITY}{ending}.png" for ending in endings), f"{name}{_OVERLAY}"]
+        return [file.path for file in files_of(name, self._classes, self._forms)]
+
+    def _shared(self, names: Collection[str]) -> list[str]:
+        """The files about all queries, of these names."""
+        files = [_AREAS]
+        if "coco" in self._forms:
+            files.append(_COCO)
+        if "sheet" in self._forms:
+            files += [INDEX, *sheet_names(_SHEET, len(names))]
+        return files
+
+    def _current(self) -> dict[str, _Done]:
+        """What was predicted with these settings, in this run or before."""
+        return {name: done for name, done in sorted(self._record.done.items()) if done.settings == self._settings}
 
     def _is_done(self, query: Path, name: str) -> bool:
         done = self._record.done.get(name)
         return (
             done is not None
-            and done.settings == self._settings
+            and self._is_as_now(done, query)
             and all((self.folder / target).is_file() for target in self._targets(name))
-            and query.is_file()
-            and done.content == digest_file(query)
+            and not ("coco" in self._forms and done.run_lengths is None)
         )
+
+    def _is_as_now(self, done: _Done, query: Path) -> bool:
+        return done.settings == self._settings and query.is_file() and done.content == digest_file(query)
+
+    def _remove_outdated(self, missing: Mapping[Path, str], targets: Collection[str]) -> None:
+        """Remove files that are not written again, of queries and of settings that have changed."""
+        outdated = []
+        for query, name in missing.items():
+            done = self._record.done.get(name)
+            if done is not None and not self._is_as_now(done, query):
+                del self._record.done[name]
+                outdated += [file.path for file in files_of(name, done.areas, FORMS)]
+        if self._record.settings != self._settings:
+            outdated += [file for file, query in self._record.queries.items() if query == _EVERY_QUERY]
+        for file in set(outdated) - set(targets):
+            if self._record.queries.pop(file, None) is not None:
+                (self.folder / file).unlink(missing_ok=True)
+        self._record.settings = self._settings
 
     def _save(self) -> None:
         write_json(self._path, self._record.model_dump())
         write_text(self.folder / _AREAS, self._table())
         self._saved = time.monotonic()
 
+    def _finish(self) -> None:
+        """Write the record and all that is about every query."""
+        self._save()
+        current = self._current()
+        if "coco" in self._forms:
+            predictions = [
+                CocoPrediction(_file_name(name, done.query), done.size, done.areas, done.run_lengths)
+                for name, done in current.items()
+                if done.run_lengths is not None
+            ]
+            write_json(self.folder / _COCO, coco_content(predictions, self._classes))
+        if "sheet" in self._forms:
+            shown = [Shown(name, done.query, done.areas) for name, done in current.items()]
+            shown = sorted_by_confidence(
+                [each for each in shown if (self.folder / path_of(each.name, "sheet")).is_file()]
+            )
+            write_text(self.folder / INDEX, index_page(self.folder, shown, self._classes))
+            write_prediction_sheets(self.folder, _SHEET, shown)
+
     def _table(self) -> str:
-        """A row for each class of each query that was predicted with these settings, in this run or before."""
+        """A row for each class of each query that was predicted with these settings."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(("query", "class", *Area._fields))
-        for _, done in sorted(self._record.done.items()):
-            if done.settings == self._settings:
-                writer.writerows((done.query, name, *map(_rounded, area)) for name, area in done.areas.items())
+        for done in self._current().values():
+            writer.writerows((done.query, name, *map(_rounded, area)) for name, area in done.areas.items())
         return text.getvalue().encode(errors="backslashreplace").decode()  # names of files need not be text
 
 
+def _file_name(name: str, query: str) -> str:
+    """The end of a query's path by which COCO's JSON calls it: as much of it as its name has."""
+    suffix = Path(query).suffix
+    file_name = name if name.endswith(suffix) else f"{name}{suffix}"
+    return file_name if Path(query).as_posix().endswith(file_name) else Path(query).as_posix()
+
+
 class _Done(BaseModel):
-    """A prediction that is complete: digests of its query and of what it was made with."""
+    """A prediction that is complete: digests of its query and of what it was made with.
+
+    ``size`` is (height, width); ``run_lengths`` of each class that is marked are there where COCO's JSON was asked for.
+    """
 
     query: str
     content: str
     settings: str
     areas: dict[str, Area]
+    size: tuple[int, int] = (0, 0)
+    run_lengths: dict[str, str] | None = None
 
 
 class _Record(BaseModel):
-    """``predictions.json``: the query of each file, and by the names of the files what was predicted."""
+    """``predictions.json``: the query of each file, by the names of the files what was predicted, the last settings."""
 
     queries: dict[str, str]
     done: dict[str, _Done] = {}
+    settings: str = ""
 
 
 def _rounded(value: float | None) -> float | None:

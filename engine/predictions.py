@@ -19,10 +19,17 @@ class Area(NamedTuple):
     share: float
     probability: float | None
 
+    @property
+    def confidence(self) -> float:
+        """That the class is there, in 0..1: its presence, where the model can tell, else what its pixels say."""
+        return (self.probability or 0.0) if self.presence is None else self.presence
+
     def described(self) -> str:
         """In a few words."""
-        presence = "" if self.presence is None else f"presence {100 * self.presence:.0f} %, "
-        return f"{presence}share {100 * self.share:.1f} %"
+        marked = f"share {100 * self.share:.1f} %" if self.pixels else "nothing marked"
+        if self.presence is not None:
+            return f"presence {100 * self.presence:.0f} %, {marked}"
+        return f"probability {100 * self.confidence:.0f} %, {marked}" if self.pixels else marked
 
 
 class Prediction(NamedTuple):
@@ -40,26 +47,36 @@ class Prediction(NamedTuple):
 
     def overlay(self) -> np.ndarray:
         """The image with what is marked outlined and, where there is room, described: (H, W, 3) uint8 RGB."""
-        return captioned(outlined(self.image, self.mask), self.mask, self._caption())
+        return captioned(outlined(self.image, self.mask), self.mask, described_classes(self.areas()))
 
     def areas(self) -> dict[str, Area]:
         """What the mask holds of each class."""
         return {name: self._area(number, name) for number, name in enumerate(self.probabilities, start=1)}
-
-    def _caption(self) -> list[tuple[int, str]]:
-        """Number and description of each class that is marked; where none is, of all."""
-        areas = self.areas()
-        return [
-            (number, f"{name}: {area.described()}")
-            for number, (name, area) in enumerate(areas.items(), start=1)
-            if area.pixels or not self.mask.any()
-        ]
 
     def _area(self, number: int, name: str) -> Area:
         marked = self.mask == number
         pixels = int(marked.sum())
         probability = float(self.probabilities[name][marked].mean()) if pixels else None
         return Area(self.presence[name], pixels, pixels / marked.size, probability)
+
+
+def described_classes(areas: Mapping[str, Area]) -> list[tuple[int, str]]:
+    """Number and description of each class that is marked; where none is, of all."""
+    is_empty = not any(area.pixels for area in areas.values())
+    return [
+        (number, f"{name}: {area.described()}")
+        for number, (name, area) in enumerate(areas.items(), start=1)
+        if area.pixels or is_empty
+    ]
+
+
+def overall_confidence(areas: Mapping[str, Area]) -> float:
+    """In 0..1: of the class that is most probably there, or, where none can be told, of all pixels that are marked."""
+    known = [area.presence for area in areas.values() if area.presence is not None]
+    if known:
+        return max(known)
+    pixels = sum(area.pixels for area in areas.values())
+    return sum(area.pixels * area.confidence for area in areas.values()) / max(1, pixels)
 
 
 def mask_of_classes(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from util.images import check_same_size
@@ -22,6 +23,13 @@ class Support(NamedTuple):
     name: str
     image: np.ndarray
     mask: np.ndarray
+
+    def described(self) -> list[str]:
+        """The mask's file and what it marks, a line each."""
+        marked = self.mask == 1
+        pieces = cv2.connectedComponents(marked.astype(np.uint8), connectivity=8)[0] - 1
+        counted = f"{pieces} piece" if pieces == 1 else f"{pieces:,} pieces"
+        return [Path(self.name).name, f"marks {100 * marked.mean():.0f} % of the photograph, {counted}"]
 
 
 def read_support(image: Given, mask: Given, value: int | None = None, *, name: str = "support") -> Support:

@@ -115,8 +115,9 @@ def test_it_marks_what_the_command_marks(folder: Path) -> None:
     of_folder.fit([folder / "a.png", folder / "b.png"], [folder / "a_mask.png", folder / "b_mask.png"])
     prediction = of_folder.predict(folder / "new.png")
     supports = [word for name in "ab" for word in ("--support", folder / f"{name}.png", folder / f"{name}_mask.png")]
-    words = ["--checkpoint", folder / "exp/mine/ssl_mobilenetv2/latest.pth", *supports]
-    predict_command.main([str(word) for word in (*words, "--query", folder / "new.png", "--output", folder / "out")])
+    words: list[object] = ["--checkpoint", folder / "exp/mine/ssl_mobilenetv2/latest.pth", *supports]
+    words += ["--query", folder / "new.png", "--output", folder / "out", "--write", "mask", "probability", "overlay"]
+    predict_command.main([str(word) for word in words])
     assert np.array_equal(read_label(folder / "out/new_mask.png"), prediction.mask)
     grey = read_image(folder / "out/new_probability.png")[..., 0]
     assert np.array_equal(grey, np.rint(255 * prediction.probabilities["object"]).astype(np.uint8))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from engine.prediction_files import PredictionFolder, output_names
 from engine.predictions import Prediction
+from engine.supports import Support
 from util.errors import UserError
 
 IMAGE = np.zeros((4, 5, 3), dtype=np.uint8)
@@ -22,6 +25,10 @@ def reserved(folder: Path, names: dict[Path, str], inputs: Sequence[Path] = (), 
     output = PredictionFolder(folder)
     output.reserve(names, inputs, **{"classes": ["object"], "settings": "s", **options})
     return output
+
+
+def files_in(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
 def write(output: PredictionFolder, query: Path, name: str, prediction: Prediction = PREDICTION) -> None:
@@ -66,10 +73,10 @@ def test_an_own_prediction_is_overwritten_and_nothing_else(tmp_path: Path) -> No
     query.touch()
     for settings in ("one", "two"):
         write(reserved(out, {query: "x"}, [query], settings=settings), query, "x")
-    files = {"x_mask.png", "x_overlay.jpg", "x_probability.png"}
-    assert {path.name for path in out.iterdir()} == {*files, "predictions.json", "areas.csv"}
-    assert PredictionFolder(out).written() == {out / name for name in (*files, "areas.csv")}
-    for ending in ("_mask.png", "_probability.png", "_overlay.jpg"):
+    files = {"x_mask.png", "x_overlay.jpg", "thumbnails/x.jpg", "areas.csv", "sheet.jpg", "index.html"}
+    assert files_in(out) == {*files, "predictions.json"}
+    assert PredictionFolder(out).written() == {out / name for name in files}
+    for ending in ("_mask.png", "_overlay.jpg"):
         own = out / f"y{ending}"
         own.write_text("the user's")
         with pytest.raises(
@@ -113,12 +120,63 @@ def test_what_was_predicted_with_the_same_settings_is_not_missing(tmp_path: Path
         assert missing() == {query: "x"}
 
 
+def test_what_other_forms_need_is_predicted_and_nothing_else(tmp_path: Path) -> None:
+    query, out = tmp_path / "x.jpg", tmp_path / "out"
+    query.touch()
+
+    def missing(*forms: str, settings: str = "s") -> bool:
+        output = PredictionFolder(out)
+        is_missing = bool(output.reserve({query: "x"}, [query], classes=["object"], settings=settings, forms=forms))
+        if is_missing:
+            write(output, query, "x")
+        return is_missing
+
+    assert missing("mask")
+    assert missing("mask", "labelme") and not missing("labelme") and not missing("mask")
+    assert missing("coco") and not missing("coco", "labelme")
+    assert missing("sheet") and not missing("sheet")
+    (out / "index.html").unlink()
+    assert not missing("sheet") and (out / "index.html").is_file()  # made again of what is there
+    assert files_in(out) == {
+        *("x_mask.png", "x.json", "predictions.coco.json", "thumbnails/x.jpg", "sheet.jpg", "index.html"),
+        *("areas.csv", "predictions.json"),
+    }
+    # Other settings leave nothing of these.
+    (out / "own.txt").touch()
+    assert missing("mask", settings="other")
+    assert files_in(out) == {"x_mask.png", "areas.csv", "predictions.json", "own.txt"}
+
+
+def test_an_interrupted_command_leaves_what_is_about_all_that_is_done(tmp_path: Path) -> None:
+    queries = {tmp_path / f"{name}.jpg": name for name in "ab"}
+    for query in queries:
+        query.touch()
+    output = reserved(tmp_path / "out", queries, forms=["coco", "sheet"])
+    with pytest.raises(KeyboardInterrupt), output.recording():
+        output.write(tmp_path / "a.jpg", "a", PREDICTION)
+        raise KeyboardInterrupt
+    content = json.loads((tmp_path / "out/predictions.coco.json").read_text())
+    assert [image["file_name"] for image in content["images"]] == ["a.jpg"]
+    assert "1 of 1" in (tmp_path / "out/index.html").read_text() and (tmp_path / "out/sheet.jpg").is_file()
+    assert list(reserved(tmp_path / "out", queries, forms=["coco", "sheet"])._current()) == ["a"]
+
+
+def test_supports_are_shown_with_what_their_masks_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mask = np.zeros((4, 5), dtype=np.uint8)
+    mask[0, 0] = mask[3, 2:] = 1
+    assert Support("m/x_mask.png", IMAGE, mask).described() == ["x_mask.png", "marks 20 % of the photograph, 2 pieces"]
+    output = reserved(tmp_path, {}, supports=1)
+    output.write_supports({"dog": [Support("x_mask.png", IMAGE, mask)]})
+    assert (tmp_path / "supports.jpg").is_file() and tmp_path / "supports.jpg" in output.written()
+
+
 def test_names_need_not_be_text(tmp_path: Path) -> None:
     """A table in UTF-8 cannot hold such a name, and pydantic's JSON replaced it, so that its files were lost."""
     query, out = Path(f"{tmp_path}/x\udcff.jpg"), tmp_path / "out"
     query.touch()
     write(reserved(out, {query: "x\udcff"}), query, "x\udcff")
     assert PredictionFolder(out).reserve({query: "x\udcff"}, [query], classes=["object"], settings="s") == {}
+    assert "%FF.jpg" in (out / "index.html").read_text()
     assert "x\\udcff.jpg,object" in (out / "areas.csv").read_text()
 
 
@@ -127,18 +185,26 @@ def test_several_classes_have_a_map_each_and_a_row_in_the_table(tmp_path: Path) 
     query.touch()
     mask = np.array([[0, 1, 1, 0, 2]] * 4, dtype=np.uint8)
     maps = {"dog": np.full((4, 5), 0.75, dtype=np.float32), "cat": np.full((4, 5), 0.5, dtype=np.float32)}
-    output = reserved(tmp_path / "out", {query: "x"}, classes=["dog", "cat"])
+    forms = ["mask", "probability", "probability16"]
+    output = reserved(tmp_path / "out", {query: "x"}, classes=["dog", "cat"], forms=forms)
     write(output, query, "x", Prediction(IMAGE, mask, maps, {"dog": 0.9, "cat": None}))
     assert {path.name for path in (tmp_path / "out").glob("x_*")} == {
-        *("x_mask.png", "x_overlay.jpg", "x_probability_dog.png", "x_probability_cat.png")
+        *("x_mask.png", "x_probability_dog.png", "x_probability_cat.png"),
+        *("x_probability16_dog.png", "x_probability16_cat.png"),
     }
+    for ending, level in (("", 191), ("16", 49151)):  # of 0.75, of as many levels as there are bits
+        with Image.open(tmp_path / f"out/x_probability{ending}_dog.png") as grey:
+            assert grey.mode == ("I;16" if ending else "L") and (np.array(grey) == level).all()
     assert (tmp_path / "out" / "areas.csv").read_text().splitlines() == [
         "query,class,presence,pixels,share,probability",
         f"{query},dog,0.9,8,0.4,0.75",
         f"{query},cat,,4,0.2,0.5",
     ]
-    with pytest.raises(UserError, match="would be written twice; give the classes other names"):
-        reserved(tmp_path / "new", {query: "x"}, classes=["dog", "Dog"])
+    with pytest.raises(UserError, match="would be written twice; give the classes or"):
+        reserved(tmp_path / "new", {query: "x"}, classes=["dog", "Dog"], forms=["probability"])
+    for name in ("predictions", "predictions.coco"):  # of labelme's JSON
+        with pytest.raises(UserError, match="would be written twice"):
+            reserved(tmp_path / "new", {query: name}, forms=["labelme", "coco"])
 
 
 def test_what_is_no_output_folder_is_refused(tmp_path: Path) -> None:

@@ -137,10 +137,19 @@ def write_image(path: Path, image: np.ndarray) -> None:
 
     Raises ``UserError`` for a side that the format cannot have; a JPEG's have at most 65,500 pixels.
     """
-    # cv2.imwrite would not report a full disk.
-    encoded, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    _write_encoded(path, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+
+
+def write_grey(path: Path, levels: np.ndarray) -> None:
+    """Write uint8 or uint16 (H, W) as a grey PNG of as many bits, atomically."""
+    _write_encoded(path, levels)
+
+
+def _write_encoded(path: Path, pixels: np.ndarray) -> None:
+    """Write what OpenCV encodes: cv2.imwrite would not report a full disk."""
+    encoded, data = cv2.imencode(path.suffix, pixels)
     if not encoded:
-        height, width = image.shape[:2]
+        height, width = pixels.shape[:2]
         raise UserError(f"{path}: {width} x {height} pixels are too many for this format; make the image smaller")
     write_bytes(path, data.tobytes())
 

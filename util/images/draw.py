@@ -22,6 +22,7 @@ _LETTERS_ACROSS = 32
 _SMALLEST_LETTERS = 11
 _MOST_LINES = 6
 _SHEET_LETTERS = 14
+_MARGIN = 4  # of both sides of a cell
 
 
 def outlined(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -106,12 +107,13 @@ def contact_sheet(
 
 
 def captioned_sheet(
-    pictures: Sequence[np.ndarray], captions: Sequence[Sequence[str]], columns: int = 5, cell: int = 240
+    pictures: Sequence[np.ndarray], captions: Sequence[Sequence[str]], columns: int, side: int
 ) -> np.ndarray:
     """Arrange RGB images (each (H, W, 3) uint8, any size), one or more, row by row, each above its lines of text.
 
-    All have as many lines. Each is fitted into a square of ``cell`` pixels on white; returns RGB uint8.
+    All have as many lines. Longer sides become ``side``; returns RGB uint8 of ``columns`` pictures or fewer.
     """
+    cell = side + _MARGIN
     cells = [
         np.vstack([_fitted(picture, cell), text_bar(lines, cell, _SHEET_LETTERS)])
         for picture, lines in zip(pictures, captions, strict=True)
@@ -123,11 +125,11 @@ def captioned_sheet(
 
 def _fitted(image: np.ndarray, cell: int) -> np.ndarray:
     """Scale ``image`` so that its longer side fills ``cell`` but for a margin, at the bottom of white."""
-    size = cell - 4
+    size = cell - _MARGIN
     scale = size / max(image.shape[:2])
     width, height = (max(1, round(side * scale)) for side in (image.shape[1], image.shape[0]))
     square = np.full((cell, cell, 3), 255, dtype=np.uint8)
-    top, left = cell - height - 2, (cell - width) // 2
+    top, left = cell - height - _MARGIN // 2, (cell - width) // 2
     square[top : top + height, left : left + width] = cv2.resize(
         image, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     )
