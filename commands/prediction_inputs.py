@@ -9,27 +9,44 @@ from pathlib import Path
 from typing import TypeAlias
 
 from engine.supports import Support, read_support
+from prepare.folder.annotated_classes import read_annotated_classes
 from util.errors import UserError
 from util.files import digest_file, digest_lines
-from util.images.image_folders import list_images
+from util.images.image_folders import find_files, list_images
 
 # Of the names of masks that lie beside their images.
 _MASK = "_mask"
+_JSON = ".json"
 
-# For each class its annotated images: image and mask.
+# For each class its annotated images: image and mask. With JSONs in the masks' place, these have the classes.
 SupportFiles: TypeAlias = "dict[str, list[tuple[Path, Path]]]"
 
 
 def read_supports(files: SupportFiles, value: int | None = None) -> dict[str, list[Support]]:
-    """The supports of each class; ``value`` is the object's in masks of several. Raises ``UserError``."""
-    return {name: [read_support(image, mask, value) for image, mask in pairs] for name, pairs in files.items()}
+    """The supports of each class; ``value`` is the object's in masks of several. Raises ``UserError``.
+
+    Where JSONs of labelme or COCO take the place of masks, their labels are the classes, in alphabetical order.
+    """
+    pairs = [pair for each in files.values() for pair in each]
+    masks = [mask for _, mask in pairs if mask.suffix.lower() != _JSON]
+    if len(masks) == len(pairs):
+        return {name: [read_support(image, mask, value) for image, mask in each] for name, each in files.items()}
+    if masks:
+        raise UserError(f"{masks[0]}: a mask, but other supports have a JSON; annotate all of them in one way")
+    if value is not None:
+        raise UserError(f"--class {value}: not with JSONs ({pairs[0][1]}), whose labels are the classes; leave it out")
+    return {
+        name: [read_support(each.image, each.mask, name=f"{name} in {each.source}") for each in annotated]
+        for name, annotated in read_annotated_classes(pairs).items()
+    }
 
 
 def find_supports(folder: Path) -> SupportFiles:
     """The annotated images in ``folder``: ``x_mask.png`` is the mask of ``x.jpg`` beside it, in any formats.
 
-    Images in the folder itself are of one class, which has its name; else those in each subfolder are of a class, in
-    the order of their names. Raises ``UserError``, also for an image without mask.
+    Without a mask it is ``x.json``, else the one JSON there that has no image's name, as COCO's. Images in the folder
+    itself are of one class, which has its name; else those in each subfolder are of a class, in the order of their
+    names. Raises ``UserError``, also for an image without mask.
     """
     if not folder.is_dir():
         raise UserError(f"--supports {folder}: not a folder; give one with images and masks, or --support IMAGE MASK")
@@ -51,16 +68,27 @@ def _pairs(paths: Sequence[Path]) -> list[tuple[Path, Path]]:
     for path in paths:
         stem = str(path.with_suffix(""))
         (masks if stem.endswith(_MASK) else images)[stem.removesuffix(_MASK)].append(path)
+    for stem in images:
+        masks[stem] = masks[stem] or _json_of(Path(stem), images)
     for stem in {**images, **masks}:
         name = os.path.basename(stem)
         if not masks[stem]:
-            raise UserError(f"{images[stem][0]}: has no mask beside it; expected {name}{_MASK}.png")
+            raise UserError(f"{images[stem][0]}: has no mask beside it; expected {name}{_MASK}.png, or {name}{_JSON}")
         if len(images[stem]) != 1 or len(masks[stem]) != 1:
             raise UserError(
                 f"{masks[stem][0]}: {len(images[stem])} images and {len(masks[stem])} masks of that name; "
                 f"expected one {name} and one {name}{_MASK}"
             )
     return [(images[stem][0], masks[stem][0]) for stem in images]
+
+
+def _json_of(image: Path, stems: Collection[str]) -> list[Path]:
+    """The JSON beside an image, given without suffix, that has its name, else the only one that has no image's."""
+    jsons = {str(path.with_suffix("")): path for path in find_files(image.parent, {_JSON}, recursive=False)}
+    if str(image) in jsons:
+        return [jsons[str(image)]]
+    shared = [path for stem, path in jsons.items() if stem not in stems]
+    return shared if len(shared) == 1 else []
 
 
 def find_queries(paths: Sequence[Path], leave_out: Collection[Path] = ()) -> dict[Path, Path]:

@@ -1,7 +1,10 @@
 """A user's own images through the command: files, sizes, kinds of masks, mistakes."""
 
 import csv
+import itertools
+import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 import predict as predict_command
-from commands.prediction_inputs import find_queries, find_supports
+from commands.prediction_inputs import find_queries, find_supports, read_supports
 from engine.prediction_files import PredictionFolder
 from engine.predictions import Prediction
 from engine.run_folder import save_checkpoint
@@ -53,7 +56,7 @@ def run(folder: Path, mask: str = "mask.png", *options: object, queries: tuple[s
 
 
 def test_writes_mask_probability_and_overlay_at_the_size_of_the_query(folder: Path) -> None:
-    run(folder)
+    run(folder, "mask.png", "--write", "mask", "probability", "overlay")
     mask = read_label(folder / "out" / "query_mask.png")
     probability = read_image(folder / "out" / "query_probability.png")[..., 0]
     assert mask.shape == probability.shape == (90, 120)
@@ -94,7 +97,11 @@ def test_predictions_among_the_queries_are_no_queries(folder: Path, tmp_path: Pa
     write_image(tmp_path / "q.png", read_image(folder / "query.png"))
     for _ in range(2):
         run(folder, "mask.png", "--output", tmp_path, queries=(str(tmp_path),))
-    assert len(list(tmp_path.iterdir())) == 6
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {
+        *("q.png", "q_mask.png", "q_overlay.jpg", "thumbnails", "areas.csv", "predictions.json"),
+        *("sheet.jpg", "supports.jpg", "index.html"),
+    }
 
 
 def test_an_unreadable_query_stops_no_other(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -248,6 +255,7 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 def test_a_folder_for_each_class(folder: Path, classes: Path, tmp_path: Path) -> None:
     """Numbers in the order of their names; a map for each; a row for each in the table."""
     words = ["--checkpoint", folder / "c.pth", "--query", folder / "support.png", "--output", tmp_path / "out"]
+    words += ["--write", "mask", "overlay", "probability"]
     predict(*words, "--supports", classes)
     mask = read_label(tmp_path / "out" / "support_mask.png")
     assert (mask[30:60, 30:55] == 2).mean() > 0.9 and (mask[:, 80:] == 1).mean() > 0.9
@@ -331,7 +339,7 @@ def test_small_pieces_and_sure_pixels(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (["x.png"], r"x\.png: has no mask beside it; expected x_mask\.png"),
+        (["x.png"], r"x\.png: has no mask beside it; expected x_mask\.png, or x\.json"),
         (["x_mask.png"], r"x_mask\.png: 0 images and 1 masks of that name; expected one x and one x_mask"),
         (["_mask.png"], r"_mask\.png: 0 images and 1 masks of that name"),
         (["x.png", "x.jpg", "x_mask.png"], "2 images and 1 masks of that name"),
@@ -345,3 +353,91 @@ def test_folders_that_hold_no_supports(tmp_path: Path, files: list[str], message
         (tmp_path / name).touch()
     with pytest.raises(UserError, match=message):
         find_supports(tmp_path)
+
+
+@pytest.fixture
+def annotated(folder: Path, tmp_path: Path) -> Path:
+    """Two images of two objects: of the first class a box, of the second, on top of it, another."""
+    for name in "ab":
+        write_image(tmp_path / "annotated" / f"{name}.jpg", read_image(folder / "support.png"))
+    return tmp_path / "annotated"
+
+
+def box(left: int, top: int, right: int, bottom: int) -> list[list[int]]:
+    return [[left, top], [right, top], [right, bottom], [left, bottom]]
+
+
+def labelme_beside(images: Path) -> None:
+    shapes = [("red dog", box(20, 20, 64, 69)), ("ant", box(50, 30, 80, 40)), ("__ignore__", box(0, 0, 9, 9))]
+    for name in "ab":
+        entries = [{"label": label, "points": points, "shape_type": "polygon"} for label, points in shapes]
+        content = {"shapes": entries, "imageHeight": 90, "imageWidth": 120, "imageData": None}
+        (images / f"{name}.json").write_text(json.dumps(content))
+
+
+def coco_for_all(images: Path) -> None:
+    outlines = {1: [[20, 20, 65, 20, 65, 70, 20, 70]], 2: [[50, 30, 81, 30, 81, 41, 50, 41]]}
+    pairs = list(itertools.product((1, 2), outlines))
+    content = {
+        "images": [{"id": n, "file_name": f"{'-ab'[n]}.jpg", "height": 90, "width": 120} for n in (1, 2)],
+        "categories": [{"id": 1, "name": "red dog"}, {"id": 2, "name": "ant"}],
+        "annotations": [
+            {"id": n, "image_id": image, "category_id": each, "segmentation": outlines[each]}
+            for n, (image, each) in enumerate(pairs)
+        ],
+    }
+    (images / "_annotations.coco.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("annotate", [labelme_beside, coco_for_all])
+def test_labels_of_jsons_are_classes(folder: Path, annotated: Path, annotate: Callable[[Path], None]) -> None:
+    annotate(annotated)
+    files = find_supports(annotated)
+    supports = read_supports(files)
+    assert list(supports) == ["ant", "red dog"] and [len(shots) for shots in supports.values()] == [2, 2]
+    expected = np.zeros((90, 120), dtype=np.uint8)
+    expected[20:70, 20:65], expected[30:41, 50:81] = 2, 1
+    for number, shots in enumerate(supports.values(), start=1):
+        for support in shots:
+            assert np.array_equal(support.mask == 1, expected == number)
+            assert (support.mask[:10, :10] == 255).all() == (annotate is labelme_beside)
+    output = annotated / "out"
+    words = ["--checkpoint", folder / "c.pth", "--query", annotated / "a.jpg", "--output", output]
+    predict(*words, "--supports", annotated)
+    assert [row["class"] for row in rows_of(output)] == ["ant", "red dog"]
+    source = next(mask for pairs in files.values() for _, mask in pairs)
+    predict(*words, "--support", annotated / "a.jpg", source)
+    assert [row["class"] for row in rows_of(output)] == ["ant", "red dog"]
+
+
+def test_jsons_and_what_does_not_go_with_them(folder: Path, annotated: Path, tmp_path: Path) -> None:
+    labelme_beside(annotated)
+    write_label(annotated / "a_mask.png", read_label(folder / "mask.png"))
+    with pytest.raises(UserError, match=r"a_mask\.png: a mask, but other supports have a JSON; annotate all of them"):
+        read_supports(find_supports(annotated))
+    pairs = {"object": [(annotated / "b.jpg", annotated / "b.json")]}
+    with pytest.raises(UserError, match=r"--class 2: not with JSONs \(.*b\.json\)"):
+        read_supports(pairs, 2)
+    content = json.loads((annotated / "b.json").read_text())
+    for changed, message in (
+        ({"shapes": content["shapes"][2:]}, r"b\.json: no class in it"),
+        ({"imageWidth": 121}, r"b\.json: the label is 121x90 pixels, but .*b\.jpg is 120x90"),
+        ({"shapes": 1}, r"b\.json: not a labelme file"),
+    ):
+        (annotated / "b.json").write_text(json.dumps({**content, **changed}))
+        with pytest.raises(UserError, match=message):
+            read_supports(pairs)
+    (annotated / "b.json").write_text("[]")
+    with pytest.raises(UserError, match=r"b\.json: list is there, an object .* expected; expected a JSON of labelme"):
+        read_supports(pairs)
+    labelme_beside(annotated)
+    nothing = json.dumps({**content, "shapes": []})
+    (annotated / "b.json").write_text(nothing)
+    (annotated / "a_mask.png").unlink()
+    with pytest.raises(UserError, match=r"b\.json: marks no object in b\.jpg; annotate it"):
+        read_supports(find_supports(annotated))
+    coco_for_all(annotated)
+    write_image(tmp_path / "other.jpg", read_image(folder / "support.png"))
+    source = annotated / "_annotations.coco.json"
+    with pytest.raises(UserError, match=r"_annotations\.coco\.json: does not list other\.jpg; annotate it"):
+        read_supports({"object": [(tmp_path / "other.jpg", source), (annotated / "a.jpg", source)]})

@@ -96,7 +96,7 @@ def read_labelme(
     # Number the classes
     sources = {shape.label: file.path for file in files for shape in file.shapes if shape.label not in _SPECIAL_LABELS}
     if names_file is None:
-        names = checked_names(sorted(sources), paths[0].parent)
+        names = checked_names(sorted(sources), paths[0] if len(paths) == 1 else paths[0].parent)
     else:
         names = tuple(name for name in read_class_names(names_file) if name not in _SPECIAL_LABELS)
     for label, path in sources.items():
