@@ -145,7 +145,7 @@ COMMANDS = [
         "tests/test_commands.py::test_own_images_as_the_readme_has_them",
     ),
     (
-        r"python predict\.py --checkpoint \S+ --supports \S+ --query \S+( --min-area \d+)?",
+        r"python predict\.py --checkpoint \S+ --supports \S+ --query \S+( --min-area \d+)?( --write( \w+)+)?",
         "tests/test_predict.py::test_a_folder_for_each_class",
     ),
     (
