@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 from pydantic import BaseModel
 
 from engine.annotation_forms import CocoPrediction, coco_content, run_lengths
@@ -132,9 +133,11 @@ class PredictionFolder:
 
     def write_supports(self, supports: Mapping[str, Sequence[Support]]) -> None:
         """Write ``supports.jpg``: the supports of each class, and what was understood of their masks."""
-        shown = [(name, support) for name, shots in supports.items() for support in shots]
-        pictures = [outlined(support.image, support.mask) for _, support in shown]
-        captions = [[name, *support.described()] for name, support in shown]
+        pictures, captions = [], []
+        for number, (name, shots) in enumerate(supports.items(), start=1):
+            for support in shots:
+                pictures.append(outlined(support.image, np.where(support.mask == 1, number, support.mask)))
+                captions.append([name, *support.described()])
         write_sheets(self.folder, _SUPPORTS, pictures, captions, _SUPPORT_SIDE)
 
     def _targets(self, name: str) -> list[str]:

@@ -15,6 +15,8 @@ from engine.prediction_files import PredictionFolder, output_names
 from engine.predictions import Prediction
 from engine.supports import Support
 from util.errors import UserError
+from util.images import read_image
+from util.images.draw import class_colours
 
 IMAGE = np.zeros((4, 5, 3), dtype=np.uint8)
 MASK = np.zeros((4, 5), dtype=np.uint8)
@@ -161,13 +163,22 @@ def test_an_interrupted_command_leaves_what_is_about_all_that_is_done(tmp_path: 
     assert list(reserved(tmp_path / "out", queries, forms=["coco", "sheet"])._current()) == ["a"]
 
 
-def test_supports_are_shown_with_what_their_masks_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_supports_are_shown_with_what_their_masks_mark(tmp_path: Path) -> None:
     mask = np.zeros((4, 5), dtype=np.uint8)
     mask[0, 0] = mask[3, 2:] = 1
     assert Support("m/x_mask.png", IMAGE, mask).described() == ["x_mask.png", "marks 20 % of the photograph, 2 pieces"]
-    output = reserved(tmp_path, {}, supports=1)
-    output.write_supports({"dog": [Support("x_mask.png", IMAGE, mask)]})
-    assert (tmp_path / "supports.jpg").is_file() and tmp_path / "supports.jpg" in output.written()
+    output = reserved(tmp_path, {}, supports=2)
+    large = Support("x_mask.png", np.full((80, 80, 3), 90, dtype=np.uint8), np.ones((80, 80), dtype=np.uint8))
+    large.mask[:, 40:] = 0
+    output.write_supports({"dog": [large], "cat": [large]})
+    assert tmp_path / "supports.jpg" in output.written()
+    sheet = read_image(tmp_path / "supports.jpg").astype(int)
+    halves = sheet[:320, : sheet.shape[1] // 2], sheet[:320, sheet.shape[1] // 2 :]
+    for half, own, other in ((halves[0], 1, 2), (halves[1], 2, 1)):  # each class in its colour
+        own_pixels, other_pixels = (
+            (abs(half - class_colours(np.array(number))).max(axis=2) < 40).sum() for number in (own, other)
+        )
+        assert own_pixels > 100 and other_pixels == 0
 
 
 def test_names_need_not_be_text(tmp_path: Path) -> None:
