@@ -89,10 +89,12 @@ def find_masks(
         return Masks(by_image, names, {"kind": "coco", "classes": list(names)})
     stems = _stems(images, paths)
     jsons = _by_stem(masks, ".json", stems.values())
-    # In the folder of the images, PNGs are images.
-    pngs = {} if masks.resolve() == images.resolve() else _pngs(masks, stems.values())
+    has_pngs = masks.resolve() != images.resolve()  # in the folder of the images, PNGs are images
     if not any(stem in jsons for stem in stems.values()):
+        pngs = _pngs(masks, stems.values()) if has_pngs else {}
         return _from_pngs(images, masks, pngs, stems, colours=colours, class_names=class_names)
+    # Of a folder of predictions the JSONs are read, which people correct; x_mask.png beside them is no second kind.
+    pngs = _by_stem(masks, ".png", stems.values()) if has_pngs else {}
     _refuse(masks, "labelme's JSONs", {"--colours": colours})
     return _from_labelme(masks, jsons, pngs, stems, class_names=class_names, workers=workers)
 

@@ -50,7 +50,7 @@ def test_scalars_at_printed_lines_validation_per_epoch_and_a_picture_per_checkpo
     records = [json.loads(line) for line in (tmp_path / "epochs.jsonl").read_text().splitlines()]
     assert [set(record) for record in records] == [{"epoch", *scalars, *(f"validation_{name}" for name in means)}] * 2
     pictures = [value.image for event in events(tmp_path) for value in event.summary.value if value.tag == "episode"]
-    assert [(picture.height, picture.width, picture.colorspace) for picture in pictures] == [(182, 640, 3)] * 2
+    assert [(picture.height, picture.width, picture.colorspace) for picture in pictures] == [(22 + 240, 4 * 240, 3)] * 2
     assert pictures[0].encoded_image_string.startswith(b"\x89PNG")
 
 

@@ -25,7 +25,7 @@ def test_masks_come_back(tmp_path: Path, project: Path, form: str) -> None:
         images / f"{'ab'[number % 2]}/photo{number}.jpg": f"{'ab'[number % 2]}/photo{number}" for number in range(8)
     }
     output, expected = PredictionFolder(tmp_path / "out"), {}
-    output.reserve(names, [], classes=CLASSES, settings="", forms=[form])
+    output.reserve(names, [], classes=CLASSES, settings="", forms=[form, "mask", "probability"])
     with output.recording():
         for path, name in names.items():
             maps = {each: cv2.GaussianBlur(rng.random((80, 60)), (0, 0), 2) for each in CLASSES}
