@@ -7,7 +7,7 @@ import io
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,6 +39,8 @@ _SHEET, _SUPPORTS = "sheet", "supports"
 _SUPPORT_SIDE = 320
 _SECONDS = 10.0  # of work that a killed command may lose
 _EVERY_QUERY = "every query"
+# Forms of which a person corrects files, to train on them.
+_CORRECTABLE = ("mask", "labelme")
 
 
 class PredictionFolder:
@@ -79,8 +81,8 @@ class PredictionFolder:
 
         A query is left out if its content was predicted with the same ``settings``, a digest, and its files in all
         ``forms`` are there. Files of what was predicted with others are removed. ``supports`` are to be shown. Raises
-        ``UserError`` for a file that is there and is not an earlier prediction, or is among the ``inputs``, and for two
-        of one name.
+        ``UserError`` for a file that is there and is not an earlier prediction, or was corrected since, or is among the
+        ``inputs``, and for two of one name.
         """
         self._classes, self._settings, self._forms = classes, settings, forms
         targets = {target: str(query) for query, name in names.items() for target in self._targets(name)}
@@ -96,6 +98,7 @@ class PredictionFolder:
             if times[target.casefold()] > 1:
                 raise UserError(f"{path}: would be written twice; give the classes or the queries other names")
         missing = {query: name for query, name in names.items() if not self._is_done(query, name)}
+        self._check_unchanged(missing.values())
         self._remove_outdated(missing, targets)
         self._record.queries |= targets
         if missing:
@@ -117,8 +120,8 @@ class PredictionFolder:
 
     def write(self, query: Path, name: str, prediction: Prediction) -> None:
         """Write the files of a prediction, and keep what those need that are about all queries."""
-        content = digest_file(query)
-        write_files(self.folder, files_of(name, self._classes, self._forms), query, prediction)
+        content, files = digest_file(query), files_of(name, self._classes, self._forms)
+        write_files(self.folder, files, query, prediction)
         height, width = prediction.mask.shape
         self._record.done[name] = _Done(
             query=str(query),
@@ -127,6 +130,9 @@ class PredictionFolder:
             areas=prediction.areas(),
             size=(height, width),
             run_lengths=run_lengths(prediction) if "coco" in self._forms else None,
+            correctable={
+                file.path: digest_file(self.folder / file.path) for file in files if file.form in _CORRECTABLE
+            },
         )
         if time.monotonic() - self._saved > _SECONDS:
             self._save()
@@ -167,6 +173,17 @@ class PredictionFolder:
 
     def _is_as_now(self, done: _Done, query: Path) -> bool:
         return done.settings == self._settings and query.is_file() and done.content == digest_file(query)
+
+    def _check_unchanged(self, names: Iterable[str]) -> None:
+        """Raise ``UserError`` for a file of these queries that is not as it was written: corrections would be lost."""
+        for name in names:
+            done = self._record.done.get(name)
+            for file, content in done.correctable.items() if done is not None else ():
+                path = self.folder / file
+                if path.is_file() and digest_file(path) != content:
+                    raise UserError(
+                        f"{path}: was changed after it was predicted; move it away or choose another --output"
+                    )
 
     def _remove_outdated(self, missing: Mapping[Path, str], targets: Collection[str]) -> None:
         """Remove files that are not written again, of queries and of settings that have changed."""
@@ -227,7 +244,8 @@ def _file_name(name: str, query: str) -> str:
 class _Done(BaseModel):
     """A prediction that is complete: digests of its query and of what it was made with.
 
-    ``size`` is (height, width); ``run_lengths`` of each class that is marked are there where COCO's JSON was asked for.
+    ``size`` is (height, width); ``run_lengths`` of each class that is marked are there where COCO's JSON was asked for;
+    ``correctable`` are digests of the files that people correct.
     """
 
     query: str
@@ -236,6 +254,7 @@ class _Done(BaseModel):
     areas: dict[str, Area]
     size: tuple[int, int] = (0, 0)
     run_lengths: dict[str, str] | None = None
+    correctable: dict[str, str] = {}
 
 
 class _Record(BaseModel):

@@ -15,7 +15,7 @@ from engine.prediction_files import PredictionFolder, output_names
 from engine.predictions import Prediction
 from engine.supports import Support
 from util.errors import UserError
-from util.images import read_image
+from util.images import read_image, write_label
 from util.images.draw import class_colours
 
 IMAGE = np.zeros((4, 5, 3), dtype=np.uint8)
@@ -68,6 +68,23 @@ def test_names_are_as_short_as_they_can_be(queries: list[str], names: list[str])
 )
 def test_names_keep_the_path_within_the_folder_that_was_searched(queries: dict[str, str], names: list[str]) -> None:
     assert list(output_names({Path(query): Path(kept) for query, kept in queries.items()}).values()) == names
+
+
+def test_a_corrected_mask_is_not_overwritten(tmp_path: Path) -> None:
+    """It stays where nothing is predicted again, and with other settings the command stops before it writes."""
+    query, mask = tmp_path / "x.jpg", tmp_path / "out" / "x_mask.png"
+    query.touch()
+    names = {query: "x"}
+    write(reserved(tmp_path / "out", names, settings="one"), query, "x")
+    write_label(mask, np.ones((4, 5), dtype=np.uint8))
+    corrected = mask.read_bytes()
+    assert not PredictionFolder(tmp_path / "out").reserve(names, [], classes=["object"], settings="one")
+    before = (tmp_path / "out" / "predictions.json").read_bytes()
+    with pytest.raises(UserError, match=r"x_mask\.png: was changed after it was predicted; move it away or choose"):
+        reserved(tmp_path / "out", names, settings="two")
+    assert mask.read_bytes() == corrected and (tmp_path / "out" / "predictions.json").read_bytes() == before
+    mask.rename(tmp_path / "corrected.png")
+    write(reserved(tmp_path / "out", names, settings="two"), query, "x")
 
 
 def test_an_own_prediction_is_overwritten_and_nothing_else(tmp_path: Path) -> None:
