@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from commands.prediction_inputs import files_digest, find_queries, find_supports, read_supports, settings_digest
+from commands.prediction_inputs import (
+    check_model,
+    files_digest,
+    find_queries,
+    find_supports,
+    read_supports,
+    settings_digest,
+)
 from engine.prediction_files import PredictionFolder, output_names
 from engine.prediction_forms import DEFAULT_FORMS, FORMS
-from engine.untrained import METHODS, Untrained
+from engine.untrained import METHODS
 from util.arguments import Parser, number_between, whole_number
-from util.errors import UserError, importing, run_command
+from util.errors import importing, run_command
 from util.logging import logger, start_logging
 from util.processes import require_one_process
 
@@ -19,10 +26,7 @@ def main(arguments: list[str]) -> None:
     words = _parser().parse_args(arguments)
     require_one_process("predict.py")
     start_logging()
-    if words.method is not None:
-        Untrained.read(words.method, words.backbone)
-    elif words.backbone:
-        raise UserError("--backbone: a checkpoint has its own; it belongs to --method")
+    check_model(words.method, words.backbone)
     output = PredictionFolder(words.output)
     files = {"object": [*map(tuple, words.support)]} if words.supports is None else find_supports(words.supports)
     paths = [path for pairs in files.values() for pair in pairs for path in pair]

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from commands.onnx_export import ImageSegmentation, write_onnx
 from engine.evaluate import object_probability
 from engine.predictions import Prediction, mask_of_classes
 from engine.run_folder import LATEST
@@ -181,6 +182,24 @@ class Segmenter:
         present = [name for name, there in likely.items() if there is None or presence is None or there >= presence]
         mask = mask_of_classes(probabilities, present=present, threshold=threshold, min_area=min_area)
         return Prediction(pixels, mask, probabilities, likely)
+
+    @torch.inference_mode()
+    def export(self, path: Path | str) -> None:
+        """Write the model with its classes as an ONNX file: from an image to its mask, at any size.
+
+        docs/integrations.md says what is in it. Raises ``UserError``, also where onnx is not installed.
+        """
+        self._require_classes()
+        described = list(self._classes.values())
+        objects = [each.object_ for each in described if each.object_ is not None]
+        network = ImageSegmentation(
+            self._model,
+            self._size,
+            [each.supports for each in described],
+            torch.cat(objects) if objects else None,
+            self._calibration,
+        )
+        write_onnx(network, self.classes, Path(path))
 
     def digest(self) -> str:
         """SHA-256 (hex) of what the model computes, whatever file it is from; classes do not count."""

@@ -1,4 +1,4 @@
-"""What ``predict.py`` is given: annotated images and queries, found and read before torch is imported."""
+"""What ``predict.py`` and ``export.py`` are given: a model, annotated images, queries; read before torch is there."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from engine.supports import Support, read_support
+from engine.untrained import Untrained
 from prepare.folder.annotated_classes import read_annotated_classes
 from util.errors import UserError
 from util.files import digest_file, digest_lines
@@ -20,6 +21,14 @@ _JSON = ".json"
 
 # For each class its annotated images: image and mask. With JSONs in the masks' place, these have the classes.
 SupportFiles: TypeAlias = "dict[str, list[tuple[Path, Path]]]"
+
+
+def check_model(method: str | None, backbone: Sequence[str]) -> None:
+    """Raise ``UserError`` for a ``method`` without training, None for a checkpoint, that has no such ``backbone``."""
+    if method is not None:
+        Untrained.read(method, backbone)
+    elif backbone:
+        raise UserError("--backbone: a checkpoint has its own; it belongs to --method")
 
 
 def read_supports(files: SupportFiles, value: int | None = None) -> dict[str, list[Support]]:
@@ -49,7 +58,7 @@ def find_supports(folder: Path) -> SupportFiles:
     names. Raises ``UserError``, also for an image without mask.
     """
     if not folder.is_dir():
-        raise UserError(f"--supports {folder}: not a folder; give one with images and masks, or --support IMAGE MASK")
+        raise UserError(f"--supports {folder}: not a folder; give one with images and x_mask.png beside x.jpg")
     classes: dict[str, list[Path]] = defaultdict(list)
     for path in list_images(folder):
         above = path.relative_to(folder).parts[:-1]

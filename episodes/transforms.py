@@ -21,7 +21,7 @@ PADDED = 255
 _MEAN = IMAGENET_MEAN * 255
 _STD = IMAGENET_STD * 255
 _MEAN_COLOUR = [float(value) for value in _MEAN]
-_CONTENT_MULTIPLE = 8
+CONTENT_MULTIPLE = 8
 _CROP_REDRAWS = 31
 _CROP_KEEPS = 0.85
 
@@ -120,7 +120,7 @@ class ValTransform:
 def content_size(height: int, width: int, size: int) -> tuple[int, int]:
     """(height, width) that an image takes in the top-left corner of ``ValTransform``'s square; at least 8 each."""
     sides = (height * size // max(height, width), width * size // max(height, width))
-    height, width = (max(_CONTENT_MULTIPLE, side // _CONTENT_MULTIPLE * _CONTENT_MULTIPLE) for side in sides)
+    height, width = (max(CONTENT_MULTIPLE, side // CONTENT_MULTIPLE * CONTENT_MULTIPLE) for side in sides)
     return height, width
 
 

@@ -149,7 +149,7 @@ def _weighted(backbone: Backbone | FeatureCache, image: Tensor, counted: Tensor)
     _, high = backbone(image[None])
     share = counted[None, None].to(high.dtype)
     weights = F.interpolate(share, high.shape[-2:], mode="bilinear", align_corners=True)[0]
-    return high, weights if weights.any() else torch.ones_like(weights)
+    return high, torch.where(weights.any(), weights, 1.0)
 
 
 def _seen_closely(image: Tensor, inside: Tensor, content: Tensor) -> tuple[Tensor, Tensor]:

@@ -23,7 +23,8 @@ def prior(query: Tensor, support: Tensor, share: Tensor) -> Tensor:
     From Tian et al., "Prior Guided Feature Enrichment Network for Few-Shot Segmentation" (PFENet), TPAMI 2020.
     """
     B, _, h, w = query.shape
-    similarity = best_cosine(query, support, share)
+    compare = _best_cosines if torch.onnx.is_in_onnx_export() else best_cosine
+    similarity = compare(query, support, share)
     low, high = similarity.amin(dim=-1, keepdim=True), similarity.amax(dim=-1, keepdim=True)
     scaled = (similarity - low) / (high - low + 1e-7)
     return scaled.mean(dim=1).view(B, 1, h, w)
@@ -35,10 +36,7 @@ def best_cosine(query: Tensor, support: Tensor, share: Tensor) -> Tensor:
 
     A library operator, because the positions that it reads depend on the mask, which would break a compiled network.
     """
-    B, K = support.shape[:2]
-    queries, supports, shares = query.flatten(2), support.flatten(3), share.flatten(2)
-    best = [_best_cosine(queries[b].T, supports[b, k].T, shares[b, k]) for b in range(B) for k in range(K)]
-    return torch.stack(best).view(B, K, -1)
+    return _best_cosines(query, support, share)
 
 
 @best_cosine.register_fake
@@ -46,12 +44,20 @@ def _(query: Tensor, support: Tensor, share: Tensor) -> Tensor:
     return query.new_empty(*support.shape[:2], query.shape[2] * query.shape[3])
 
 
+def _best_cosines(query: Tensor, support: Tensor, share: Tensor) -> Tensor:
+    """``best_cosine`` in operators of PyTorch."""
+    B, K = support.shape[:2]
+    queries, supports, shares = query.flatten(2), support.flatten(3), share.flatten(2)
+    best = [_best_cosine(queries[b].T, supports[b, k].T, shares[b, k]) for b in range(B) for k in range(K)]
+    return torch.stack(best).view(B, K, -1)
+
+
 def _best_cosine(query: Tensor, support: Tensor, share: Tensor) -> Tensor:
     """query (Q, C), support (S, C), share (S,) -> (Q,)"""
     lowest = float("-inf")
-    if query.device.type == "cpu":
+    if query.device.type == "cpu" and not torch.onnx.is_in_onnx_export():
         # Positions outside the object have cosine 0 to everything and are skipped. On a GPU, waiting for their number
-        # would cost more than it saves.
+        # would cost more than it saves; in ONNX it would make a size that is not fixed.
         inside = share > 0
         lowest = lowest if inside.all() else 0.0
         support, share = support[inside], share[inside]

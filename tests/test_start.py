@@ -22,6 +22,13 @@ MISTAKES = {
         "--method nearest --support none.png none.png --query README.md --backbone TRAIN.backbone_weights=none.pth",
         "--checkpoint c --supports none --query README.md",
     ],
+    "export": [
+        "",
+        "run --supports none",
+        "out.onnx --supports none",
+        "run out.onnx --supports none",
+        "out.onnx --supports docs --method nearest --backbone TRAIN.backbone_weights=none.pth",
+    ],
     "prepare": ["moon", "shapes --train x", "check shapes ssl_demo TRAIN.epoch=1"],
     "commands.experiments": ["pascal", "moon resnet50", "pascal resnet50 TRAIN.epoch=1", "pascal resnet50 --only x"],
     "engine.compare": ["a", "a b --against c", "none --against none"],

@@ -17,6 +17,7 @@ from model.layers.noise import dropout, own_rows
 from model.layers.pointwise import PointwiseConvolution, PointwiseLinear, convolve
 from model.layers.precision import at_least_float32
 from model.ops import deform_attn
+from model.ops.reference import deform_attn_on_one_map
 
 POINTS = 9
 # Bytes of a layer's input up to which its intermediate results are kept: 120 MiB of them.
@@ -109,8 +110,14 @@ class DeformableSelfAttention(nn.Module):
         weights = dropout(weights, self.dropout, self.training)
         # Sample and add up
         value = value.view(B, L, self.heads, C // self.heads)
-        sampled = deform_attn(value, torch.tensor([size]), locations, weights)
-        return self.output_projection(sampled)
+        return self.output_projection(_sampled(value, size, locations, weights))
+
+
+def _sampled(value: Tensor, size: tuple[int, int], locations: Tensor, weights: Tensor) -> Tensor:
+    """``deform_attn`` on a single map; ONNX has no such operator."""
+    if torch.onnx.is_in_onnx_export():
+        return deform_attn_on_one_map(value, size, locations, weights)
+    return deform_attn(value, torch.tensor([size]), locations, weights)
 
 
 @at_least_float32

@@ -39,7 +39,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return F.linear(x, weight, bias)
     kernel = weight[:, None, None].permute(0, 3, 1, 2)  # (channels, C, 1, 1) in channels-last memory
     image = x[:, None].permute(0, 3, 1, 2)  # (B, C, 1, L)
-    return convolve(image, kernel, bias).permute(0, 2, 3, 1)[:, 0]
+    return convolve(image, kernel, bias).permute(0, 2, 3, 1).squeeze(1)
 
 
 def use_pointwise_convolutions(network: nn.Module) -> None:

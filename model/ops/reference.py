@@ -21,6 +21,17 @@ def deform_attn(value: Tensor, spatial_shapes: Tensor, sampling_locations: Tenso
     ).view(N, Q, M * D)
 
 
+def deform_attn_on_one_map(value: Tensor, size: tuple[int, int], locations: Tensor, weights: Tensor) -> Tensor:
+    """``deform_attn`` of a single level of ``size`` (h, w), by ``grid_sample``, which ONNX has too."""
+    N, _, M, D = value.shape
+    Q = locations.shape[1]
+    maps = value.permute(0, 2, 3, 1).reshape(N * M, D, *size)
+    grid = 2 * locations[:, :, :, 0].transpose(1, 2).flatten(0, 1) - 1  # (N * M, Q, P, 2)
+    samples = F.grid_sample(maps, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    shares = weights[:, :, :, 0].transpose(1, 2).flatten(0, 1)[:, None]  # (N * M, 1, Q, P)
+    return (samples * shares).sum(dim=-1).reshape(N, M * D, Q).transpose(1, 2)
+
+
 def bags(value: Tensor, spatial_shapes: Tensor, locations: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Which of the N * S * M rows of ``value`` each query and head reads, and their weights: (N * Q * M, L * P * 4)."""
     N, S, M, _ = value.shape

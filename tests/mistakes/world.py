@@ -14,6 +14,7 @@ import torch
 import commands.experiments.__main__
 import engine.compare
 import engine.report
+import export
 import masks.create
 import masks.pretrain.__main__
 import masks.report.__main__
@@ -36,6 +37,7 @@ COMMANDS: dict[str, Main] = {
     "train": train.main,
     "test": test_command.main,
     "predict": predict.main,
+    "export": export.main,
     "prepare": prepare.__main__.main,
     "commands.experiments": commands.experiments.__main__.main,
     "engine.compare": engine.compare.main,

@@ -51,6 +51,13 @@ def test_matches_naive_loop(
     torch.testing.assert_close(attention(*inputs), naive(*inputs))
 
 
+def test_on_one_map_in_operators_of_onnx() -> None:
+    for size in ((5, 3), (1, 1), (2, 7)):
+        value, shapes, locations, weights = random_inputs([size], heads=2, channels=3, queries=6, points=4)
+        output = reference.deform_attn_on_one_map(value, size, locations, weights)
+        torch.testing.assert_close(output, naive(value, shapes, locations, weights))
+
+
 @pytest.mark.parametrize("channels", [1, 2, 5, 16])
 def test_gradients_match_finite_differences(attention: Callable[..., Tensor], channels: int) -> None:
     value, shapes, locations, weights = random_inputs(SIZES, heads=2, channels=channels, queries=3, points=2)
