@@ -8,6 +8,7 @@ from commands.prediction_inputs import check_model, find_supports, read_supports
 from engine.untrained import METHODS
 from util.arguments import Parser, whole_number
 from util.errors import UserError, importing, run_command
+from util.files import make_folder
 from util.logging import logger, start_logging
 from util.processes import require_one_process
 
@@ -19,8 +20,11 @@ def main(arguments: list[str]) -> None:
     start_logging()
     if (words.run is None) == (words.method is None):
         raise UserError("export.py: give either RUN or --method; see export.py --help")
+    if words.output.suffix != ".onnx" or words.output.is_dir():
+        raise UserError(f"{words.output}: expected the name of a file that ends in .onnx")
     check_model(words.method, words.backbone)
     supports = read_supports(find_supports(words.supports), words.value)
+    make_folder(words.output.parent)
     with importing():
         from segmenter import Segmenter
     segmenter = Segmenter.load(words.run, method=words.method, backbone=words.backbone)

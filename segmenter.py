@@ -183,7 +183,6 @@ class Segmenter:
         mask = mask_of_classes(probabilities, present=present, threshold=threshold, min_area=min_area)
         return Prediction(pixels, mask, probabilities, likely)
 
-    @torch.inference_mode()
     def export(self, path: Path | str) -> None:
         """Write the model with its classes as an ONNX file: from an image to its mask, at any size.
 

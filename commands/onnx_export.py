@@ -81,6 +81,7 @@ class ImageSegmentation(nn.Module):
         return (slope * similarities(self.objects, query) + intercept).sigmoid()[None]
 
 
+@torch.no_grad()
 def write_onnx(network: ImageSegmentation, names: Sequence[str], path: Path) -> None:
     """Write ``network`` and the ``names`` of its classes to ``path``.
 

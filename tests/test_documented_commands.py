@@ -152,6 +152,19 @@ COMMANDS = [
         r"python predict\.py --method nearest --supports \S+ --query \S+( --backbone \S+ \S+)?",
         "tests/test_predict.py::test_a_method_without_training",
     ),
+    (
+        r"python export\.py (RUN|\S+ssl_mobilenetv2) --supports \S+ \S+\.onnx",
+        "tests/commands/test_onnx_export.py::test_the_file_gives_what_pytorch_gives",
+    ),
+    (
+        r"python export\.py out\.onnx --method nearest --supports \S+",
+        "tests/test_export.py::test_the_example_of_the_page_runs_what_the_command_writes",
+    ),
+    (r"uv pip install .*", "installs packages"),
+    (
+        r"PYTHONPATH=\. cvat-cli .*",
+        "needs a server of CVAT; tests/integrations/test_auto_annotation.py has the function without it",
+    ),
     (r"python -m benchmarks\.\w+( data pascal .*)?", "measures for minutes, on an idle machine"),
     (r"python -c \" import timm, torch .*", "needs a download"),
     (r"cut .* \| sha256sum", "tests/test_commands.py::test_the_checksum_of_a_list"),

@@ -60,6 +60,7 @@ def test_the_example_of_the_page_runs_what_the_command_writes(
         ("run out.onnx --supports supports --method nearest", "give either RUN or --method"),
         ("run out.onnx --supports supports --backbone a=b", "--backbone: a checkpoint has its own"),
         ("run out.onnx --supports supports", r"run: no checkpoint here"),
+        ("run out --supports supports", "out: expected the name of a file that ends in .onnx"),
         ("run out.onnx --supports none", "--supports none: not a folder"),
         ("run --supports supports", "give either RUN or --method"),
     ],

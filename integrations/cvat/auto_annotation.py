@@ -14,7 +14,7 @@ from cvat_sdk.masks import encode_mask
 from PIL import Image
 
 from commands.prediction_inputs import find_supports, read_supports
-from integrations.outlines import outlines
+from integrations.polygons import polygons_of
 from segmenter import Segmenter
 
 
@@ -48,7 +48,7 @@ class Detection:
         shapes: list[Any] = []
         for number in np.unique(mask[mask > 0]).tolist():
             if context.conv_mask_to_poly:
-                shapes += [cvataa.polygon(number, points.ravel().tolist()) for points in outlines(mask == number)]
+                shapes += [cvataa.polygon(number, points.ravel().tolist()) for points in polygons_of(mask == number)]
             else:
                 shapes.append(cvataa.mask(number, encode_mask(mask == number)))
         return shapes

@@ -132,7 +132,7 @@ def test_the_mask_is_that_of_the_most_probable_class() -> None:
 
 
 def test_a_missing_package_and_too_many_supports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match=r"Segmenter\.export: no class yet; call fit"):
+    with pytest.raises(UserError, match="Segmenter: no class yet; call fit"):
         Segmenter(network(), SIZE).export(tmp_path / "x.onnx")
     segmenter = fitted(Baseline("prototype", tiny_backbone()).eval())
     with monkeypatch.context() as patch:

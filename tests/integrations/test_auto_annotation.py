@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from integrations.outlines import outlines
+from integrations.polygons import polygons_of
 from segmenter import Segmenter
 from tests.masks.small_images import draw_image, write_extractor
 from util.files import PROJECT
@@ -115,6 +115,6 @@ def test_what_it_returns_passes_the_checks_of_the_driver(detection: Any, polygon
 def test_pieces_without_area_have_no_outline() -> None:
     marked = np.zeros((20, 20), dtype=bool)
     marked[2, 2], marked[10:15, 5:9] = True, True
-    (outline,) = outlines(marked)
+    (outline,) = polygons_of(marked)
     assert sorted(map(tuple, outline.tolist())) == [(5, 10), (5, 14), (8, 10), (8, 14)]
-    assert not [*outlines(np.zeros((4, 4), dtype=bool))]
+    assert not [*polygons_of(np.zeros((4, 4), dtype=bool))]

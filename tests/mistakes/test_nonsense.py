@@ -30,8 +30,9 @@ NONSENSE = {
     "a way up": "../../..",
 }
 PROBES = [
-    "train", "test", "predict", "prepare shapes", "prepare coco", "prepare pascal", "prepare subset", "prepare check",
-    "masks.create", "masks.report", "masks.pretrain", "engine.report", "engine.compare", "model.import_published",
+    "train", "test", "predict", "export", "prepare shapes", "prepare coco", "prepare pascal", "prepare subset",
+    "prepare check", "masks.create", "masks.report", "masks.pretrain", "engine.report", "engine.compare",
+    "model.import_published",
 ]  # fmt: skip
 
 

@@ -66,6 +66,8 @@ class World(Workspace):
         for name in ("a", "b", "c"):
             write_image(root / "own" / f"{name}.png", image)
             write_label(root / "own_masks" / f"{name}.png", mask)
+        write_image(root / "annotated" / "a.png", image)
+        write_label(root / "annotated" / "a_mask.png", mask)
 
     def command_lines(self) -> dict[str, list[str]]:
         """A command line that works for every command, and for every part of ``prepare``; the name begins with it."""
@@ -79,6 +81,7 @@ class World(Workspace):
                 *("--checkpoint", f"{w}/run/latest.pth", "--support", f"{w}/own/a.png", f"{w}/own_masks/a.png"),
                 *("--query", f"{w}/own/b.png", "--output", f"{w}/predictions"),
             ],
+            "export": [f"{w}/run", "--supports", f"{w}/annotated", f"{w}/network.onnx"],
             "prepare shapes": [
                 *("shapes", "--root", f"{w}/drawn", "--lists", f"{w}/drawn_lists", "--train", "2", "--val", "2"),
                 *("--size", "64", "--seed", "1", "--workers", "1"),

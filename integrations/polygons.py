@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 
-def outlines(marked: np.ndarray) -> Iterator[np.ndarray]:
+def polygons_of(marked: np.ndarray) -> Iterator[np.ndarray]:
     """The outer outline of each connected piece of ``marked`` (H, W) bool: x and y of three points or more, (N, 2).
 
     Holes are not left out, and pieces without area are.
