@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -42,8 +43,8 @@ def test_the_example_of_the_page_runs_what_the_command_writes(
     assert len(said) == 4  # the device, two masks, the file: torch's exporter is silent
     examples = re.findall(r"```python\n(.*?)```", (PROJECT / "docs/integrations.md").read_text(), re.DOTALL)
     (example,) = (code for code in examples if "onnxruntime" in code)
-    names: dict[str, object] = {}
-    exec(example, names)
+    Path("example.py").write_text(example)
+    names = runpy.run_path("example.py")
     segmenter = Segmenter.load(method="nearest", backbone=backbone)
     stems = ["supports/disc/0", "supports/disc/1"]
     segmenter.fit([f"{stem}.png" for stem in stems], [f"{stem}_mask.png" for stem in stems], "disc", 3)

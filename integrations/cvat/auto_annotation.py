@@ -14,8 +14,8 @@ from cvat_sdk.masks import encode_mask
 from PIL import Image
 
 from commands.prediction_inputs import find_supports, read_supports
-from integrations.polygons import polygons_of
 from segmenter import Segmenter
+from util.images.polygons import outline_polygons
 
 
 def create(supports: str, checkpoint: str | None = None, method: str | None = None, backbone: str = "") -> Detection:
@@ -39,7 +39,7 @@ class Detection:
         self.spec = cvataa.DetectionFunctionSpec(labels=labels)
 
     def detect(self, context: cvataa.DetectionFunctionContext, image: Image.Image) -> list[Any]:
-        """A mask for each class that is in the image; polygons of its pieces, without holes, where CVAT asks for them.
+        """A mask for each class that is in the image; polygons of its pieces where CVAT asks for them.
 
         The confidence that CVAT's threshold is compared with is the presence of a class.
         """
@@ -48,7 +48,9 @@ class Detection:
         shapes: list[Any] = []
         for number in np.unique(mask[mask > 0]).tolist():
             if context.conv_mask_to_poly:
-                shapes += [cvataa.polygon(number, points.ravel().tolist()) for points in polygons_of(mask == number)]
+                shapes += [
+                    cvataa.polygon(number, points.ravel().tolist()) for points in outline_polygons(mask == number)
+                ]
             else:
                 shapes.append(cvataa.mask(number, encode_mask(mask == number)))
         return shapes

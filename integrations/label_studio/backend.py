@@ -19,10 +19,10 @@ from label_studio_sdk.converter import brush
 
 from commands.prediction_inputs import find_supports, read_supports
 from engine.predictions import Prediction
-from integrations.polygons import polygons_of
 from segmenter import Segmenter
 from util.errors import UserError
 from util.images import read_image, write_image, write_label
+from util.images.polygons import outline_polygons
 
 # Annotated images of a class that count: the last ones.
 SHOTS = 5
@@ -129,7 +129,7 @@ def _values(marked: np.ndarray, kind: str) -> Iterator[dict[str, Any]]:
     """Regions of (H, W) bool: one of the brush, or a polygon for each connected piece, in percent of the image."""
     if kind == _POLYGON:
         height, width = marked.shape
-        for points in polygons_of(marked):
+        for points in outline_polygons(marked):
             yield {"points": (100 * points / (width, height)).tolist(), "closed": True}
     elif marked.any():
         yield {"format": "rle", "rle": brush.mask2rle(255 * marked.astype(np.uint8))}

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from integrations.polygons import polygons_of
 from segmenter import Segmenter
 from tests.masks.small_images import draw_image, write_extractor
 from util.files import PROJECT
@@ -110,11 +109,3 @@ def test_what_it_returns_passes_the_checks_of_the_driver(detection: Any, polygon
     shapes = detection.detect(Context(conv_mask_to_poly=polygons), Image.fromarray(IMAGE))
     tags, remapped = mapper.validate_and_remap(shapes, 7)
     assert not tags and {(shape.label_id, shape.frame) for shape in remapped} == {(31, 7), (32, 7)}
-
-
-def test_pieces_without_area_have_no_outline() -> None:
-    marked = np.zeros((20, 20), dtype=bool)
-    marked[2, 2], marked[10:15, 5:9] = True, True
-    (outline,) = polygons_of(marked)
-    assert sorted(map(tuple, outline.tolist())) == [(5, 10), (5, 14), (8, 10), (8, 14)]
-    assert not [*polygons_of(np.zeros((4, 4), dtype=bool))]
