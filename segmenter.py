@@ -18,7 +18,7 @@ from torch import Tensor
 
 from commands.onnx_export import ImageSegmentation, write_onnx
 from engine.evaluate import object_probability
-from engine.predictions import Prediction, mask_of_classes
+from engine.predictions import Prediction
 from engine.run_folder import LATEST
 from engine.supports import Support, read_support
 from engine.untrained import Untrained
@@ -78,6 +78,10 @@ class Segmenter:
         settings = NetworkSettings.configured(untrained.train)
         model = Baseline(method, configured_backbone(settings, untrained.weights))
         return cls(model.to(choose_device([0])), settings.val_size)
+
+    def without_classes(self) -> Segmenter:
+        """Another one with the same model, which knows no class yet."""
+        return Segmenter(self._model, self._size)
 
     @property
     def classes(self) -> list[str]:
@@ -179,9 +183,9 @@ class Segmenter:
             for name, described in self._classes.items()
         }
         likely = dict(found) if found is not None else self._presence(images, padding)
-        present = [name for name, there in likely.items() if there is None or presence is None or there >= presence]
-        mask = mask_of_classes(probabilities, present=present, threshold=threshold, min_area=min_area)
-        return Prediction(pixels, mask, probabilities, likely)
+        unmarked = np.zeros(pixels.shape[:2], dtype=np.uint8)
+        prediction = Prediction(pixels, unmarked, probabilities, likely)
+        return prediction.marked(threshold=threshold, presence=presence, min_area=min_area)
 
     def export(self, path: Path | str) -> None:
         """Write the model with its classes as an ONNX file: from an image to its mask, at any size.

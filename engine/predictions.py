@@ -45,6 +45,13 @@ class Prediction(NamedTuple):
     probabilities: dict[str, np.ndarray]
     presence: dict[str, float | None]
 
+    def marked(self, *, threshold: float, presence: float | None, min_area: int) -> Prediction:
+        """The same with the mask that these words give, as ``Segmenter.predict`` explains them."""
+        found = self.presence
+        present = [name for name, there in found.items() if there is None or presence is None or there >= presence]
+        mask = mask_of_classes(self.probabilities, present=present, threshold=threshold, min_area=min_area)
+        return self._replace(mask=mask)
+
     def overlay(self) -> np.ndarray:
         """The image with what is marked outlined and, where there is room, described: (H, W, 3) uint8 RGB."""
         return captioned(outlined(self.image, self.mask), self.mask, described_classes(self.areas()))

@@ -88,7 +88,7 @@ def run_command(main: Callable[[list[str]], None], arguments: list[str] | None =
         with _interruptible():
             main(arguments)
     except (UserError, OSError) as error:
-        mistake = _explain(error) if isinstance(error, OSError) else error
+        mistake = mistake_of(error)
         if mistake is None:
             raise
         if debug:
@@ -151,8 +151,10 @@ def _forget_term() -> None:
 os.register_at_fork(after_in_child=_forget_term)  # TERM ends workers at once
 
 
-def _explain(error: OSError) -> UserError | None:
-    """About a disk that is full or a place that cannot be written to; None for any other error."""
+def mistake_of(error: UserError | OSError) -> UserError | None:
+    """What to tell the user: also of a full disk or a place that cannot be written to; None of any other error."""
+    if isinstance(error, UserError):
+        return error
     if error.errno not in _ADVICE:
         return None
     message = f"{error.strerror}; {_ADVICE[error.errno]}"

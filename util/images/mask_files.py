@@ -13,7 +13,7 @@ from PIL import Image
 
 from util.errors import UserError
 from util.images import IGNORE
-from util.images.image_files import DECODER_ERRORS
+from util.images.image_files import DECODER_ERRORS, read_file
 from util.images.mask_pixels import MaskPixels, decode_colours, decode_mask, pixels_of, split_channels
 from util.images.soft_edges import TwoValues, find_two_values, is_picture, level_counts
 
@@ -47,7 +47,7 @@ class MaskColours(NamedTuple):
 
 def read_mask(path: Path) -> MaskReading:
     """The label map in a file, whose values mean the same in every file. Raises ``UserError``, also for colours."""
-    return _understand(decode_mask(path), path, one_object=False)
+    return _understand(decode_mask(read_file(path, "mask"), path), path, one_object=False)
 
 
 def read_object(path: Path, value: int | None = None) -> MaskReading:
@@ -55,7 +55,12 @@ def read_object(path: Path, value: int | None = None) -> MaskReading:
 
     ``value`` is the object's where a file has several. Raises ``UserError`` for files without or with several objects.
     """
-    return _choose(_understand(decode_mask(path), path, one_object=True), path, value)
+    return _choose(marks_of(read_file(path, "mask"), path), path, value)
+
+
+def marks_of(data: bytes, name: Path | str) -> MaskReading:
+    """What the bytes of a painted mask mark, one object or several. Raises ``UserError``, which calls it ``name``."""
+    return _understand(decode_mask(data, name), name, one_object=True)
 
 
 def object_of(mask: np.ndarray | Image.Image, name: str, value: int | None = None) -> MaskReading:

@@ -31,9 +31,9 @@ class MaskPixels(NamedTuple):
     is_lossy: bool = False
 
 
-def decode_mask(path: Path) -> MaskPixels:
-    """The pixels of a file, turned as EXIF's orientation demands; raises ``UserError``."""
-    with _open(path) as image:
+def decode_mask(data: bytes, name: Path | str) -> MaskPixels:
+    """The pixels of a file's bytes, turned as EXIF demands; raises ``UserError``, which calls it ``name``."""
+    with _open(data, name) as image:
         return pixels_of(image)
 
 
@@ -47,7 +47,7 @@ def pixels_of(image: Image.Image) -> MaskPixels:
 
 def decode_colours(path: Path) -> MaskPixels:
     """``decode_mask`` with values that are always RGB; raises ``UserError`` for more than 8 bits per channel."""
-    with _open(path) as image:
+    with _open(read_file(path, "mask"), path) as image:
         if image.mode not in _COLOUR_MODES:
             raise UserError(f"{path}: a mask in colours must have 8 bits per channel, this one is {image.mode}")
         return split_channels(turn(np.array(image.convert("RGBA")), header_of(image).orientation))
@@ -62,9 +62,9 @@ def split_channels(pixels: np.ndarray) -> MaskPixels:
     return MaskPixels(values, None if alpha is None or (alpha == 255).all() else alpha)
 
 
-def _open(path: Path) -> AbstractContextManager[Image.Image]:
-    data = io.BytesIO(with_end(read_file(path, "mask"), path))
-    return open_image(data, path, noun="mask", formats=_FORMATS, advice=f"expected {', '.join(_FORMATS)}")
+def _open(data: bytes, name: Path | str) -> AbstractContextManager[Image.Image]:
+    stream = io.BytesIO(with_end(data, name))
+    return open_image(stream, name, noun="mask", formats=_FORMATS, advice=f"expected {', '.join(_FORMATS)}")
 
 
 def _as_array(image: Image.Image) -> np.ndarray:
