@@ -43,7 +43,7 @@ fail() {
     exit 2
 }
 
-modules='cv2 huggingface_hub numpy psutil pycocotools pydantic safetensors scipy skimage sklearn tensorboardX timm torch torchvision tqdm yaml'
+modules='cv2 huggingface_hub numpy psutil pycocotools pydantic safetensors scipy skimage sklearn starlette tensorboardX timm torch torchvision tqdm uvicorn yaml'
 
 # True when .venv holds what pyproject.toml lists. Importing all of it would take longer than everything else.
 installed() {

@@ -165,6 +165,10 @@ COMMANDS = [
         r"PYTHONPATH=\. cvat-cli .*",
         "needs a server of CVAT; tests/integrations/test_auto_annotation.py has the function without it",
     ),
+    (
+        r"bash web\.sh( --checkpoint \S+| --method nearest --backbone \S+ \S+)?",
+        "tests/web/test_command.py::test_it_ends_with_a_line_and_leaves_nothing",
+    ),
     (r"python -m benchmarks\.\w+( data pascal .*)?", "measures for minutes, on an idle machine"),
     (r"python -c \" import timm, torch .*", "needs a download"),
     (r"cut .* \| sha256sum", "tests/test_commands.py::test_the_checksum_of_a_list"),

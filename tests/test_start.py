@@ -38,6 +38,7 @@ MISTAKES = {
     "masks.report": ["data", "data moon", "data shapes experiment=ssl_demo TRAIN.epoch=1"],
     "model.import_published": ["", "one"],
     "util.native": ["util"],
+    "web": ["--port x", "--checkpoint none", "--method moon", "--checkpoint README.md --backbone TRAIN.backbone=x"],
 }
 RUN = """
 import json, runpy, sys
@@ -45,7 +46,7 @@ name, *lines = json.loads(sys.argv[1])
 for line in lines:
     sys.argv = [name, *line.split()]
     try:
-        if "." in name or name == "prepare":
+        if "." in name or name in ("prepare", "web"):
             runpy.run_module(name, run_name="__main__", alter_sys=True)
         else:
             runpy.run_path(f"{name}.py", run_name="__main__")

@@ -23,9 +23,12 @@ ALLOWED_IMPORTS: dict[str, set[str]] = {
     "prepare": {"episodes", "util"},
     "engine": {"model", "util"},
     "commands": {"engine", "episodes", "masks", "model", "prepare", "util"},
+    "web": {"engine", "prepare", "segmenter", "util"},
 }
+# Modules beside the packages that packages may import; they stand above engine/ and masks/.
+ENTRANCES = {"segmenter"}
 # Entries on the first level of a package, without __init__.py.
-MOST_ENTRIES = {"commands": 9, "prepare": 12, "masks": 17, "model": 19, "util": 19}
+MOST_ENTRIES = {"commands": 9, "prepare": 12, "masks": 17, "model": 19, "util": 19, "web": 12}
 MOST_YAML_FILES = 26
 # File names that several packages may have.
 SHARED_FILE_NAMES = {
@@ -71,7 +74,8 @@ def test_imports_go_down() -> None:
 def test_allowed_imports_make_no_circle() -> None:
     order: list[str] = []
     while len(order) < len(ALLOWED_IMPORTS):
-        lowest = [name for name, below in ALLOWED_IMPORTS.items() if name not in order and below <= set(order)]
+        remaining = {name: below - ENTRANCES for name, below in ALLOWED_IMPORTS.items() if name not in order}
+        lowest = [name for name, below in remaining.items() if below <= set(order)]
         assert lowest, f"a circle among {set(ALLOWED_IMPORTS) - set(order)}"
         order += lowest
 

@@ -47,9 +47,9 @@ class Choices:
         try:
             Untrained.read(self._methods[0], backbone)
         except UserError:
+            self._methods = []
             if method is not None or backbone or not self.all():
                 raise
-            self._methods = []
 
     def all(self) -> dict[str, Choice]:
         """Every choice by its key, as it is now: a training may have ended since the last time."""

@@ -11,7 +11,7 @@ from prepare.shapes.scene import CLASSES, draw_scene
 from util.seed import numpy_random
 from web.sessions import Session
 
-EXAMPLES = ("star", "fish", "mushroom")
+EXAMPLES = ("star", "fish", "butterfly")
 _PHOTOGRAPHS = 6
 _SIDE = 320
 

@@ -21,7 +21,7 @@ from util.images.mask_files import doubt_about, marks_of
 from web.photographs import Photograph
 
 if TYPE_CHECKING:
-    from web.worker import Run
+    from web.worker import SessionRun
 
 MOST_SESSIONS = 20
 MOST_PHOTOGRAPHS = 200
@@ -39,7 +39,7 @@ class Session:
         self.lock = threading.RLock()
         self.photographs: dict[int, Photograph] = {}
         self.classes = [_FIRST_CLASS]
-        self.run: Run | None = None
+        self.run: SessionRun | None = None
         self._folder = folder
         self._numbers = 0  # of photographs; none is used twice, so that no browser shows an old picture
 
@@ -179,7 +179,9 @@ class Sessions:
         """
         with self._lock:
             if key is None or key not in self._sessions:
-                if len(self._sessions) == MOST_SESSIONS:
+                if len(self._sessions) >= MOST_SESSIONS:
+                    self._forget_empty()
+                if len(self._sessions) >= MOST_SESSIONS:
                     raise UserError(f"{MOST_SESSIONS} browsers use this page; close one of them, and wait an hour")
                 key = secrets.token_urlsafe(32)
                 # The folder is called otherwise: the key is a secret.
@@ -194,12 +196,19 @@ class Sessions:
         with self._lock:
             now = time.monotonic()
             idle = [key for key, used in self._used.items() if now - used > seconds]
-            forgotten = [self._sessions.pop(key) for key in idle]
-            for key in idle:
-                del self._used[key]
+            forgotten = [self._forget(key) for key in idle]
         for session in forgotten:
             with session.lock:
                 session.clear()
+
+    def _forget_empty(self) -> None:
+        """Those without photographs: their browsers will get others."""
+        for key in [key for key, session in self._sessions.items() if not session.photographs]:
+            self._forget(key)
+
+    def _forget(self, key: str) -> Session:
+        del self._used[key]
+        return self._sessions.pop(key)
 
 
 def _without(mask: np.ndarray, number: int) -> np.ndarray:

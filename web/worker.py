@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import lru_cache
 from types import TracebackType
 
@@ -20,7 +21,7 @@ _NETWORKS = 3  # that are kept in memory
 DEFECT = "a defect of the program; its terminal says more"
 
 
-class Run:
+class SessionRun:
     """One press of the button: every photograph without a mask of the user's is segmented.
 
     ``error`` says why it ended early; ``done`` of ``total`` counts images, twice those that are looked at before.
@@ -60,15 +61,16 @@ class Worker:
         session.supports()
         if key is not None and key not in self._choices.all():
             raise UserError("this network is not here any more; choose another")
-        run = Run(session, next(iter(self._choices.all())) if key is None else key)
+        run = SessionRun(session, next(iter(self._choices.all())) if key is None else key)
         session.run = run
         self._thread.submit(self._continue, run, self._steps(run))
 
-    def _continue(self, run: Run, steps: Generator[None]) -> None:
+    def _continue(self, run: SessionRun, steps: Generator[None]) -> None:
         """Take one step, then let the next run take one."""
         try:
             next(steps)
-            self._thread.submit(self._continue, run, steps)
+            with suppress(RuntimeError):  # the command ends
+                self._thread.submit(self._continue, run, steps)
             return
         except StopIteration:
             pass
@@ -79,7 +81,7 @@ class Worker:
             run.error = DEFECT
         run.is_running = False
 
-    def _steps(self, run: Run) -> Generator[None]:
+    def _steps(self, run: SessionRun) -> Generator[None]:
         session = run.session
         segmenter = self._network(run.key).without_classes()
         with session.lock:
@@ -110,7 +112,7 @@ class Worker:
         return choice.load()
 
 
-def _images(run: Run, photographs: Sequence[Photograph], numbers: list[int]) -> Iterator[np.ndarray]:
+def _images(run: SessionRun, photographs: Sequence[Photograph], numbers: list[int]) -> Iterator[np.ndarray]:
     """The images of those that are still wanted; ``numbers`` takes theirs. Counts what is done."""
     for photograph in photographs:
         with run.session.lock:
@@ -121,5 +123,5 @@ def _images(run: Run, photographs: Sequence[Photograph], numbers: list[int]) -> 
         run.done += 1
 
 
-def _is_wanted(run: Run, photograph: Photograph) -> bool:
+def _is_wanted(run: SessionRun, photograph: Photograph) -> bool:
     return run.session.run is run and photograph.number in run.session.photographs

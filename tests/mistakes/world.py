@@ -24,6 +24,7 @@ import prepare.__main__
 import test as test_command
 import train
 import util.native
+import web.__main__
 from tests.prepare.coco.small_coco import write_coco
 from tests.prepare.pascal.voc_downloads import draw_downloads
 from tests.time_limit import time_limit
@@ -47,6 +48,7 @@ COMMANDS: dict[str, Main] = {
     "masks.report": masks.report.__main__.main,
     "model.import_published": model.import_published.main,
     "util.native": util.native.main,
+    "web": web.__main__.main,
 }
 _LONGEST = 60  # seconds that a mistake may take
 

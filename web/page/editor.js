@@ -2,6 +2,7 @@
 
 import { address, ask, askBytes } from "./server.js";
 import { LabelMap } from "./label_map.js";
+import { showOptions } from "./options.js";
 
 const OPACITY = 128; // of 255
 const MOST_UNDO = 50;
@@ -44,6 +45,7 @@ export class Editor {
     element("brush").value = Math.ceil(longer / 12);
     element("editor").hidden = false;
     this.setClasses(classes);
+    this.drawAll();
     this.showKind();
     this.fit();
     this.showBrush();
@@ -56,11 +58,7 @@ export class Editor {
 
   setClasses(classes) {
     this.colours = classes.map(({ colour }) => colour);
-    const select = element("paint-class");
-    const chosen = select.value;
-    select.replaceChildren(...classes.map(({ name }, index) => new Option(name, index + 1)));
-    select.value = chosen && chosen <= classes.length ? chosen : "1";
-    if (this.photograph) this.draw({ left: 0, top: 0, right: this.map.width, bottom: this.map.height });
+    showOptions(element("paint-class"), classes.map(({ name }, index) => ({ text: name, value: index + 1 })));
   }
 
   /** The number of the class that is painted. */
@@ -129,7 +127,7 @@ export class Editor {
     const before = this.undoable.pop();
     if (before === undefined) return;
     this.map.ids = before.ids;
-    this.draw({ left: 0, top: 0, right: this.map.width, bottom: this.map.height });
+    this.drawAll();
     if (before.annotated) this.save();
     else this.change("DELETE");
   }
@@ -206,6 +204,10 @@ export class Editor {
     const scale = Math.min(room.width / width, room.height / height) * this.zoom;
     const layers = element("layers");
     [layers.style.width, layers.style.height] = [`${width * scale}px`, `${height * scale}px`];
+  }
+
+  drawAll() {
+    this.draw({ left: 0, top: 0, right: this.map.width, bottom: this.map.height });
   }
 
   /** Show a rectangle of the mask; the canvas may have fewer pixels than the photograph. */

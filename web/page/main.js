@@ -4,6 +4,7 @@ import { Editor } from "./editor.js";
 import { droppedFiles, isVisible } from "./dropped_files.js";
 import { showGallery, sorted } from "./gallery.js";
 import { address, ask } from "./server.js";
+import { readMarking, showDownloads, showSteps } from "./steps.js";
 
 const RUNNING_POLL = 300; // milliseconds
 const IDLE_POLL = 5 * 60 * 1000; // a session that nobody asks for is deleted after an hour
@@ -13,15 +14,18 @@ const element = (id) => document.getElementById(id);
 
 let state = null;
 let timer = 0;
-let marking = {};
+let marking = readMarking();
 const editor = new Editor({ changed: (next) => (next ? show(next) : reopen()), failed: complain });
 
-readMarking();
 listen();
 refresh();
 
 async function refresh() {
-  await attempt(async () => show(await ask("GET", address("/state", marking))));
+  try {
+    show(await ask("GET", address("/state", marking)));
+  } catch (error) {
+    complain(error);
+  }
   clearTimeout(timer);
   timer = setTimeout(refresh, state?.run?.running ? RUNNING_POLL : IDLE_POLL);
 }
@@ -30,86 +34,20 @@ async function refresh() {
 function show(next) {
   if (next.run?.error && !state?.run?.error) complain(new Error(next.run.error));
   state = next;
-  const any = state.photographs.length > 0;
-  element("empty").hidden = any;
+  element("empty").hidden = state.photographs.length > 0;
   element("gallery").hidden = editor.photograph !== null;
   showGallery(element("gallery"), state, marking, (number) => attempt(() => open(number)));
-  showOptions(element("network"), state.networks);
-  showClasses();
-  showRun();
-  showExamples();
-  const known = state.photographs.flatMap(({ presence, predicted }) => (predicted ? presence : []));
-  const isUnknown = known.length > 0 && known.every((each) => each === null);
-  element("presence-unknown").hidden = !isUnknown;
-  element("presence").disabled = isUnknown;
-  element("clear").disabled = !any;
-  const downloadable = state.photographs.some(({ annotated, predicted }) => annotated || predicted);
-  for (const [id, file] of [["download-zip", "/masks.zip"], ["download-coco", "/masks.coco.json"]]) {
-    if (downloadable) element(id).href = address(file, marking);
-    else element(id).removeAttribute("href");
-    element(id).setAttribute("aria-disabled", !downloadable);
-  }
-}
-
-function showOptions(select, networks) {
-  const chosen = select.value;
-  select.replaceChildren(...networks.map(({ key, title }) => new Option(title, key)));
-  if (networks.some(({ key }) => key === chosen)) select.value = chosen;
-}
-
-function showClasses() {
-  const list = element("classes");
-  if (list.contains(document.activeElement) && document.activeElement.tagName === "INPUT") return;
-  list.replaceChildren(...state.classes.map(classRow));
+  showSteps(state, { renameClass, removeClass, loadExample });
   editor.setClasses(state.classes);
 }
 
-function classRow({ name, colour }, index) {
-  const row = document.createElement("li");
-  const swatch = document.createElement("span");
-  swatch.className = "swatch";
-  swatch.style.background = `rgb(${colour.join(" ")})`;
-  const input = document.createElement("input");
-  [input.value, input.maxLength] = [name, 60];
-  input.setAttribute("aria-label", `Name of class ${index + 1}`);
-  input.onchange = () => change("PUT", `/classes/${index + 1}`, { name: input.value });
-  input.onkeydown = (event) => event.key === "Enter" && input.blur();
-  const count = document.createElement("span");
-  count.className = "count";
-  const examples = state.photographs.filter(({ annotated, shares }) => annotated && shares[index] > 0).length;
-  count.textContent = examples === 1 ? "1 example" : `${examples} examples`;
-  const remove = document.createElement("button");
-  [remove.type, remove.textContent, remove.disabled] = ["button", "×", state.classes.length === 1];
-  remove.setAttribute("aria-label", `Remove class ${name}`);
-  remove.onclick = async () => {
-    await change("DELETE", `/classes/${index + 1}`);
-    reopen();
-  };
-  row.append(swatch, input, count, remove);
-  return row;
+async function renameClass(number, name) {
+  await change("PUT", `/classes/${number}`, { name });
 }
 
-function showRun() {
-  const run = state.run;
-  const progress = element("progress");
-  progress.hidden = !run?.running;
-  if (run) [progress.max, progress.value] = [Math.max(1, run.total), run.done];
-  if (run) {
-    const segmented = state.photographs.filter(({ predicted }) => predicted).length;
-    element("said").textContent = run.running ? "segmenting ..." : run.error ? "" : `${segmented} photographs segmented`;
-  }
-  element("segment").textContent = run?.running ? "Stop" : "Segment";
-  element("segment").disabled = !state.photographs.length;
-}
-
-function showExamples() {
-  if (element("examples").children.length) return;
-  for (const name of state.examples) {
-    const button = document.createElement("button");
-    [button.type, button.className, button.textContent] = ["button", "link", name];
-    button.onclick = () => loadExample(name);
-    element("examples").append(button, " ");
-  }
+async function removeClass(number) {
+  await change("DELETE", `/classes/${number}`);
+  await reopen();
 }
 
 async function loadExample(name) {
@@ -149,6 +87,7 @@ function step(by) {
 
 async function addFiles(files) {
   const problems = [];
+  element("error").hidden = true;
   for (const [index, file] of files.entries()) {
     element("said").textContent = `reading ${index + 1} of ${files.length}`;
     try {
@@ -209,24 +148,12 @@ function complain(error) {
   element("error").hidden = false;
 }
 
-function readMarking() {
-  const [threshold, presence] = [element("threshold").value, element("presence").value];
-  const pieces = Math.round(Number(element("min-area").value) ** 2); // small ones finely
-  marking = { threshold, presence, min_area: pieces };
-  element("threshold-value").textContent = percent(threshold);
-  element("presence-value").textContent = Number(presence) ? percent(presence) : "any";
-  element("min-area-value").textContent = `${pieces} pixels`;
-}
-
-function percent(share) {
-  return `${Math.round(100 * share)} %`;
-}
-
 function listen() {
   let rest = 0;
   for (const id of ["threshold", "presence", "min-area"]) {
     element(id).oninput = () => {
-      readMarking();
+      marking = readMarking();
+      if (state) showDownloads(state, marking);
       clearTimeout(rest);
       rest = setTimeout(() => (editor.photograph?.annotated === false ? reopen() : refresh()), SLIDER_REST);
     };
