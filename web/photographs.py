@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,6 +56,7 @@ class Photograph:
         self.number, self.name, self.version = number, name, 0
         self.size: tuple[int, int] = image.shape[:2]  # height, width
         self.annotated_classes: list[int] | None = None  # numbers from 1 on; None without a mask of the user's
+        self.made_with: Hashable = None  # the prediction
         self._file, self._picture = folder / f"{number}.image", folder / f"{number}.jpg"
         self._mask, self._probabilities = folder / f"{number}_mask.npy", folder / f"{number}_probabilities.npy"
         self._presence: list[float | None] | None = None  # of the prediction's classes
@@ -87,15 +89,20 @@ class Photograph:
         self._mask.unlink(missing_ok=True)
         self.version += 1
 
-    def predict(self, prediction: Prediction) -> None:
-        """Keep the probabilities of a prediction."""
+    def predict(self, prediction: Prediction, made_with: Hashable) -> None:
+        """Keep the probabilities of a prediction, and what they were made with."""
         _write_array(self._probabilities, np.stack(list(prediction.probabilities.values())))
-        self._presence = list(prediction.presence.values())
+        self.made_with = made_with
+        self.judge(prediction.presence)
+
+    def judge(self, presence: Mapping[str, float | None]) -> None:
+        """Keep for each class the probability that it is there at all."""
+        self._presence = list(presence.values())
         self.version += 1
 
     def forget_prediction(self) -> None:
         """Its classes are others now."""
-        self._presence = None
+        self._presence = self.made_with = None
         self._probabilities.unlink(missing_ok=True)
         self.version += 1
 

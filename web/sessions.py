@@ -6,7 +6,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -126,6 +126,7 @@ class Session:
 
     def supports(self) -> dict[str, list[Support]]:
         """The annotated images of each class. Raises ``UserError`` for a class that is marked nowhere."""
+        self.require_supports()
         supports: dict[str, list[Support]] = {name: [] for name in self.classes}
         for photograph in self.photographs.values():
             if photograph.annotated_classes:
@@ -133,10 +134,19 @@ class Session:
                 for number in photograph.annotated_classes:
                     support = Support(photograph.name, image, (mask == number).astype(np.uint8))
                     supports[self.classes[number - 1]].append(support)
-        missing = next((name for name, shots in supports.items() if not shots), None)
-        if missing is not None:
-            raise UserError(f"{missing}: marked in no photograph yet; open one and paint it, or remove the class")
         return supports
+
+    def require_supports(self) -> None:
+        """Raises ``UserError`` for a class that is marked nowhere."""
+        marked = {number for each in self.photographs.values() for number in each.annotated_classes or ()}
+        for number, name in enumerate(self.classes, start=1):
+            if number not in marked:
+                raise UserError(f"{name}: marked in no photograph yet; open one and paint it, or remove the class")
+
+    def supports_key(self) -> Hashable:
+        """Another one whenever ``supports`` are others, but for the names of the classes."""
+        annotated = [each for each in self.photographs.values() if each.annotated_classes]
+        return len(self.classes), *((each.number, each.version) for each in annotated)
 
     def stop(self) -> None:
         """Let what is computed end after the photograph that it is at."""

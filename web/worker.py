@@ -22,7 +22,7 @@ DEFECT = "a defect of the program; its terminal says more"
 
 
 class SessionRun:
-    """One press of the button: every photograph without a mask of the user's is segmented.
+    """One press of the button: every photograph without a mask of the user's is segmented, if it is not already.
 
     ``error`` says why it ended early; ``done`` of ``total`` counts images, twice those that are looked at before.
     """
@@ -58,7 +58,7 @@ class Worker:
 
         ``key`` is a network's, or None for the first. Raises ``UserError``, also for a class that is marked nowhere.
         """
-        session.supports()
+        session.require_supports()
         if key is not None and key not in self._choices.all():
             raise UserError("this network is not here any more; choose another")
         run = SessionRun(session, next(iter(self._choices.all())) if key is None else key)
@@ -85,25 +85,31 @@ class Worker:
         session = run.session
         segmenter = self._network(run.key).without_classes()
         with session.lock:
-            supports = session.supports()
+            supports, supports_key = session.supports(), session.supports_key()
             waiting = [each for each in session.photographs.values() if each.annotated_classes is None]
         for name, shots in supports.items():
             segmenter.describe(name, shots)
         is_compared = segmenter.compares(len(waiting))
-        run.total = (1 + is_compared) * len(waiting)
+        made_with = run.key, is_compared, supports_key
+        outdated = [photograph for photograph in waiting if photograph.made_with != made_with]
+        run.total = is_compared * len(waiting) + len(outdated)
         presence: dict[int, dict[str, float | None]] = {}
         if is_compared:
             yield
             looked_at: list[int] = []
             found = segmenter.presence_in(_images(run, waiting, looked_at))
             presence = dict(zip(looked_at, found, strict=True))
-        for photograph in waiting:
+            with session.lock:
+                for photograph in waiting:
+                    if photograph.made_with == made_with and photograph.number in presence:
+                        photograph.judge(presence[photograph.number])
+        for photograph in outdated:
             yield
             for image in _images(run, [photograph], []):
                 prediction = segmenter.predict(image, found=presence.get(photograph.number))
                 with session.lock:
                     if _is_wanted(run, photograph):
-                        photograph.predict(prediction)
+                        photograph.predict(prediction, made_with)
 
     def _load(self, key: str) -> Segmenter:
         choice = self._choices.all().get(key)

@@ -77,8 +77,7 @@ class User:
         self.page.locator("#examples button").first.wait_for()
 
     def upload(self, images: dict[str, np.ndarray]) -> None:
-        files = [{"name": name, "mimeType": "image/png", "buffer": png(image)} for name, image in images.items()]
-        self.page.set_input_files("#files", files)
+        self.page.set_input_files("#files", [_file(name, png(image)) for name, image in images.items()])
         for name in images:
             self.card(name).wait_for()
 
@@ -124,6 +123,10 @@ def user(chromium: playwright.Browser, address: str) -> Iterator[User]:
     user = User(chromium, address)
     yield user
     user.leave()
+
+
+def _file(name: str, content: bytes) -> playwright.FilePayload:
+    return {"name": name, "mimeType": "image/png", "buffer": content}
 
 
 def stroked(mask: np.ndarray, places: list[tuple[float, float]], brush: int, value: int) -> np.ndarray:
@@ -222,9 +225,7 @@ def test_two_users_see_their_own(chromium: playwright.Browser, address: str) -> 
     for user, name in zip(users, ("one", "two"), strict=True):
         user.upload({f"{name} support.png": scene(60), f"{name} new.png": scene(20)})
         user.open(f"{name} support.png")
-        user.page.set_input_files(
-            "#mask-file", {"name": "m.png", "mimeType": "image/png", "buffer": png(255 * square(60).astype(np.uint8))}
-        )
+        user.page.set_input_files("#mask-file", _file("m.png", png(255 * square(60).astype(np.uint8))))
         user.page.locator("#note", has_text="m.png: 1,600 pixels are marked").wait_for()
         user.page.click("#close")
     for user in users:
@@ -239,8 +240,7 @@ def test_two_users_see_their_own(chromium: playwright.Browser, address: str) -> 
 
 
 def test_a_mistake_is_a_line_and_a_narrow_window_has_all(user: User) -> None:
-    files = [{"name": f"{name}.jpg", "mimeType": "image/jpeg", "buffer": b"text"} for name in ("<b>a", "b")]
-    user.page.set_input_files("#files", files)
+    user.page.set_input_files("#files", [_file("<b>a.jpg", b"text"), _file("b.jpg", b"text")])
     user.page.locator("#error", has_text="<b>a.jpg: not a readable image").wait_for()
     assert "(and 1 more files)" in user.page.locator("#error").inner_text()
     user.upload({"a name without a blank in it".replace(" ", "_") * 4 + ".png": scene(0)})

@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from pycocotools import mask as coco_mask
 
 import web.photographs
 import web.sessions
+from engine.predictions import Prediction
 from segmenter import Segmenter
 from tests.masks.small_images import write_extractor
 from tests.web.served import ADDRESS, COOKIE, Served, masks_in, png, scene, serving, square
@@ -85,6 +87,36 @@ def check_many_photographs(served: Served) -> None:
         for least in (0.0, 0.5):
             mask = expected.predict(image, threshold=0.3, presence=least, found=presence).mask
             assert np.array_equal(browser.mask(number, f"?threshold=0.3&presence={least}"), mask)
+    browser.add(scene(3))
+    state = browser.segment()
+    assert state["run"]["total"] == len(queries) + 2  # all are looked at again, one is predicted
+    (judged_anew,) = expected.presence_in([*queries, scene(3)])[:1]
+    (shown,) = (each for each in state["photographs"] if each["number"] == numbers[0])
+    assert shown["presence"] == pytest.approx([judged_anew["object"]])
+
+
+def test_a_further_photograph_is_the_only_one_that_is_computed(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    browser = served.browser()
+    support = browser.add(scene(60))
+    browser.paint(support, square(60))
+    first = browser.add(scene(20))
+    browser.segment()
+    before = browser.mask(first, "?threshold=0.4")
+    seen: list[np.ndarray] = []
+    predict = Segmenter.predict
+
+    def noting(segmenter: Segmenter, image: np.ndarray, **words: Any) -> Prediction:
+        seen.append(image)
+        return predict(segmenter, image, **words)
+
+    monkeypatch.setattr(Segmenter, "predict", noting)
+    browser.add(scene(100))
+    browser.segment()
+    assert [np.array_equal(image, scene(100)) for image in seen] == [True]
+    assert np.array_equal(browser.mask(first, "?threshold=0.4"), before)
+    browser.paint(support, square(61))
+    browser.segment()
+    assert len(seen) == 3
 
 
 def test_sliders_compute_nothing_anew(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
