@@ -8,16 +8,17 @@ from functools import partial
 from typing import NamedTuple, TypeAlias
 from urllib.parse import unquote
 
+import numpy as np
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from util.errors import UserError
+from util.images.draw import class_colours
 from web.choices import Choices
-from web.downloads import masks_as_coco, masks_as_zip
+from web.downloads import masks_as_coco, masks_as_labelme, masks_as_zip
 from web.examples import EXAMPLES, load_example
 from web.photographs import MOST_BYTES, MOST_PIXELS, Marking
 from web.sessions import Session
-from web.thumbnails import page_colours
 from web.worker import Worker
 
 # What answers a request: the session, which nobody else uses meanwhile, the request, the bytes that it brings.
@@ -65,6 +66,7 @@ def questions(choices: Choices, worker: Worker) -> list[Question]:
         Question("DELETE", "/run", change(_stop)),
         Question("DELETE", "/session", change(_clear)),
         Question("GET", "/masks.zip", partial(_download, masks_as_zip, "application/zip")),
+        Question("GET", "/masks.labelme.zip", partial(_download, masks_as_labelme, "application/zip")),
         Question("GET", "/masks.coco.json", partial(_download, masks_as_coco, "application/json")),
     ]
 
@@ -77,7 +79,7 @@ def name_of(request: Request) -> str:
 def _state(choices: Choices, session: Session, request: Request, _: bytes) -> Response:
     """All that the page shows but pictures; photographs in the order of their numbers."""
     marking, run = _marking(request), session.run
-    colours = page_colours(len(session.classes)).tolist()
+    colours = class_colours(np.arange(len(session.classes)) + 1).tolist()
     return JSONResponse(
         {
             "networks": [{"key": key, "title": choice.title} for key, choice in choices.all().items()],

@@ -1,4 +1,4 @@
-"""All masks of a session as one file: label PNGs, or COCO's format."""
+"""All masks of a session as one file: label PNGs, polygons of labelme, or COCO's format."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import io
 import json
 import tempfile
 import zipfile
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
-import numpy as np
-from pycocotools import mask as coco_mask
-
+from engine.annotation_forms import CocoPrediction, coco_content, labelme_content, run_lengths
 from engine.prediction_files import output_names
+from engine.predictions import Prediction
 from util.errors import UserError
 from util.images import write_label
-from web.photographs import Marking, Photograph
+from web.photographs import Marking
 from web.sessions import Session
 
 
@@ -24,56 +23,52 @@ def masks_as_zip(session: Session, marking: Marking) -> bytes:
 
     Photographs with neither a mask of the user's nor a predicted one are left out; raises ``UserError`` if all are.
     """
-    stream = io.BytesIO()
-    with (
-        zipfile.ZipFile(stream, "w") as archive,  # PNGs are compressed already
-        tempfile.TemporaryDirectory() as folder,
-    ):
-        for name, photograph in _named(session):
-            path = Path(folder) / "mask.png"
-            write_label(path, photograph.mask(marking))
-            archive.writestr(f"{Path(name).with_suffix('')}_mask.png", path.read_bytes())
-        archive.writestr("classes.txt", "".join(f"{each}\n" for each in session.classes))
-    return stream.getvalue()
+    with tempfile.TemporaryDirectory() as folder:
+        path, files = Path(folder) / "mask.png", {}
+        for stem, _, prediction in _marked(session, marking):
+            write_label(path, prediction.mask)
+            files[f"{stem}_mask.png"] = path.read_bytes()
+    return _zipped({**files, "classes.txt": "".join(f"{each}\n" for each in session.classes).encode()})
+
+
+def masks_as_labelme(session: Session, marking: Marking) -> bytes:
+    """``NAME.json`` for each photograph, with polygons of all its pixels. Raises what ``masks_as_zip`` does."""
+    return _zipped(
+        {
+            f"{stem}.json": json.dumps(labelme_content(prediction, name)).encode()
+            for stem, name, prediction in _marked(session, marking)
+        }
+    )
 
 
 def masks_as_coco(session: Session, marking: Marking) -> bytes:
-    """COCO's JSON: an annotation for each class of a photograph, its pixels as RLE. Raises what ``masks_as_zip`` does.
-
-    ``score`` is the confidence in a prediction; a mask of the user's has none.
-    """
-    images: list[dict[str, object]] = []
-    annotations: list[dict[str, object]] = []
-    for image_id, (name, photograph) in enumerate(_named(session), start=1):
-        height, width = photograph.size
-        images.append({"id": image_id, "file_name": name, "height": height, "width": width})
-        mask = photograph.mask(marking)
-        confidence = photograph.shown(len(session.classes), marking).confidence
-        score = {} if confidence is None else {"score": round(confidence, 4)}
-        for number in (number for number in np.unique(mask).tolist() if number):
-            rle = coco_mask.encode(np.asfortranarray(mask == number))
-            annotations.append(
-                {
-                    **{"id": len(annotations) + 1, "image_id": image_id, "category_id": number, "iscrowd": 0},
-                    "segmentation": {"size": [height, width], "counts": rle["counts"].decode("ascii")},
-                    "area": int(coco_mask.area(rle)),
-                    "bbox": coco_mask.toBbox(rle).tolist(),
-                    **score,
-                }
-            )
-    categories = [{"id": number, "name": name} for number, name in enumerate(session.classes, start=1)]
-    return json.dumps({"images": images, "annotations": annotations, "categories": categories}).encode()
+    """One JSON, with the pixels of each class as RLE. Raises what ``masks_as_zip`` does."""
+    predictions = [
+        CocoPrediction(name, prediction.mask.shape, prediction.areas(), run_lengths(prediction))
+        for _, name, prediction in _marked(session, marking)
+    ]
+    return json.dumps(coco_content(predictions, session.classes)).encode()
 
 
-def _named(session: Session) -> Iterator[tuple[str, Photograph]]:
-    """The photographs that have masks, with names for files: no folders, and no two alike."""
+def _zipped(files: Mapping[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return stream.getvalue()
+
+
+def _marked(session: Session, marking: Marking) -> Iterator[tuple[str, str, Prediction]]:
+    """For each photograph a stem for names of files, no two alike, its own name, and what is marked in it."""
     masked = [each for each in session.photographs.values() if each.annotated_classes is not None or each.is_predicted]
     if not masked:
         raise UserError("no photograph has a mask yet; press Segment first")
-    plain = {Path(str(each.number)) / _file_name(each.name): each for each in masked}
-    names = output_names({path: Path(path.name) for path in plain})
-    for path, photograph in plain.items():
-        yield f"{PurePosixPath(names[path]).as_posix().replace('/', '_')}{path.suffix}", photograph
+    paths = {Path(str(each.number)) / _file_name(each.name): each for each in masked}
+    names = output_names({path: Path(path.name) for path in paths})
+    for path, photograph in paths.items():
+        prediction = photograph.marked(session.classes, marking)
+        if prediction is not None:
+            yield names[path].replace("/", "_"), path.name, prediction
 
 
 def _file_name(name: str) -> str:

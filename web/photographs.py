@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ MOST_BYTES = 50 << 20  # of a file
 MOST_PIXELS = 50_000_000  # of a photograph
 # Longer sides of the pictures that the page shows: to paint on, and in the list.
 _PICTURE, _THUMBNAIL = 1600, 480
+_NO_IMAGE = np.zeros((0, 0, 3), dtype=np.uint8)
 
 
 class Marking(NamedTuple):
@@ -60,7 +61,7 @@ class Photograph:
         self._file, self._picture = folder / f"{number}.image", folder / f"{number}.jpg"
         self._mask, self._probabilities = folder / f"{number}_mask.npy", folder / f"{number}_probabilities.npy"
         self._presence: list[float | None] | None = None  # of the prediction's classes
-        self._last_shown: tuple[int, Marking, Shown] | None = None
+        self._last_shown: tuple[tuple[int, int, Marking], Shown] | None = None
         write_bytes(self._file, data)
         write_image(self._picture, reduced(image, _PICTURE))
 
@@ -119,41 +120,48 @@ class Photograph:
         """The user's, else the predicted one, else nothing: uint8 (H, W), the numbers of classes."""
         if self.annotated_classes is not None:
             return self.annotation()
-        prediction = self._prediction(marking)
+        prediction = self._predicted(_numbers(len(self._presence or [])), marking)
         return np.zeros(self.size, dtype=np.uint8) if prediction is None else prediction.mask
+
+    def marked(self, classes: Sequence[str], marking: Marking) -> Prediction | None:
+        """Mask, probabilities and presence, without the image; a mask of the user's is certain. None without a mask."""
+        if self.annotated_classes is None:
+            return self._predicted(classes, marking)
+        mask = self.annotation()
+        certain = {name: (mask == number).astype(np.float32) for number, name in enumerate(classes, start=1)}
+        return Prediction(_NO_IMAGE, mask, certain, dict.fromkeys(classes))
 
     def shown(self, classes: int, marking: Marking) -> Shown:
         """What the list says; ``classes`` is their number."""
-        if self._last_shown is None or self._last_shown[:2] != (self.version, marking):
-            self._last_shown = self.version, marking, self._described(marking)
-        shown = self._last_shown[2]
-        missing = classes - len(shown.shares)
-        return shown._replace(shares=shown.shares + [0.0] * missing, presence=shown.presence + [None] * missing)
+        key = self.version, classes, marking
+        if self._last_shown is None or self._last_shown[0] != key:
+            self._last_shown = key, self._described(classes, marking)
+        return self._last_shown[1]
 
     def thumbnail(self, marking: Marking) -> bytes:
         """A JPEG of the photograph with its mask, reduced."""
         return thumbnail(decode_image(self.picture(), self.name), self.mask(marking), _THUMBNAIL)
 
-    def _described(self, marking: Marking) -> Shown:
-        prediction = None if self.annotated_classes is not None else self._prediction(marking)
-        if prediction is None:
-            mask = self.mask(marking)
-            counts = np.bincount(mask.ravel(), minlength=max(self.annotated_classes or [0]) + 1)[1:]
-            return Shown([int(count) / mask.size for count in counts], [None] * len(counts), None)
-        areas = list(prediction.areas().values())
-        sure = [area.probability or 0.0 if area.presence is None else area.presence for area in areas]
-        return Shown([area.share for area in areas], [area.presence for area in areas], max(sure))
+    def _described(self, classes: int, marking: Marking) -> Shown:
+        prediction = self.marked(_numbers(classes), marking)
+        areas = [] if prediction is None else list(prediction.areas().values())
+        missing = classes - len(areas)  # those that were added later
+        return Shown(
+            shares=[area.share for area in areas] + [0.0] * missing,
+            presence=[area.presence for area in areas] + [None] * missing,
+            confidence=max(area.confidence for area in areas) if self.annotated_classes is None and areas else None,
+        )
 
-    def _prediction(self, marking: Marking) -> Prediction | None:
-        """By the numbers of the classes; its image is empty, for nothing here needs it."""
+    def _predicted(self, classes: Sequence[str], marking: Marking) -> Prediction | None:
         if self._presence is None:
             return None
-        names = [str(number) for number in range(1, len(self._presence) + 1)]
-        probabilities = dict(zip(names, _read_array(self._probabilities), strict=True))
-        presence = dict(zip(names, self._presence, strict=True))
-        nothing = np.zeros((0, 0, 3), dtype=np.uint8)
-        prediction = Prediction(nothing, nothing[..., 0], probabilities, presence)
-        return prediction.marked(**marking._asdict())
+        probabilities = dict(zip(classes, _read_array(self._probabilities), strict=False))
+        presence = dict(zip(classes, self._presence, strict=False))
+        return Prediction(_NO_IMAGE, _NO_IMAGE[..., 0], probabilities, presence).marked(**marking._asdict())
+
+
+def _numbers(classes: int) -> list[str]:
+    return [str(number) for number in range(1, classes + 1)]
 
 
 def _write_array(path: Path, array: np.ndarray) -> None:

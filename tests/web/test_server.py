@@ -145,10 +145,16 @@ def test_a_painted_mask_comes_back_pixel_for_pixel(served: Served) -> None:
         assert file.read("classes.txt").decode().split() == ["object", "cat", "dog"]
     content = browser.ask("GET", "/masks.coco.json")
     assert [image["file_name"] for image in content["images"]] == ["a b.png"]
+    browser.paint(browser.add(scene(0, (37, 53)), "a b.jpg"), 0 * mask)
+    assert set(masks_in(browser.ask("GET", "/masks.zip"))) == {"a b.png_mask.png", "a b.jpg_mask.png"}
     again = np.zeros_like(mask)
     for annotation in content["annotations"]:
         again[coco_mask.decode(annotation["segmentation"]) > 0] = annotation["category_id"]
     assert np.array_equal(again, mask)
+    with zipfile.ZipFile(io.BytesIO(browser.ask("GET", "/masks.labelme.zip"))) as file:
+        polygons = json.loads(file.read("a b.png.json"))
+    assert polygons["imagePath"] == "a b.png"
+    assert {shape["label"] for shape in polygons["shapes"]} == {"object", "cat", "dog"}
 
 
 def test_a_correction_is_a_further_support(served: Served) -> None:
@@ -391,5 +397,5 @@ def test_coco_of_a_prediction_has_its_confidence(served: Served) -> None:
     (confidence,) = (each["confidence"] for each in browser.segment()["photographs"] if each["predicted"])
     content = json.loads(json.dumps(browser.ask("GET", "/masks.coco.json")))
     scores = [annotation.get("score") for annotation in content["annotations"]]
-    assert scores == [None, pytest.approx(confidence, abs=1e-4)]
+    assert scores == [1, pytest.approx(confidence, abs=1e-4)]
     assert content["categories"] == [{"id": 1, "name": "object"}]

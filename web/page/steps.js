@@ -39,7 +39,8 @@ function percent(share) {
 /** Links to the masks that the sliders give now. */
 export function showDownloads(state, marking) {
   const any = state.photographs.some(({ annotated, predicted }) => annotated || predicted);
-  for (const [id, file] of [["download-zip", "/masks.zip"], ["download-coco", "/masks.coco.json"]]) {
+  const files = { zip: "/masks.zip", labelme: "/masks.labelme.zip", coco: "/masks.coco.json" };
+  for (const [id, file] of Object.entries(files).map(([form, path]) => [`download-${form}`, path])) {
     if (any) element(id).href = address(file, marking);
     else element(id).removeAttribute("href");
     element(id).setAttribute("aria-disabled", !any);
