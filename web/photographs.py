@@ -30,7 +30,7 @@ class Marking(NamedTuple):
     min_area: int = 0
 
 
-class Shown(NamedTuple):
+class Listed(NamedTuple):
     """What the list says of a photograph: for each class the share of its pixels, and the probability that it is there.
 
     ``confidence`` (0..1), by which the list is sorted: the highest of those probabilities or, where the network cannot
@@ -61,7 +61,7 @@ class Photograph:
         self._file, self._picture = folder / f"{number}.image", folder / f"{number}.jpg"
         self._mask, self._probabilities = folder / f"{number}_mask.npy", folder / f"{number}_probabilities.npy"
         self._presence: list[float | None] | None = None  # of the prediction's classes
-        self._last_shown: tuple[tuple[int, int, Marking], Shown] | None = None
+        self._last_shown: tuple[tuple[int, int, Marking], Listed] | None = None
         write_bytes(self._file, data)
         write_image(self._picture, reduced(image, _PICTURE))
 
@@ -131,7 +131,7 @@ class Photograph:
         certain = {name: (mask == number).astype(np.float32) for number, name in enumerate(classes, start=1)}
         return Prediction(_NO_IMAGE, mask, certain, dict.fromkeys(classes))
 
-    def shown(self, classes: int, marking: Marking) -> Shown:
+    def shown(self, classes: int, marking: Marking) -> Listed:
         """What the list says; ``classes`` is their number."""
         key = self.version, classes, marking
         if self._last_shown is None or self._last_shown[0] != key:
@@ -142,11 +142,11 @@ class Photograph:
         """A JPEG of the photograph with its mask, reduced."""
         return thumbnail(decode_image(self.picture(), self.name), self.mask(marking), _THUMBNAIL)
 
-    def _described(self, classes: int, marking: Marking) -> Shown:
+    def _described(self, classes: int, marking: Marking) -> Listed:
         prediction = self.marked(_numbers(classes), marking)
         areas = [] if prediction is None else list(prediction.areas().values())
         missing = classes - len(areas)  # those that were added later
-        return Shown(
+        return Listed(
             shares=[area.share for area in areas] + [0.0] * missing,
             presence=[area.presence for area in areas] + [None] * missing,
             confidence=max(area.confidence for area in areas) if self.annotated_classes is None and areas else None,
