@@ -126,7 +126,7 @@ def _write_kinds(folder: Path) -> list[str]:
         "1_by_1.png": Image.fromarray(colour[:1, :1]),
         "1_by_900.png": Image.fromarray(np.tile(colour[:1], (1, 6, 1))[:, :900]),
         "4000_by_10.png": Image.fromarray(np.tile(colour[:, :10], (34, 1, 1))[:4000]),
-        "100_megapixels.jpg": Image.fromarray(colour).resize((12500, 8000)),
+        "24_megapixels.jpg": Image.fromarray(colour).resize((6000, 4000)),
     }
     folder.mkdir(parents=True)
     for name, image in kinds.items():
