@@ -15,6 +15,9 @@ from util.config import load_config
 from util.errors import UserError
 from util.files import PROJECT
 
+# Datasets that users of the pages make.
+USERS_DATASETS = {"mine", "labelled", "corrected"}
+
 # What identifies a command (without .venv/bin/), all of it, and either the test that runs it, on less data, or the
 # reason why none does.
 COMMANDS = [
@@ -60,7 +63,7 @@ COMMANDS = [
         "tests/test_commands.py::test_a_few_masks_as_the_page_has_them",
     ),
     (
-        r"bash (train|test)\.sh mine joint_mobilenetv2",
+        r"bash (train|test)\.sh (mine|corrected) joint_mobilenetv2( \$IMAGENET)?",
         "tests/test_commands.py::test_a_few_masks_as_the_page_has_them",
     ),
     (
@@ -145,7 +148,7 @@ COMMANDS = [
         "tests/test_commands.py::test_own_images_as_the_readme_has_them",
     ),
     (
-        r"python predict\.py --checkpoint \S+ --supports \S+ --query \S+( --min-area \d+)?( --write( \w+)+)?",
+        r"python predict\.py --checkpoint \S+ --supports \S+ --query \S+( --(min-area|output) \w+)?( --write( \w+)+)?",
         "tests/test_predict.py::test_a_folder_for_each_class",
     ),
     (
@@ -209,7 +212,7 @@ def test_settings_of_documented_commands_are_accepted(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     for page, command in _commands():
         script, *command_line = [word.removeprefix("-m") for word in command.arguments()[1:] if word != "-m"]
-        command_line = [{"mine": "shapes", "labelled": "shapes"}.get(word, word) for word in command_line]
+        command_line = ["shapes" if word in USERS_DATASETS else word for word in command_line]
         settings = [word for word in command_line[2:] if "=" in word]
         try:
             if script in ("train.sh", "test.sh"):
