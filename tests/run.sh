@@ -1,6 +1,6 @@
 #!/bin/sh
 # Install what is missing and run the tests: bash tests/run.sh [pytest arguments]
-# For contributors, under two minutes: bash tests/run.sh -m "not slow"
+# For contributors, under four minutes: bash tests/run.sh -m "not slow"
 project=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd) || exit 2
 sh "$project/install.sh" || exit $?
 cd "$project" || exit 2
