@@ -12,8 +12,9 @@ from commands.prediction_inputs import (
     read_supports,
     settings_digest,
 )
-from engine.prediction_files import PredictionFolder, output_names
+from engine.prediction_files import PredictionFolder
 from engine.prediction_forms import DEFAULT_FORMS, FORMS
+from engine.prediction_names import output_names
 from engine.untrained import METHODS
 from util.arguments import Parser, number_between, whole_number
 from util.errors import importing, run_command

@@ -1,4 +1,4 @@
-"""Where predictions are written: names that keep queries apart, and no file of the user's overwritten."""
+"""Where predictions are written: no file of the user's is overwritten, and nothing is predicted twice."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import io
 import os
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -97,9 +97,10 @@ class PredictionFolder:
                 raise UserError(f"{path}: would be overwritten and is no earlier prediction; choose another --output")
             if times[target.casefold()] > 1:
                 raise UserError(f"{path}: would be written twice; give the classes or the queries other names")
-        missing = {query: name for query, name in names.items() if not self._is_done(query, name)}
+        valid = {name for query, name in names.items() if self._is_valid(query, name)}
+        missing = {query: name for query, name in names.items() if name not in valid or not self._is_complete(name)}
         self._check_unchanged(missing.values())
-        self._remove_outdated(missing, targets)
+        self._remove_outdated({*missing.values()} - valid, targets)
         self._record.queries |= targets
         if missing:
             self._save()
@@ -162,17 +163,21 @@ class PredictionFolder:
         """What was predicted with these settings, in this run or before."""
         return {name: done for name, done in sorted(self._record.done.items()) if done.settings == self._settings}
 
-    def _is_done(self, query: Path, name: str) -> bool:
+    def _is_valid(self, query: Path, name: str) -> bool:
+        """Whether the query was predicted with these settings and has the same content still."""
         done = self._record.done.get(name)
         return (
             done is not None
-            and self._is_as_now(done, query)
-            and all((self.folder / target).is_file() for target in self._targets(name))
-            and not ("coco" in self._forms and done.run_lengths is None)
+            and done.settings == self._settings
+            and query.is_file()
+            and done.content == digest_file(query)
         )
 
-    def _is_as_now(self, done: _Done, query: Path) -> bool:
-        return done.settings == self._settings and query.is_file() and done.content == digest_file(query)
+    def _is_complete(self, name: str) -> bool:
+        """Whether what was predicted is there in all forms."""
+        return all((self.folder / target).is_file() for target in self._targets(name)) and not (
+            "coco" in self._forms and self._record.done[name].run_lengths is None
+        )
 
     def _check_unchanged(self, names: Iterable[str]) -> None:
         """Raise ``UserError`` for a file of these queries that is not as it was written: corrections would be lost."""
@@ -185,13 +190,12 @@ class PredictionFolder:
                         f"{path}: was changed after it was predicted; move it away or choose another --output"
                     )
 
-    def _remove_outdated(self, missing: Mapping[Path, str], targets: Collection[str]) -> None:
-        """Remove files that are not written again, of queries and of settings that have changed."""
+    def _remove_outdated(self, names: Iterable[str], targets: Collection[str]) -> None:
+        """Remove files that are not written again: of queries by their ``names``, and of settings that have changed."""
         outdated = []
-        for query, name in missing.items():
-            done = self._record.done.get(name)
-            if done is not None and not self._is_as_now(done, query):
-                del self._record.done[name]
+        for name in names:
+            done = self._record.done.pop(name, None)
+            if done is not None:
                 outdated += [file.path for file in files_of(name, done.areas, FORMS)]
         if self._record.settings != self._settings:
             outdated += [file for file, query in self._record.queries.items() if query == _EVERY_QUERY]
@@ -267,36 +271,3 @@ class _Record(BaseModel):
 
 def _rounded(value: float | None) -> float | None:
     return round(value, 4) if isinstance(value, float) else value
-
-
-def output_names(queries: Mapping[Path, Path]) -> dict[Path, str]:
-    """A name for each query, without suffix; no two differ only in case, which some disks ignore.
-
-    ``queries`` has for each the end of its path that the name keeps. Where that is not enough it also keeps the suffix,
-    or as many of the folders above as are needed.
-    """
-    groups: dict[str, list[Path]] = defaultdict(list)
-    for path, kept in queries.items():
-        groups[kept.with_suffix("").as_posix().casefold()].append(path)
-    names: dict[Path, str] = {}
-    taken: set[str] = set()
-    for group in groups.values():
-        for path, name in zip(group, _distinct(group, len(queries[group[0]].parts)), strict=True):
-            numbered, number = name, 1
-            while numbered.casefold() in taken:
-                number += 1
-                numbered = f"{name}_{number}"
-            taken.add(numbered.casefold())
-            names[path] = numbered
-    return {path: names[path] for path in queries}
-
-
-def _distinct(paths: Sequence[Path], least: int) -> list[str]:
-    """Names from as little of the paths as tells them apart, ``least`` parts or more; that many if nothing does."""
-    full = [Path(os.path.abspath(path)) for path in paths]
-    for depth in range(least, max(len(path.parts) for path in full)):
-        ends = [Path(*path.parts[1:][-depth:]) for path in full]
-        for names in ([end.with_suffix("").as_posix() for end in ends], [end.as_posix() for end in ends]):
-            if len({name.casefold() for name in names}) == len(names):
-                return names
-    return [Path(*path.parts[-least:]).with_suffix("").as_posix() for path in full]

@@ -7,13 +7,13 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from engine.annotation_forms import labelme_content
 from engine.predictions import Prediction
 from util.files import write_json
 from util.images import write_grey, write_image, write_label
+from util.images.draw import reduced
 
 FORMS = ("mask", "probability", "probability16", "overlay", "coco", "labelme", "sheet")
 DEFAULT_FORMS = ("mask", "overlay", "sheet")
@@ -63,10 +63,4 @@ def write_files(folder: Path, files: Sequence[PredictionFile], query: Path, pred
             image_path = os.path.relpath(query, start=path.parent)
             write_json(path, labelme_content(prediction, image_path))
         elif overlay is not None:
-            write_image(path, overlay if file.form == "overlay" else _thumbnail(overlay))
-
-
-def _thumbnail(picture: np.ndarray) -> np.ndarray:
-    scale = min(1.0, THUMBNAIL_SIDE / max(picture.shape[:2]))
-    width, height = (max(1, round(side * scale)) for side in (picture.shape[1], picture.shape[0]))
-    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+            write_image(path, overlay if file.form == "overlay" else reduced(overlay, THUMBNAIL_SIDE))

@@ -25,8 +25,6 @@ _ENLARGEMENT = 1.5
 _LEAST_SIDE = 32
 # In a folder an object is where the similarity is above this share of the mean of so many highest ones.
 _FOLDER_SHARE, _HIGHEST = 0.82, 5
-
-
 # How fast the probability changes with the similarity where no calibration says it.
 _SLOPE = 20.0
 
@@ -88,8 +86,8 @@ def presence_in_folder(
     that are not asked for, as the supports themselves. An image that the folder's most similar ones resemble is more
     similar; and these show on which scale: supports differ in how similar anything is to them. ``threshold`` is the
     similarity from which on an object is likely there: where no image reaches it, a class is in none. None: in all.
-    -inf: not known, and taken to be in some.
-    Queries of many vectors, which would fill the memory, are compared with the objects alone, and not kept.
+    -inf: that is not known, and a class is taken to be in some image. Queries of many vectors, which would fill the
+    memory, are compared with the objects alone, and not kept.
     """
     columns, whole = [], []
     for query in queries:

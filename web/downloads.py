@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from engine.annotation_forms import CocoPrediction, coco_content, labelme_content, run_lengths
-from engine.prediction_files import output_names
+from engine.prediction_names import output_names
 from engine.predictions import Prediction
 from util.errors import UserError
 from util.images import write_label

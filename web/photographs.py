@@ -13,7 +13,8 @@ from engine.predictions import Prediction
 from util.errors import UserError
 from util.files import write_bytes
 from util.images import complete_image_size, decode_image, write_image
-from web.thumbnails import reduced, thumbnail
+from util.images.draw import reduced
+from web.thumbnails import thumbnail
 
 MOST_BYTES = 50 << 20  # of a file
 MOST_PIXELS = 50_000_000  # of a photograph

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from util.images.draw import outlined
+from util.images.draw import outlined, reduced
 
 
 def thumbnail(image: np.ndarray, mask: np.ndarray, side: int) -> bytes:
@@ -17,13 +17,3 @@ def thumbnail(image: np.ndarray, mask: np.ndarray, side: int) -> bytes:
     mask = cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_NEAREST).astype(np.uint8)
     _, data = cv2.imencode(".jpg", cv2.cvtColor(outlined(image, mask), cv2.COLOR_RGB2BGR))
     return data.tobytes()
-
-
-def reduced(image: np.ndarray, side: int) -> np.ndarray:
-    """``image`` (H, W, 3), smaller where its longer side is longer than ``side``."""
-    height, width = image.shape[:2]
-    factor = side / max(height, width)
-    if factor >= 1:
-        return image
-    size = max(1, round(width * factor)), max(1, round(height * factor))  # OpenCV's order
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)

@@ -1,4 +1,4 @@
-"""engine.prediction_files: every query has names of its own, and nothing of the user's is overwritten."""
+"""engine.prediction_files: nothing of the user's is overwritten, and nothing is predicted twice."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.prediction_files import PredictionFolder, output_names
+from engine.prediction_files import PredictionFolder
 from engine.predictions import Prediction
 from engine.supports import Support
 from util.errors import UserError
@@ -36,38 +36,6 @@ def files_in(folder: Path) -> set[str]:
 def write(output: PredictionFolder, query: Path, name: str, prediction: Prediction = PREDICTION) -> None:
     with output.recording():
         output.write(query, name, prediction)
-
-
-@pytest.mark.parametrize(
-    ("queries", "names"),
-    [
-        (["/q/x.jpg", "/q/y.png"], ["x", "y"]),
-        (["/q/a/x.jpg", "/q/b/x.jpg", "/q/y.jpg"], ["a/x", "b/x", "y"]),
-        (["/p/a/x.jpg", "/q/a/x.jpg"], ["p/a/x", "q/a/x"]),
-        (["/q/x.jpg", "/q/x.png"], ["x.jpg", "x.png"]),
-        (["/a/x.jpg", "/a/x.png", "/b/x.jpg"], ["a/x.jpg", "a/x.png", "b/x.jpg"]),
-        (["/q/x.jpg", "/q/X.jpg"], ["x", "X_2"]),  # one file on some disks
-        (["/q/x.jpg", "/q/x.png", "/q/x.jpg.jpeg"], ["x.jpg", "x.png", "x.jpg_2"]),
-        (["/x.jpg", "/a/x.jpg"], ["x", "a/x"]),
-        (["a/x.jpg", "a/b/../../c/x.jpg"], ["a/x", "c/x"]),
-        (["/q/photo.2024.jpg"], ["photo.2024"]),
-    ],
-)
-def test_names_are_as_short_as_they_can_be(queries: list[str], names: list[str]) -> None:
-    assert list(output_names({Path(query): Path(Path(query).name) for query in queries}).values()) == names
-
-
-@pytest.mark.parametrize(
-    ("queries", "names"),
-    [
-        ({"/q/a/x.jpg": "a/x.jpg", "/q/y.jpg": "y.jpg"}, ["a/x", "y"]),
-        ({"/q/a/x.jpg": "a/x.jpg", "/q/a/x.png": "a/x.png"}, ["a/x.jpg", "a/x.png"]),
-        ({"/p/a/x.jpg": "a/x.jpg", "/q/a/x.jpg": "a/x.jpg"}, ["p/a/x", "q/a/x"]),
-        ({"/q/a/x.jpg": "a/x.jpg", "/r/x.jpg": "x.jpg"}, ["a/x", "x"]),
-    ],
-)
-def test_names_keep_the_path_within_the_folder_that_was_searched(queries: dict[str, str], names: list[str]) -> None:
-    assert list(output_names({Path(query): Path(kept) for query, kept in queries.items()}).values()) == names
 
 
 def test_a_corrected_mask_is_not_overwritten(tmp_path: Path) -> None:

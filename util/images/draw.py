@@ -123,6 +123,16 @@ def captioned_sheet(
     return np.vstack([np.hstack(cells[first : first + columns]) for first in range(0, len(cells), columns)])
 
 
+def reduced(image: np.ndarray, side: int) -> np.ndarray:
+    """``image``, RGB uint8 (H, W, 3), smaller where its longer side is longer than ``side``."""
+    height, width = image.shape[:2]
+    factor = side / max(height, width)
+    if factor >= 1:
+        return image
+    size = max(1, round(width * factor)), max(1, round(height * factor))  # OpenCV's order
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
 def _fitted(image: np.ndarray, cell: int) -> np.ndarray:
     """Scale ``image`` so that its longer side fills ``cell`` but for a margin, at the bottom of white."""
     size = cell - _MARGIN
