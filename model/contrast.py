@@ -54,15 +54,34 @@ def nearest_contrast(
     pixels = torch.cat([query, support], dim=1)
     weights = torch.cat([valid_query, valid_support], dim=1).to(query.dtype)[..., None]
     mean = (pixels * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True).clamp(min=1)
-    cosine = F.normalize(query - mean, dim=-1) @ F.normalize(support - mean, dim=-1).transpose(1, 2)
+    query, support = F.normalize(query - mean, dim=-1), F.normalize(support - mean, dim=-1)
     # An object smaller than a feature cell has no share above one half: its fullest cells represent it.
     share = share.flatten(1)
     object_pixels = (share > 0.5) | (share >= share.amax(1, keepdim=True).clamp(min=1e-6))
     # What is neither, void or mostly so, lies along the object and is the background most like it.
     background_pixels = (background_share.flatten(1) >= 0.5) & ~object_pixels
-    contrast = _mean_of_highest(cosine, object_pixels & valid_support)
-    contrast = contrast - _mean_of_highest(cosine, background_pixels & valid_support)
-    return contrast.view(B, 1, h, w)
+    sides = torch.stack([object_pixels, background_pixels], dim=1) & valid_support[:, None]
+    compare = _highest_cosines if torch.onnx.is_in_onnx_export() else highest_cosines
+    to_object, to_background = compare(query, support, sides).unbind(dim=1)
+    return (to_object - to_background).view(B, 1, h, w)
+
+
+@torch.library.custom_op("unsupfss::highest_cosines", mutates_args=())
+def highest_cosines(query: Tensor, support: Tensor, sides: Tensor) -> Tensor:
+    """Means of the highest few cosines of query pixels to the support pixels of each side: (B, S, Q).
+
+    query (B, Q, C) and support (B, N, C) of unit length; sides (B, S, N) bool. With fewer than five pixels on a side
+    the mean of those; with none, 0. No gradient.
+
+    A library operator, because on the CPU the pixels that it reads depend on the mask, which would break a compiled
+    network.
+    """
+    return _highest_cosines(query, support, sides)
+
+
+@highest_cosines.register_fake
+def _(query: Tensor, support: Tensor, sides: Tensor) -> Tensor:
+    return query.new_empty(*sides.shape[:2], query.shape[1])
 
 
 @at_least_float32
@@ -89,11 +108,23 @@ def _unit_features(*maps: Tensor) -> Tensor:
     return torch.cat([F.normalize(features, dim=-3) for features in maps], dim=-3)
 
 
-def _mean_of_highest(cosine: Tensor, chosen: Tensor) -> Tensor:
-    """cosine (B, Q, S), chosen (B, S) bool -> (B, Q): mean of the highest few among the chosen columns.
+def _highest_cosines(query: Tensor, support: Tensor, sides: Tensor) -> Tensor:
+    """``highest_cosines`` in operators of PyTorch."""
+    if query.device.type == "cpu" and not torch.onnx.is_in_onnx_export():
+        # Padding and void are a third of the pixels, and each pixel is of one side at most. On a GPU, waiting for their
+        # number would cost more than it saves; in ONNX it would make a size that is not fixed.
+        means = [
+            torch.stack([_mean_of_highest(one @ pixels[side].T) for side in of_image])
+            for one, pixels, of_image in zip(query, support, sides, strict=True)
+        ]
+        return torch.stack(means)
+    cosine = query @ support.mT
+    means = [_mean_of_highest(cosine.masked_fill(~side[:, None], float("-inf"))) for side in sides.unbind(dim=1)]
+    return torch.stack(means, dim=1)
 
-    With fewer than five chosen columns, the mean of those; with none, 0.
-    """
-    highest = cosine.masked_fill(~chosen[:, None], float("-inf")).topk(min(NEIGHBOURS, cosine.shape[-1]), dim=-1).values
+
+def _mean_of_highest(cosine: Tensor) -> Tensor:
+    """cosine (..., Q, N) -> (..., Q): mean of the highest few, without those of minus infinity; of none, 0."""
+    highest = cosine.topk(min(NEIGHBOURS, cosine.shape[-1]), dim=-1).values
     present = highest > float("-inf")
     return torch.where(present, highest, 0).sum(-1) / present.sum(-1).clamp(min=1)
