@@ -7,8 +7,8 @@ mask = segmenter.predict("c.jpg").mask
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from commands.onnx_export import ImageSegmentation, write_onnx
 from engine.evaluate import object_probability
-from engine.predictions import Prediction
+from engine.predictions import Prediction, ProbabilityMaps
 from engine.run_folder import LATEST
 from engine.supports import Support, read_support
 from engine.untrained import Untrained
@@ -177,11 +177,13 @@ class Segmenter:
                 raise UserError(f"Segmenter.predict: {name}={probability} is no probability; expected 0 to 1")
         pixels = given_image(image, "the image")
         images, padding = self._batch_of(self._query_view(pixels))
-        features = Features(*self._model.backbone(images))
-        probabilities = {
-            name: self._probability(self._model.segment(features, padding, described.supports)[0], pixels)
-            for name, described in self._classes.items()
-        }
+        features = cache(lambda: Features(*self._model.backbone(images)))
+        probabilities = ProbabilityMaps(
+            {
+                name: partial(self._segmented, features, padding, described.supports, pixels)
+                for name, described in self._classes.items()
+            }
+        )
         likely = dict(found) if found is not None else self._presence(images, padding)
         unmarked = np.zeros(pixels.shape[:2], dtype=np.uint8)
         prediction = Prediction(pixels, unmarked, probabilities, likely)
@@ -234,8 +236,12 @@ class Segmenter:
             )
         return view
 
-    def _probability(self, logits: Tensor, pixels: np.ndarray) -> np.ndarray:
-        """Of an object at the size of the image, (H, W) float32, from logits (2, H', W')."""
+    @torch.inference_mode()
+    def _segmented(
+        self, features: Callable[[], Features], padding: Tensor, supports: Any, pixels: np.ndarray
+    ) -> np.ndarray:
+        """Probability of a class with these ``supports`` at the size of the image, (H, W) float32."""
+        logits = self._model.segment(features(), padding, supports)[0]
         own_size = partial(content_size, size=self._size)
         probability = object_probability(logits, pixels.shape[:2], own_size, torch.from_numpy(pixels), refined)
         return probability.numpy()

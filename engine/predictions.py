@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
 import cv2
@@ -32,23 +32,48 @@ class Area(NamedTuple):
         return f"probability {100 * self.confidence:.0f} %, {marked}" if self.pixels else marked
 
 
+class ProbabilityMaps(Mapping[str, np.ndarray]):
+    """The probabilities of classes by name, (H, W) float32 in 0..1, each computed when it is first looked up.
+
+    In most images of a folder a class is not there, and nobody asks where it would be.
+    """
+
+    def __init__(self, compute: Mapping[str, Callable[[], np.ndarray]]) -> None:
+        self._maps: dict[str, np.ndarray | Callable[[], np.ndarray]] = dict(compute)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        found = self._maps[name]
+        if callable(found):
+            found = self._maps[name] = found()
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._maps)
+
+    def __len__(self) -> int:
+        return len(self._maps)
+
+
 class Prediction(NamedTuple):
     """What was found in an image of H x W pixels.
 
     ``image`` (H, W, 3) uint8 RGB. ``mask`` (H, W) uint8 holds 0 for background and the number of a class from 1 on, in
-    the order of the names in ``probabilities``: (H, W) float32 in 0..1 for each. ``presence`` is the probability, as if
-    half of all images showed the class, that it is there at all; None where the model cannot tell.
+    the order of the names in ``probabilities``: (H, W) float32 in 0..1 for each, computed when asked for where they are
+    ``ProbabilityMaps``. ``presence`` is the probability, as if half of all images showed the class, that it is there at
+    all; None where the model cannot tell.
     """
 
     image: np.ndarray
     mask: np.ndarray
-    probabilities: dict[str, np.ndarray]
+    probabilities: Mapping[str, np.ndarray]
     presence: dict[str, float | None]
 
     def marked(self, *, threshold: float, presence: float | None, min_area: int) -> Prediction:
         """The same with the mask that these words give, as ``Segmenter.predict`` explains them."""
         found = self.presence
         present = [name for name, there in found.items() if there is None or presence is None or there >= presence]
+        if not present:
+            return self._replace(mask=np.zeros_like(self.mask))
         mask = mask_of_classes(self.probabilities, present=present, threshold=threshold, min_area=min_area)
         return self._replace(mask=mask)
 
@@ -91,16 +116,16 @@ def mask_of_classes(
 ) -> np.ndarray:
     """(H, W) uint8: each pixel's most probable class among those ``present``, by its number from 1 on, else 0.
 
-    ``probabilities`` are (H, W) float32 in 0..1, one or more; only those above ``threshold`` count. Connected pieces of
-    a class with fewer than ``min_area`` pixels are left out.
+    ``probabilities`` are (H, W) float32 in 0..1, and one or more are present; only those above ``threshold`` count.
+    Connected pieces of a class with fewer than ``min_area`` pixels are left out.
     """
-    highest = np.full(next(iter(probabilities.values())).shape, threshold, dtype=np.float32)
+    numbers = {number: name for number, name in enumerate(probabilities, start=1) if name in present}
+    highest = np.full(probabilities[next(iter(numbers.values()))].shape, threshold, dtype=np.float32)
     mask = np.zeros(highest.shape, dtype=np.uint8)
-    for number, (name, probability) in enumerate(probabilities.items(), start=1):
-        if name in present:
-            mask[probability > highest] = number
-            highest = np.maximum(highest, probability)
-    for number in range(1, len(probabilities) + 1 if min_area > 1 else 1):
+    for number, name in numbers.items():
+        mask[probabilities[name] > highest] = number
+        highest = np.maximum(highest, probabilities[name])
+    for number in numbers if min_area > 1 else ():
         mask[_small_pieces(mask == number, min_area)] = 0
     return mask
 

@@ -207,6 +207,19 @@ def test_without_calibration_every_class_marks(model: FSSModel | Baseline) -> No
     assert prediction.presence == {"red": None} and prediction.mask.any()
 
 
+def test_where_a_class_would_be_is_computed_when_it_is_asked_for() -> None:
+    model, seen = calibrated(intercept=10.0), list[int]()
+    of_red = segmenter(model)
+    model.backbone.register_forward_hook(lambda _, images, __: seen.append(len(images[0])))
+    lost = of_red.predict(BOTH, found={"red": 0.1})
+    assert not seen and not lost.mask.any() and lost.areas()["red"].probability is None
+    of_red.fit(scene(blue=(60, BLUE)), square(60), name="red")
+    described = len(seen)
+    asked = [lost.probabilities["red"] for _ in range(2)]
+    assert len(seen) == described + 1 and asked[0] is asked[1]
+    assert np.array_equal(asked[0], segmenter(calibrated(intercept=10.0)).predict(BOTH).probabilities["red"])
+
+
 def test_supports_are_described_once_and_a_query_for_all_classes() -> None:
     model, seen = tiny_model(contrast_residual=True), list[int]()
     model.backbone.register_forward_hook(lambda _, images, __: seen.append(len(images[0])))

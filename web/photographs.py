@@ -158,7 +158,8 @@ class Photograph:
             return None
         probabilities = dict(zip(classes, _read_array(self._probabilities), strict=False))
         presence = dict(zip(classes, self._presence, strict=False))
-        return Prediction(_NO_IMAGE, _NO_IMAGE[..., 0], probabilities, presence).marked(**marking._asdict())
+        unmarked = np.zeros(self.size, dtype=np.uint8)
+        return Prediction(_NO_IMAGE, unmarked, probabilities, presence).marked(**marking._asdict())
 
 
 def _numbers(classes: int) -> list[str]:
