@@ -23,8 +23,14 @@ _SHARE = 0.1
 _ENLARGEMENT = 1.5
 # Pixels of the network's input: less of a support is not looked at closely.
 _LEAST_SIDE = 32
-# In a folder an object is where the similarity is above this share of the mean of so many highest ones.
-_FOLDER_SHARE, _HIGHEST = 0.82, 5
+# In a folder an object is where the similarity is above this share of the mean of the highest ones: those of one image
+# in a hundred, ten at most.
+_FOLDER_SHARE = 0.75
+_IMAGES_OF_A_HIGHEST, _MOST_HIGHEST = 100, 10
+# Directions of a folder are those in which images deviate at least this share of their strongest deviation; so much
+# counts what they say.
+_LEAST_DEVIATION = 0.25
+_WEIGHT_OF_DIRECTIONS = 0.3
 # How fast the probability changes with the similarity where no calibration says it.
 _SLOPE = 20.0
 
@@ -83,11 +89,12 @@ def presence_in_folder(
     """Which images show what supports show, judged by the whole folder.
 
     objects (C, D) and queries, (P, D) for each of N images, as described above; counted (C, N) bool, False for images
-    that are not asked for, as the supports themselves. An image that the folder's most similar ones resemble is more
-    similar; and these show on which scale: supports differ in how similar anything is to them. ``threshold`` is the
-    similarity from which on an object is likely there: where no image reaches it, a class is in none. None: in all.
-    -inf: that is not known, and a class is taken to be in some image. Queries of many vectors, which would fill the
-    memory, are compared with the objects alone, and not kept.
+    that are not asked for, as the supports themselves. An image is more similar where it resembles the folder's most
+    similar ones, and where it is like the object in what images of this folder differ in; and the most similar ones
+    show on which scale: supports differ in how similar anything is to them. ``threshold`` is the similarity from which
+    on an object is likely there: where no image reaches it, a class is in none. None: in all. -inf: that is not known,
+    and a class is taken to be in some image. Queries of many vectors, which would fill the memory, are compared with
+    the objects alone, and not kept.
     """
     columns, whole = [], []
     for query in queries:
@@ -95,19 +102,42 @@ def presence_in_folder(
         if len(query) == 1:
             whole.append(query)
     direct = torch.stack(columns, dim=1)
-    highest = direct.masked_fill(~counted, -torch.inf).topk(min(_HIGHEST, len(columns)), dim=1)
-    values = _with_resemblance(direct, torch.cat(whole), highest.indices) if len(whole) == len(columns) else direct
+    number = min(_MOST_HIGHEST, -(-len(columns) // _IMAGES_OF_A_HIGHEST))
+    values = direct if len(whole) < len(columns) else _in_folder(objects, torch.cat(whole), counted, number)
     if threshold is None:
         return FolderPresence(values, torch.full_like(values[:, 0], -torch.inf))
-    surest = values.masked_fill(~counted, -torch.inf).topk(highest.values.shape[1], dim=1).values
+    surest = values.masked_fill(~counted, -torch.inf).topk(number, dim=1).values
     relative = _FOLDER_SHARE * _mean(surest, surest.isfinite())
-    missing = threshold - highest.values[:, 0]
+    missing = threshold - direct.masked_fill(~counted, -torch.inf).amax(dim=1)
     return FolderPresence(values, torch.where(missing < 0, relative, surest[:, 0] + missing))
 
 
-def _with_resemblance(direct: Tensor, queries: Tensor, surest: Tensor) -> Tensor:
-    """Half the similarity (C, N), half the mean cosine of images (N, D) to those in ``surest`` (C, n), but itself."""
-    queries = F.normalize(queries, dim=-1)
+def _in_folder(objects: Tensor, queries: Tensor, counted: Tensor, number: int) -> Tensor:
+    """(C, N) similarities of objects (C, D) and images (N, D), a mean: in all there is, and in the folder's directions.
+
+    These are the principal axes of the images, and in each the root of its deviation is the unit: the folder's main
+    subject outweighs the others less. ``number`` images are the most similar ones.
+    """
+    objects, queries = F.normalize(objects, dim=-1), F.normalize(queries, dim=-1)
+    values = _with_resemblance(objects, queries, counted, number)
+    mean = queries.mean(dim=0)
+    _, deviations, directions = torch.linalg.svd(queries - mean, full_matrices=False)
+    used = deviations > _LEAST_DEVIATION * deviations.amax().clamp(min=1e-6)
+    axes = directions[used].T / deviations[used].sqrt()
+    if not used.any():  # a single image, or all are alike
+        return values
+    in_directions = _with_resemblance(
+        F.normalize((objects - mean) @ axes, dim=-1), F.normalize((queries - mean) @ axes, dim=-1), counted, number
+    )
+    return torch.lerp(values, in_directions, _WEIGHT_OF_DIRECTIONS)
+
+
+def _with_resemblance(objects: Tensor, queries: Tensor, counted: Tensor, number: int) -> Tensor:
+    """(C, N) from unit vectors (C, D) and (N, D): half the cosine to the object, half the mean cosine to the ``number``
+    most similar images, but itself; where there is no other, the cosine to the object.
+    """
+    direct = objects @ queries.T
+    surest = direct.masked_fill(~counted, -torch.inf).topk(number, dim=1).indices  # (C, n)
     resemblance = (queries @ queries.T)[:, surest].permute(1, 0, 2)  # (C, N, n)
     others = surest[:, None] != torch.arange(len(queries), device=surest.device)[:, None]
     return torch.where(others.any(dim=-1), (direct + _mean(resemblance, others)) / 2, direct)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -87,28 +88,65 @@ def _unit(*angles: float) -> torch.Tensor:
     return torch.stack([radians.cos(), radians.sin()], dim=1)
 
 
-def test_in_a_folder_images_are_similar_that_the_most_similar_ones_resemble() -> None:
-    """Seven images and two classes; the first image is a support of the first class."""
-    angles = (0.0, 10, 20, 25, 30, 60, 80)
-    objects, queries = _unit(5, 75), [query[None] * 3 for query in _unit(*angles)]
-    counted = torch.ones(2, 7, dtype=torch.bool)
+def naive_in_folder(objects: np.ndarray, images: np.ndarray, counted: np.ndarray, number: int) -> np.ndarray:
+    """Similarities (C, N), one by one, from descriptions (C, D) and (N, D)."""
+
+    def cosine(one: np.ndarray, other: np.ndarray) -> float:
+        return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
+
+    def similar(one: np.ndarray, all_images: np.ndarray, among: np.ndarray) -> list[float]:
+        direct = [cosine(one, image) for image in all_images]
+        highest = sorted(np.flatnonzero(among), key=lambda image: -direct[image])[:number]
+        found = []
+        for image, own in enumerate(direct):
+            others = [cosine(all_images[image], all_images[other]) for other in highest if other != image]
+            found.append((own + np.mean(others)) / 2 if others else own)
+        return found
+
+    objects, images = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True) for vectors in (objects, images))
+    mean = images.mean(axis=0)
+    variances, axes = np.linalg.eigh((images - mean).T @ (images - mean))
+    deviations = np.sqrt(variances.clip(min=0))
+    used = deviations > deviations.max() / 4
+    in_directions = axes[:, used] / np.sqrt(deviations[used])
+    return np.array(
+        [
+            0.7 * np.array(similar(one, images, among))
+            + 0.3 * np.array(similar((one - mean) @ in_directions, (images - mean) @ in_directions, among))
+            for one, among in zip(objects, counted, strict=True)
+        ]
+    )
+
+
+@pytest.mark.parametrize(("images", "number"), [(7, 1), (130, 2), (1100, 10)])
+def test_in_a_folder_images_count_that_resemble_others_and_what_they_differ_in(images: int, number: int) -> None:
+    """Two classes; the first image is a support of the first class."""
+    random = np.random.default_rng(0)
+    stretched = np.array([5.0, 3, 1, 0.5, 0.1, 0.1])
+    objects, queries = random.random((2, 6)), random.random((images, 6)) * stretched
+    counted = np.ones((2, images), dtype=bool)
     counted[0, 0] = False
-    values, thresholds = presence_in_folder(objects, queries, counted, threshold=0.5)
-    for row, (own, first) in enumerate(((5, 1), (75, 0))):
-        direct = [math.cos(math.radians(own - angle)) for angle in angles]
-        highest = sorted(range(first, 7), key=lambda image: -direct[image])[:5]
-        expected = []
-        for image, angle in enumerate(angles):
-            cosines = [math.cos(math.radians(angle - angles[other])) for other in highest if other != image]
-            expected.append((direct[image] + sum(cosines) / len(cosines)) / 2)
-        torch.testing.assert_close(values[row], torch.tensor(expected))
-        assert thresholds[row] == pytest.approx(0.82 * sum(sorted(expected[first:])[-5:]) / 5)
+    values, thresholds = presence_in_folder(
+        torch.from_numpy(objects), list(torch.from_numpy(queries)[:, None]), torch.from_numpy(counted), threshold=0.5
+    )
+    expected = naive_in_folder(objects, queries, counted, number)
+    np.testing.assert_allclose(values, expected, atol=1e-6)
+    highest = [np.sort(row[among])[-number:].mean() for row, among in zip(expected, counted, strict=True)]
+    np.testing.assert_allclose(thresholds, 0.75 * np.array(highest), atol=1e-6)
+
+
+def test_images_that_are_all_alike_have_no_directions() -> None:
+    objects, counted = _unit(0, 30), torch.ones(2, 3, dtype=torch.bool)
+    values = presence_in_folder(objects, [_unit(10)] * 3, counted, threshold=None).similarities
+    for row, angle in zip(values, (10, 20), strict=True):
+        expected = (math.cos(math.radians(angle)) + 1) / 2
+        torch.testing.assert_close(row[1:], torch.full((2,), expected))
 
 
 def test_a_class_that_no_image_of_a_folder_is_like_is_in_none() -> None:
     objects, queries, counted = _unit(0, 90), list(_unit(10, 20)[:, None]), torch.ones(2, 2, dtype=torch.bool)
     similarities, thresholds = presence_in_folder(objects, queries, counted, threshold=0.5)
-    assert (similarities[0] > thresholds[0]).all()
+    assert similarities[0, 0] > thresholds[0]
     # Nothing is similar enough: even the most similar image falls short by what it falls short of 0.5 alone.
     assert float(thresholds[1] - similarities[1].max()) == pytest.approx(0.5 - math.sin(math.radians(20)))
     assert (presence_in_folder(objects, queries, counted, threshold=None).thresholds == -math.inf).all()
