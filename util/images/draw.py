@@ -35,12 +35,23 @@ def outlined(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     marked = objects > 0
     picture = np.where(marked[..., None], image, cv2.convertScaleAbs(image, alpha=_DIMMED)) if marked.any() else image
     picture = np.where((mask == IGNORE)[..., None], picture // 2 + 96, picture)
-    reach = 2 * max(1, round(max(mask.shape) / _LINES_ACROSS)) + 1
-    around = np.ones((reach, reach), dtype=np.uint8)
-    edges = cv2.dilate(objects, around) != cv2.erode(objects, around)
+    edges = _edges(objects)
     picture[edges & ~marked] = _DARK
     picture[edges & marked] = class_colours(objects[edges & marked])
     return picture
+
+
+def bordered(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The picture with a line around the object, white inside and dark outside, and nothing else changed.
+
+    ``picture`` (H, W, 3) RGB uint8; ``mask`` (H, W): 1 object, 0 background, 255 not counted, as the background.
+    Returns RGB uint8 (H, W, 3).
+    """
+    objects = (mask == 1).astype(np.uint8)
+    edges, result = _edges(objects), picture.copy()
+    result[edges & (objects == 0)] = _DARK
+    result[edges & (objects == 1)] = 255
+    return result
 
 
 def class_colours(numbers: np.ndarray) -> np.ndarray:
@@ -95,14 +106,14 @@ def contact_sheet(
 ) -> np.ndarray:
     """Arrange RGB images (each (H, W, 3) uint8, any size) in a table with a title over each column.
 
-    Every row must have ``len(titles)`` images; each is fitted into a square of ``cell`` pixels on white. A row's
-    caption, if there are any, stands above it.
+    Every row must have ``len(titles)`` images; the longer side of each fills ``cell`` pixels. A row's caption, if there
+    are any, stands above it.
     """
     parts = [np.hstack([text_bar([title], cell, _SHEET_LETTERS) for title in titles])]
     for number, images in enumerate(rows):
         if captions:
             parts.append(text_bar([captions[number]], cell * len(titles), _SHEET_LETTERS))
-        parts.append(np.hstack([_fitted(image, cell) for image in images]))
+        parts.append(_row(images, cell))
     return np.vstack(parts)
 
 
@@ -113,14 +124,14 @@ def captioned_sheet(
 
     All have as many lines. Longer sides become ``side``; returns RGB uint8 of ``columns`` pictures or fewer.
     """
-    cell = side + _MARGIN
-    cells = [
-        np.vstack([_fitted(picture, cell), text_bar(lines, cell, _SHEET_LETTERS)])
-        for picture, lines in zip(pictures, captions, strict=True)
-    ]
-    columns = min(columns, len(cells))
-    cells += [np.full_like(cells[0], 255)] * (-len(cells) % columns)
-    return np.vstack([np.hstack(cells[first : first + columns]) for first in range(0, len(cells), columns)])
+    cell, columns = side + _MARGIN, min(columns, len(pictures))
+    rows = []
+    for first in range(0, len(pictures), columns):
+        of_row = slice(first, first + columns)
+        bars = [text_bar(lines, cell, _SHEET_LETTERS) for lines in captions[of_row]]
+        row = np.vstack([_row(pictures[of_row], cell), np.hstack(bars)])
+        rows.append(np.pad(row, ((0, 0), (0, columns * cell - row.shape[1]), (0, 0)), constant_values=255))
+    return np.vstack(rows)
 
 
 def reduced(image: np.ndarray, side: int) -> np.ndarray:
@@ -133,14 +144,27 @@ def reduced(image: np.ndarray, side: int) -> np.ndarray:
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
-def _fitted(image: np.ndarray, cell: int) -> np.ndarray:
-    """Scale ``image`` so that its longer side fills ``cell`` but for a margin, at the bottom of white."""
-    size = cell - _MARGIN
-    scale = size / max(image.shape[:2])
-    width, height = (max(1, round(side * scale)) for side in (image.shape[1], image.shape[0]))
-    square = np.full((cell, cell, 3), 255, dtype=np.uint8)
-    top, left = cell - height - _MARGIN // 2, (cell - width) // 2
-    square[top : top + height, left : left + width] = cv2.resize(
-        image, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    )
-    return square
+def _edges(objects: np.ndarray) -> np.ndarray:
+    """True (H, W) on both sides of the borders between values of ``objects`` (H, W) uint8, wider in larger images."""
+    reach = 2 * max(1, round(max(objects.shape) / _LINES_ACROSS)) + 1
+    around = np.ones((reach, reach), dtype=np.uint8)
+    edges: np.ndarray = cv2.dilate(objects, around) != cv2.erode(objects, around)
+    return edges
+
+
+def _row(images: Sequence[np.ndarray], cell: int) -> np.ndarray:
+    """Images side by side on white, their longer sides ``cell`` but for a margin; as high as the highest."""
+    fitted = [_fitted(image, cell - _MARGIN) for image in images]
+    row = np.full((max(map(len, fitted)) + _MARGIN, cell * len(fitted), 3), 255, dtype=np.uint8)
+    for place, image in enumerate(fitted):
+        height, width = image.shape[:2]
+        top, left = len(row) - height - _MARGIN // 2, place * cell + (cell - width) // 2
+        row[top : top + height, left : left + width] = image
+    return row
+
+
+def _fitted(image: np.ndarray, side: int) -> np.ndarray:
+    """The image scaled so that its longer side is ``side``."""
+    scale = side / max(image.shape[:2])
+    width, height = (max(1, round(length * scale)) for length in (image.shape[1], image.shape[0]))
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)

@@ -91,3 +91,12 @@ def test_sheets_hold_every_picture() -> None:
     for n in range(1, 8):
         assert (sheet == 10 * n).all(axis=2).sum() > 1000
         assert n == 7 or (table == 10 * n).all(axis=2).sum() > 1000
+
+
+def test_rows_of_sheets_are_as_high_as_their_pictures() -> None:
+    wide, high = np.zeros((20, 80, 3), dtype=np.uint8), np.zeros((80, 40, 3), dtype=np.uint8)
+    line = len(text_bar(["a"], 80, 14))
+    assert len(captioned_sheet([wide, wide, wide, high, wide], [["a"]] * 5, columns=2, side=76)) == (
+        3 * line + (19 + 4) + (76 + 4) + (19 + 4)
+    )
+    assert contact_sheet([[wide, wide], [wide, high]], ["a", "b"], 80).shape == (line + 19 + 4 + 80, 160, 3)
