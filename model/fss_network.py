@@ -214,7 +214,7 @@ class FSSModel(nn.Module, SharedModel):
         query = query_features(self.backbone, query_image, query_padding)
         support = support_features(self.backbone, support_images, support_masks, support_padding)
         # The steps of ``describe_supports`` and ``segment``, in an order that lets go of features early.
-        contrast, prior_map = self._compared(query, support)
+        contrast, prior_map = self.compare(query, support)
         adjusted, padding = self.adjust_query(query.mid), query.padding
         merged, prototype = self._merged(support)
         masks = (support.objects, support.void, support.padding)
@@ -237,12 +237,12 @@ class FSSModel(nn.Module, SharedModel):
     def segment(self, images: Tensor | Features, padding: Tensor | None, supports: DescribedSupports) -> Tensor:
         """Logits (B, 2, H, W) of queries, in evaluation those of ``forward``; arguments as the query's of it."""
         query = query_features(self.backbone, images, padding)
-        contrast, prior_map = self._compared(query, supports.features)
+        contrast, prior_map = self.compare(query, supports.features)
         merged = self.merge_query(self.adjust_query(query.mid), supports.prototype, prior_map)
         logits = self._decoded(merged, query.padding, supports.prototypes, supports.absent, contrast)
         return _enlarged(logits, query_size(images, padding))
 
-    def _compared(self, query: QueryFeatures, support: SupportFeatures) -> tuple[Tensor | None, Tensor]:
+    def compare(self, query: QueryFeatures, support: SupportFeatures) -> tuple[Tensor | None, Tensor]:
         """What comparing pixels with the support says of the object: contrast and prior, both (B, 1, h, w).
 
         There is no contrast without contrast residual. With K shots it is more certain and weighs sqrt(K) times as

@@ -99,10 +99,18 @@ def _of_one_set(pixels: Tensor, members: Tensor, assignment: Tensor, slots: int)
     A prototype is the mean of a cluster; a set with no more pixels than slots gives the pixels themselves.
     """
     size = members.sum(-1, keepdim=True)  # (B, 1)
-    is_clustered = size > slots
-    slot = torch.where(is_clustered, assignment, members.cumsum(-1) - 1).masked_fill(~members, -1)
     index = torch.arange(slots, device=pixels.device)
     # A product with ones and zeros: one call, the same sums on every run, and its gradient is one more product.
-    belongs = (slot[:, None] == index[:, None]).to(pixels.dtype)  # (B, slots, N)
-    divisor = torch.where(is_clustered, belongs.sum(-1) + 0.001, 1)
+    belongs = (slot_of_pixels(members, assignment, slots)[:, None] == index[:, None]).to(pixels.dtype)  # (B, slots, N)
+    divisor = torch.where(size > slots, belongs.sum(-1) + 0.001, 1)
     return belongs @ pixels / divisor[..., None], index >= size
+
+
+def slot_of_pixels(members: Tensor, assignment: Tensor, slots: int) -> Tensor:
+    """The slot whose prototype each pixel belongs to, (B, N) int64 in 0..slots - 1, -1 for pixels not in the set.
+
+    members (B, N) bool True in the set; assignment (B, N) its clusters, which a set of few pixels does without: there
+    each pixel has a slot of its own.
+    """
+    is_clustered = members.sum(-1, keepdim=True) > slots
+    return torch.where(is_clustered, assignment, members.cumsum(-1) - 1).masked_fill(~members, -1)

@@ -150,25 +150,40 @@ class PrototypeCrossAttention(nn.Module):
     def forward(self, query: Tensor, prototypes: Tensor, absent: Tensor) -> Tensor:
         """query (B, L, C); prototypes (B, P, C); absent (B, P) True for padding rows. -> (B, L, C)"""
         B, L, C = query.shape
-        q = self._split(self.query_projection(query))
-        k = self._split(self.key_projection(prototypes))
+        q, k, penalty = self._compared(query, prototypes, absent)
         v = self._split(self.value_projection(prototypes))
-        penalty = FLAG_PENALTY * absent[:, None, None].to(q.dtype)  # (B, 1, 1, P), added to the logits
         mixed = self._attend(q, k, v, penalty)  # (B, heads, L, C / heads)
         mixed = mixed.transpose(1, 2).reshape(B, L, C)
         return dropout(self.output_projection(mixed), self.dropout, self.training)
+
+    def weights(self, query: Tensor, prototypes: Tensor, absent: Tensor) -> Tensor:
+        """How much each position takes of each prototype: (B, heads, L, P), 0 for padding rows, 1 in all.
+
+        Arguments as of ``forward``, which in evaluation computes its result without them.
+        """
+        return _attention_weights(*self._compared(query, prototypes, absent))
+
+    def _compared(self, query: Tensor, prototypes: Tensor, absent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (B, heads, L, C / heads), keys (B, heads, P, C / heads), and what is added to their logits."""
+        q = self._split(self.query_projection(query))
+        k = self._split(self.key_projection(prototypes))
+        return q, k, FLAG_PENALTY * absent[:, None, None].to(q.dtype)  # (B, 1, 1, P)
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, penalty: Tensor) -> Tensor:
         """Scaled dot-product attention, in training with dropout of its weights; sizes as from ``_split``."""
         if not self.training:
             return F.scaled_dot_product_attention(q, k, v, attn_mask=penalty)
-        scale = q.shape[-1] ** -0.25
-        weights = ((q * scale) @ (k.mT * scale) + penalty).softmax(dim=-1)
-        return dropout(weights, self.dropout, training=True) @ v
+        return dropout(_attention_weights(q, k, penalty), self.dropout, training=True) @ v
 
     def _split(self, x: Tensor) -> Tensor:
         B, N, C = x.shape
         return x.view(B, N, self.heads, C // self.heads).transpose(1, 2)  # (B, heads, N, C / heads)
+
+
+def _attention_weights(q: Tensor, k: Tensor, penalty: Tensor) -> Tensor:
+    """Queries (..., L, D), keys (..., P, D) and a summand of the logits (..., 1, P) -> shares (..., L, P)."""
+    scale = q.shape[-1] ** -0.25
+    return ((q * scale) @ (k.mT * scale) + penalty).softmax(dim=-1)
 
 
 class FeedForward(nn.Module):

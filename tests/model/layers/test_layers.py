@@ -84,6 +84,19 @@ def test_flagged_prototypes_get_no_attention() -> None:
     assert torch.equal(layer(query, prototypes, absent), layer(query, changed, absent))
 
 
+def test_weights_are_those_that_the_output_is_mixed_with() -> None:
+    torch.manual_seed(0)
+    layer = PrototypeCrossAttention(16).eval()
+    query, prototypes = torch.randn(2, 5, 16), torch.randn(2, 7, 16)
+    absent = torch.arange(7).expand(2, 7) >= 4
+    weights = layer.weights(query, prototypes, absent)
+    assert weights.shape == (2, 8, 5, 7) and not weights[..., 4:].any()
+    torch.testing.assert_close(weights.sum(dim=-1), torch.ones(2, 8, 5))
+    values = layer.value_projection(prototypes).unflatten(2, (8, 2))
+    mixed = torch.einsum("bhlp,bphc->blhc", weights, values).flatten(2)
+    torch.testing.assert_close(layer.output_projection(mixed), layer(query, prototypes, absent))
+
+
 def test_padded_values_are_not_sampled() -> None:
     torch.manual_seed(0)
     layer = DeformableSelfAttention(16).eval()
