@@ -1,8 +1,11 @@
-"""Test an experiment: ``python test.py DATASET EXPERIMENT [--method METHOD] [--every-photograph] [key=value ...]``."""
+"""Test an experiment: ``python test.py DATASET EXPERIMENT [key=value ...] [--method METHOD]``.
+
+``--every-photograph`` asks for each class in every photograph; ``--inspect EPISODE ...`` looks into single episodes.
+"""
 
 from __future__ import annotations
 
-from util.arguments import Parser
+from util.arguments import Parser, whole_number
 from util.config import load_config
 from util.errors import UserError, importing, run_command
 from util.logging import start_logging
@@ -23,10 +26,18 @@ def main(arguments: list[str]) -> None:
         default="network",
         help="network: the checkpoint; untrained: the network as initialised; the others need no training",
     )
-    parser.add_argument(
+    questions = parser.add_mutually_exclusive_group()
+    questions.add_argument(
         "--every-photograph",
         action="store_true",
         help="ask for each class in every photograph of the test list, as in a folder where few hold it",
+    )
+    questions.add_argument(
+        "--inspect",
+        nargs="+",
+        type=whole_number(0),
+        metavar="EPISODE",
+        help="predict these episodes alone, by their numbers in the test from 0 on, and draw the steps of each",
     )
     parsed = parser.parse_intermixed_args(arguments)
     start_logging()
@@ -34,12 +45,15 @@ def main(arguments: list[str]) -> None:
         config = load_config(parsed.dataset, parsed.experiment, parsed.overrides)
         start_processes(config.TRAIN.train_gpu)
         with importing():
-            from commands.meta_test import score_experiment, score_folder
+            from commands.meta_test import inspect_episodes, score_experiment, score_folder
             from commands.seeds import score_seeds
         several = config.TRAIN.seeds and parsed.method == "network"
-        if parsed.every_photograph and several:
-            raise UserError("--every-photograph tests one network; set TRAIN.seeds=[] and TRAIN.weight=FILE")
-        if parsed.every_photograph:
+        if several and (parsed.inspect or parsed.every_photograph):
+            option = "--inspect" if parsed.inspect else "--every-photograph"
+            raise UserError(f"{option} tests one network; set TRAIN.seeds=[] and TRAIN.weight=FILE")
+        if parsed.inspect:
+            inspect_episodes(config, parsed.method, parsed.inspect)
+        elif parsed.every_photograph:
             score_folder(config, parsed.method)
         elif several:
             score_seeds(config)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,14 @@ from commands.equal_draws import require_equal_draws
 from engine.episode_presence import describe_queries_of, describe_supports_of
 from engine.evaluate import Refinement, evaluate
 from engine.folder_results import build_folder_results, folder_table, save_folder_test
-from engine.gallery import EXAMPLES, WORST, Gallery
+from engine.gallery import EXAMPLES, WORST, Gallery, episode_caption
+from engine.inspection_sheet import inspection_sheet
 from engine.metrics import EpisodeMetrics, EpisodeScore
 from engine.report import results_table
 from engine.results import RESULTS, build_results, save_test
 from engine.run_folder import LATEST, check_run_folder
 from engine.scores import PHOTOGRAPHS, SCORES
+from engine.single_episodes import PredictedEpisode, predict_episode
 from episodes.build import Evaluation, evaluation, folder_evaluation, known_classes
 from episodes.class_names import dataset_names
 from episodes.every_photograph import EveryPhotograph
@@ -31,15 +33,19 @@ from model.baselines import Baseline
 from model.checkpoints import provenance, read_network
 from model.frozen.feature_cache import FeatureCache
 from model.fss_network import NetworkSettings, configured_backbone
+from model.hamming_clustering import PublishedHammingClustering
 from model.presence import presence_in_folder
 from util.config import Config
 from util.device import choose_device, memory_for
-from util.distributed import done_by_first, only_group_in, rank
+from util.distributed import done_by_first, only_group_in, rank, world_size
 from util.environment import describe_environment
 from util.errors import UserError
-from util.images import read_image
+from util.images import read_image, write_image
 from util.logging import logger
 from util.seed import seed_everything
+
+# What needs less memory where it runs out in a test.
+_MEMORY_KEYS = "TRAIN.batch_size_val, or TRAIN.val_size"
 
 
 def score_experiment(config: Config, method: str) -> None:
@@ -73,6 +79,50 @@ def score_folder(config: Config, method: str) -> None:
             save_folder_test(folder, results, scores)
     table = folder_table(results, metrics.seconds / metrics.episodes, dataset_names(config.DATA.data_root))
     logger.info("results in %s\n%s", folder, table)
+
+
+def inspect_episodes(config: Config, method: str, numbers: Sequence[int]) -> None:
+    """Predict episodes of the test, by their ``numbers`` in it, and write a sheet of the steps to each prediction.
+
+    ``inspected_NUMBER.png`` lies where the test writes. Raises ``UserError`` for a number that the test does not have,
+    and for a network whose prediction depends on the episodes before it.
+    """
+    model, _ = build_method(config, method)
+    test = evaluation(config)
+    _check_numbers(numbers, test.total)
+    if isinstance(model, FSSModel) and isinstance(model.hamming_clustering, PublishedHammingClustering):
+        raise UserError(
+            "--inspect: the published clustering draws for one episode after the other, so none is predicted alone; "
+            "inspect a network with TRAIN.compat=ours, or a method without training"
+        )
+    files = {number: f"inspected_{number}.png" for number in numbers}
+    images, names = test.episodes.images, _class_names(config)
+    with _test_folder(config, [] if method == "network" else [method], list(files.values())) as folder:
+        for episode in predicted_episodes(config, model, test, list(files)[rank() :: world_size()]):
+            caption = episode_caption(episode.number, episode.class_id, episode.score, names)
+            query = read_image(images.image_path(episode.query_index))
+            sheet = inspection_sheet(
+                episode, query, caption, content_size=test.content_size, refined=config.TRAIN.refine
+            )
+            write_image(folder / files[episode.number], sheet)
+            logger.info("%s: %s", folder / files[episode.number], caption)
+
+
+def predicted_episodes(
+    config: Config, model: FSSModel | Baseline, test: Evaluation[SupervisedEpisodes], numbers: Iterable[int]
+) -> Iterator[PredictedEpisode]:
+    """Episodes of a test, by their numbers in it, predicted as in the test, one after the other."""
+    options = _evaluation_options(config, model, test)
+    for number in numbers:
+        with memory_for(_MEMORY_KEYS):
+            episode = predict_episode(model, number, test.batch_with(number), **options)
+        yield episode
+
+
+def _check_numbers(numbers: Iterable[int], total: int) -> None:
+    for number in numbers:
+        if number >= total:
+            raise UserError(f"--inspect {number}: no such episode; the test has those from 0 to {total - 1}")
 
 
 def _gate(threshold: float | None) -> str:
@@ -149,8 +199,7 @@ def run_test(
 ) -> str:
     """Score ``model`` on the experiment's test, write results, scores and sheets into ``folder``; returns the table."""
     images = test.episodes.images
-    # The published protocol counts slots, not classes, so there are no names.
-    names = {} if config.published else dataset_names(config.DATA.data_root)
+    names = _class_names(config)
     gallery = Gallery(config.VIS.pictures, test.total, lambda row: read_image(images.image_path(row)), names)
     metrics = _scored(config, model, test, on_prediction=gallery.add if config.VIS.visualize else None)
     slots = sorted({test.slot(number) for number in test.episodes.classes})
@@ -159,6 +208,11 @@ def run_test(
     if rank() == 0:
         save_test(folder, results, metrics.scores, gallery)
     return results_table(results, metrics.seconds / metrics.episodes, names)
+
+
+def _class_names(config: Config) -> dict[int, str]:
+    """Names of classes; the published protocol counts slots, not classes, so there are none."""
+    return {} if config.published else dataset_names(config.DATA.data_root)
 
 
 def refinement(config: Config) -> Refinement | None:
@@ -182,21 +236,24 @@ def _test_folder(config: Config, suffixes: Sequence[str], files: Sequence[str]) 
 
 def _scored(config: Config, model: FSSModel | Baseline, test: Evaluation[Any], **options: Any) -> EpisodeMetrics:
     """The scores of ``model``; ``options`` as of ``evaluate``."""
+    shared = _evaluation_options(config, model, test)
+    seed_everything(config.TRAIN.manual_seed, "test")  # the published clustering draws in tests too
+    with memory_for(_MEMORY_KEYS):
+        return evaluate(model, test.batches.numbered(), total=test.total, **shared, **options)
+
+
+def _evaluation_options(config: Config, model: FSSModel | Baseline, test: Evaluation[Any]) -> dict[str, Any]:
+    """What all and single episodes of a test are predicted and scored with; moves ``model`` to the device."""
     device, images = choose_device(config.TRAIN.train_gpu), test.episodes.images
     model.backbone = FeatureCache(model.backbone)
-    seed_everything(config.TRAIN.manual_seed, "test")  # the published clustering draws in tests too
-    with memory_for("TRAIN.batch_size_val, or TRAIN.val_size"):
-        return evaluate(
-            model.to(device),
-            test.batches.numbered(),
-            device=device,
-            content_size=test.content_size,
-            refine=refinement(config),
-            slot=test.slot,
-            query_name=lambda row: images.images[row],
-            total=test.total,
-            **options,
-        )
+    model.to(device)
+    return {
+        "device": device,
+        "content_size": test.content_size,
+        "refine": refinement(config),
+        "slot": test.slot,
+        "query_name": lambda row: images.images[row],
+    }
 
 
 def test_protocol(config: Config, images: ImageList, episodes: int) -> dict[str, Any]:

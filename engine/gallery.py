@@ -93,11 +93,17 @@ class Gallery:
             del self.worst[max(self.worst, key=lambda query: self.worst[query].rank)]
 
     def _row(self, number: int, batch: Mapping[str, Any], i: int, prediction: Tensor, score: EpisodeScore) -> _Row:
-        class_id, iou = int(batch["class_id"][i]), score.areas.object_iou
-        described = f"{class_id} {self.class_names.get(class_id, '')}".strip()
-        caption = f"IoU {100 * iou:.1f} %, class {described}, {PurePath(score.query).name}"
+        caption = episode_caption(number, int(batch["class_id"][i]), score, self.class_names)
         query = self.query_image(int(batch["query_index"][i]))
-        return _Row(iou, number, caption, _pictures(batch, i, query, batch["original_mask"][i], prediction))
+        pictures = episode_pictures(batch, i, query, batch["original_mask"][i], prediction)
+        return _Row(score.areas.object_iou, number, caption, pictures)
+
+
+def episode_caption(number: int, class_id: int, score: EpisodeScore, class_names: Mapping[int, str]) -> str:
+    """What stands above the pictures of an episode of a test."""
+    described = f"{class_id} {class_names.get(class_id, '')}".strip()
+    iou = 100 * score.areas.object_iou
+    return f"IoU {iou:.1f} %, class {described}, {PurePath(score.query).name}, episode {number}"
 
 
 @torch.inference_mode()
@@ -109,26 +115,34 @@ def episode_picture(model: nn.Module, batch: Mapping[str, Any], device: torch.de
     model.eval()
     prediction = batch_logits(model, batch, device)[0].argmax(dim=0).cpu()
     model.train()
-    content = _content(batch["query_padding"][0])
+    content = content_slices(batch["query_padding"][0])
     query, truth = _rgb(batch["query_image"][0])[content], batch["query_mask"][0][content]
-    return contact_sheet([_pictures(batch, 0, query, truth, prediction[content])], TITLES, _CELL)
+    return contact_sheet([episode_pictures(batch, 0, query, truth, prediction[content])], TITLES, _CELL)
 
 
-def _pictures(
+def episode_pictures(
     batch: Mapping[str, Any], i: int, query: np.ndarray, truth: Tensor, prediction: Tensor
 ) -> list[np.ndarray]:
-    """The images under ``TITLES`` for episode ``i``; ``query`` (H, W, 3), both masks (H, W), 0/1 and 255 ignored."""
-    content = _content(batch["support_padding"][i, 0])
-    support, mask = _rgb(batch["support_images"][i, 0]), batch["support_masks"][i, 0].numpy()
+    """The images under ``TITLES`` for episode ``i``, RGB uint8 (H, W, 3), of several supports the first.
+
+    ``query`` RGB uint8 (H, W, 3); both masks (H, W) integer: 0 background, 1 object, 255 not counted.
+    """
     return [
-        outlined(support[content], mask[content]),
+        support_picture(batch, i, 0),
         query,
         outlined(query, truth.numpy()),
         outlined(query, prediction.numpy()),
     ]
 
 
-def _content(padding: Tensor) -> tuple[slice, slice]:
+def support_picture(batch: Mapping[str, Any], i: int, shot: int) -> np.ndarray:
+    """A support of episode ``i`` with its mask outlined, without padding: RGB uint8 (H, W, 3)."""
+    content = content_slices(batch["support_padding"][i, shot])
+    support, mask = _rgb(batch["support_images"][i, shot]), batch["support_masks"][i, shot].numpy()
+    return outlined(support[content], mask[content])
+
+
+def content_slices(padding: Tensor) -> tuple[slice, slice]:
     """The rows and columns (H, W) that are not all padding: what a letterboxed image covers."""
     shown = ~padding.numpy()
     rows, columns = (np.flatnonzero(shown.any(axis=axis)) for axis in (1, 0))

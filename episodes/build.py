@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from episodes.closed_labels import Pair, closed_labels, read_pairs
+from episodes.episode import Batch, collate
 from episodes.every_photograph import EveryPhotograph
 from episodes.folds import fold_classes, splits_in
 from episodes.joint import JointEpisodes
@@ -103,6 +104,16 @@ class Evaluation(Generic[EpisodesT]):
     total: int
     content_size: Callable[[int, int], tuple[int, int]] | None
     slot: Callable[[int], int]
+    batch_size: int
+
+    def batch_with(self, number: int) -> tuple[int, Batch]:
+        """The batch of the test that holds an episode, after the number of its first one.
+
+        In this process, whichever would read it in a test. Raises ``UserError`` for a file that cannot be used.
+        """
+        first = number // self.batch_size * self.batch_size
+        numbers = range(first, min(first + self.batch_size, self.total))
+        return first, collate([self.episodes[0, index] for index in numbers])
 
 
 def evaluation(config: Config) -> Evaluation[SupervisedEpisodes]:
@@ -200,6 +211,7 @@ def _evaluation(
         total=total,
         content_size=None if config.published else partial(content_size, size=train.val_size),
         slot=slot,
+        batch_size=train.batch_size_val,
     )
 
 

@@ -119,6 +119,10 @@ COMMANDS = [
         "tests/test_pipeline.py::test_every_photograph_for_each_class",
     ),
     (
+        r"bash test\.sh \S+ split\S+( \S+=\S+)* --inspect( \d+)+",
+        "tests/test_pipeline.py::test_single_episodes_are_those_of_the_test",
+    ),
+    (
         r"bash test\.sh \S+ split0_\w+ TRAIN\.shot=5 .*",
         "tests/test_commands.py::test_own_images_as_the_readme_has_them",
     ),

@@ -73,6 +73,45 @@ def test_methods_without_training_run_in_the_same_loop(workspace: Workspace) -> 
     assert len(truths) == 1
 
 
+def test_single_episodes_are_those_of_the_test(
+    workspace: Workspace, fails: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their captions have the IoU of ``episodes.csv``, whatever the batch, and nothing of the test is written anew."""
+    workspace.train("inspected")
+    weight = f"TRAIN.weight={workspace.root}/inspected/latest.pth"
+    for name, words in {
+        "inspected": ["TRAIN.batch_size_val=4"],
+        "inspected_nearest": ["--method", "nearest", weight],
+        "inspected_shots": ["TRAIN.shot=3", weight],
+    }.items():
+        workspace.test(name, *words)
+        folder = workspace.root / name
+        written = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+        capsys.readouterr()
+        test_command.main(["shapes", "split0_demo", *workspace.overrides(name), *words, "--inspect", "9", "2", "9"])
+        said = capsys.readouterr().err
+        scores = read_scores(folder)
+        for number in (9, 2):
+            (caption,) = [line for line in said.splitlines() if line.endswith(f"episode {number}")]
+            assert f"inspected_{number}.png: IoU {100 * scores[number].areas.object_iou:.1f} %" in caption
+            assert Path(scores[number].query).name in caption
+        now = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+        assert now.keys() - written.keys() == {"inspected_9.png", "inspected_2.png"}
+        assert {path: now[path] for path in written} == written
+    arguments = ["shapes", "split0_demo", *workspace.overrides("inspected")]
+    message = fails(test_command.main, [*arguments, "--inspect", "2", "10"])
+    assert "--inspect 10: no such episode; the test has those from 0 to 9" in message
+    assert "not allowed" in fails(test_command.main, [*arguments, "--every-photograph", "--inspect", "2"])
+    arguments.append("TRAIN.seeds=[5,6]")
+    assert "--inspect tests one network" in fails(test_command.main, [*arguments, "--inspect", "2"])
+
+
+def test_a_published_network_predicts_no_episode_alone(workspace: Workspace, fails: Callable[..., str]) -> None:
+    workspace.train("published_alone", "TRAIN.compat=published", "TRAIN.epochs=1", experiment="split0_demo")
+    arguments = ["shapes", "split0_demo", *workspace.overrides("published_alone", "TRAIN.compat=published")]
+    assert "draws for one episode after the other" in fails(test_command.main, [*arguments, "--inspect", "2"])
+
+
 def short_list(workspace: Workspace, count: int) -> Path:
     """The first photographs of the test list."""
     lines = (workspace.root / "lists" / "val.txt").read_text().splitlines()[:count]

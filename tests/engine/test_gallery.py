@@ -56,7 +56,9 @@ def test_typical_examples_come_first_and_rows_say_what_they_are(
     gallery = Gallery(3, 3, grey, {1: "bird"})
     fill(gallery, [1, 9, 4], [0, 1, 2])
     gallery.save(tmp_path)
-    assert sheets[0] == [f"IoU {iou}0.0 %, class 1 bird, {query}" for iou, query in ((4, 2), (1, 0), (9, 1))]
+    assert sheets[0] == [
+        f"IoU {iou}0.0 %, class 1 bird, {query}, episode {query}" for iou, query in ((4, 2), (1, 0), (9, 1))
+    ]
     assert [caption[:8] for caption in sheets[1]] == ["IoU 10.0", "IoU 40.0", "IoU 90.0"]
 
 
