@@ -79,7 +79,7 @@ class Gallery:
         worst = sorted(self.worst.values(), key=lambda row: row.rank)
         for name, rows in ((EXAMPLES, examples), (WORST, worst)):
             if rows:
-                captions = [row.caption for row in rows]
+                captions = [[row.caption] for row in rows]
                 write_image(folder / name, contact_sheet([row.pictures for row in rows], TITLES, _CELL, captions))
 
     def _is_among_the_worst(self, query: str, rank: tuple[float, int]) -> bool:

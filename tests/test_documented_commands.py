@@ -176,6 +176,10 @@ COMMANDS = [
         r"bash web\.sh( --checkpoint \S+| --method nearest --backbone \S+ \S+)?",
         "tests/web/test_command.py::test_it_ends_with_a_line_and_leaves_nothing",
     ),
+    (
+        r"python -m benchmarks\.prediction_pictures \S+\.jpg \S+ \$VOC TRAIN\.weight=\S+",
+        "tests/benchmarks/test_prediction_pictures.py::test_the_sheet_of_two_tests",
+    ),
     (r"python -m benchmarks\.\w+( data pascal .*)?", "measures for minutes, on an idle machine"),
     (r"python -c \" import timm, torch .*", "needs a download"),
     (r"cut .* \| sha256sum", "tests/test_commands.py::test_the_checksum_of_a_list"),

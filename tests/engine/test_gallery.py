@@ -46,9 +46,9 @@ def test_the_worst_are_those_of_lowest_iou_one_for_each_image(tmp_path: Path) ->
 def test_typical_examples_come_first_and_rows_say_what_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sheets: list[list[str]] = []
+    sheets: list[list[list[str]]] = []
 
-    def noted(rows: object, titles: object, cell: int, captions: list[str]) -> np.ndarray:
+    def noted(rows: object, titles: object, cell: int, captions: list[list[str]]) -> np.ndarray:
         sheets.append(captions)
         return np.zeros((1, 1, 3), dtype=np.uint8)
 
@@ -57,9 +57,9 @@ def test_typical_examples_come_first_and_rows_say_what_they_are(
     fill(gallery, [1, 9, 4], [0, 1, 2])
     gallery.save(tmp_path)
     assert sheets[0] == [
-        f"IoU {iou}0.0 %, class 1 bird, {query}, episode {query}" for iou, query in ((4, 2), (1, 0), (9, 1))
+        [f"IoU {iou}0.0 %, class 1 bird, {query}, episode {query}"] for iou, query in ((4, 2), (1, 0), (9, 1))
     ]
-    assert [caption[:8] for caption in sheets[1]] == ["IoU 10.0", "IoU 40.0", "IoU 90.0"]
+    assert [caption[:8] for [caption] in sheets[1]] == ["IoU 10.0", "IoU 40.0", "IoU 90.0"]
 
 
 def test_bars_of_the_letterbox_are_cut_off() -> None:

@@ -102,18 +102,19 @@ def painted(image: np.ndarray, mask: np.ndarray, opacity: float = 0.5) -> np.nda
 
 
 def contact_sheet(
-    rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], cell: int = 160, captions: Sequence[str] = ()
+    rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], cell: int = 160, captions: Sequence[Sequence[str]] = ()
 ) -> np.ndarray:
     """Arrange RGB images (each (H, W, 3) uint8, any size) in a table with a title over each column.
 
-    Every row must have ``len(titles)`` images; the longer side of each fills ``cell`` pixels. A row's caption, if there
-    are any, stands above it.
+    Every row must have ``len(titles)`` images; the longer side of each fills ``cell`` pixels. Captions of a row, if
+    there are any, stand above it and share its width evenly.
     """
     parts = [np.hstack([text_bar([title], cell, _SHEET_LETTERS) for title in titles])]
     for number, images in enumerate(rows):
         if captions:
-            parts.append(text_bar([captions[number]], cell * len(titles), _SHEET_LETTERS))
-        parts.append(_row(images, cell))
+            width = cell * len(titles) // len(captions[number])
+            parts.append(np.hstack([text_bar([caption], width, _SHEET_LETTERS) for caption in captions[number]]))
+        parts.append(_row(images, cell, at_top=True))
     return np.vstack(parts)
 
 
@@ -129,7 +130,7 @@ def captioned_sheet(
     for first in range(0, len(pictures), columns):
         of_row = slice(first, first + columns)
         bars = [text_bar(lines, cell, _SHEET_LETTERS) for lines in captions[of_row]]
-        row = np.vstack([_row(pictures[of_row], cell), np.hstack(bars)])
+        row = np.vstack([_row(pictures[of_row], cell, at_top=False), np.hstack(bars)])
         rows.append(np.pad(row, ((0, 0), (0, columns * cell - row.shape[1]), (0, 0)), constant_values=255))
     return np.vstack(rows)
 
@@ -152,13 +153,17 @@ def _edges(objects: np.ndarray) -> np.ndarray:
     return edges
 
 
-def _row(images: Sequence[np.ndarray], cell: int) -> np.ndarray:
-    """Images side by side on white, their longer sides ``cell`` but for a margin; as high as the highest."""
+def _row(images: Sequence[np.ndarray], cell: int, *, at_top: bool) -> np.ndarray:
+    """Images side by side on white, their longer sides ``cell`` but for a margin; as high as the highest.
+
+    Lower ones stand at its top or bottom, next to their text.
+    """
     fitted = [_fitted(image, cell - _MARGIN) for image in images]
     row = np.full((max(map(len, fitted)) + _MARGIN, cell * len(fitted), 3), 255, dtype=np.uint8)
     for place, image in enumerate(fitted):
         height, width = image.shape[:2]
-        top, left = len(row) - height - _MARGIN // 2, place * cell + (cell - width) // 2
+        top = _MARGIN // 2 if at_top else len(row) - height - _MARGIN // 2
+        left = place * cell + (cell - width) // 2
         row[top : top + height, left : left + width] = image
     return row
 

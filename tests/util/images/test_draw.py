@@ -86,7 +86,7 @@ def test_letters_with_accents_are_drawn(fonts: tuple[str, ...], monkeypatch: pyt
 def test_sheets_hold_every_picture() -> None:
     pictures = [np.full((20 + n, 90 - n, 3), 10 * n, dtype=np.uint8) for n in range(1, 8)]
     sheet = captioned_sheet(pictures, [[f"{n}", "line"] for n in range(7)], columns=3, side=76)
-    table = contact_sheet([pictures[:3], pictures[3:6]], ["a", "b", "c"], 80, ["first", "second"])
+    table = contact_sheet([pictures[:3], pictures[3:6]], ["a", "b", "c"], 80, [["first"], ["left", "middle", "right"]])
     assert sheet.shape[1] == table.shape[1] == 240
     for n in range(1, 8):
         assert (sheet == 10 * n).all(axis=2).sum() > 1000
