@@ -123,6 +123,10 @@ COMMANDS = [
         "tests/test_pipeline.py::test_single_episodes_are_those_of_the_test",
     ),
     (
+        r"bash test\.sh coco split\S+( TRAIN\.weight=\S+)? DATA\.val_list=\S+ TRAIN\.episodes=\d+( TRAIN\.\S+)?",
+        "tests/test_commands.py::test_own_images_as_the_readme_has_them",
+    ),
+    (
         r"bash test\.sh \S+ split0_\w+ TRAIN\.shot=5 .*",
         "tests/test_commands.py::test_own_images_as_the_readme_has_them",
     ),
