@@ -24,13 +24,12 @@ _ENLARGEMENT = 1.5
 # Pixels of the network's input: less of a support is not looked at closely.
 _LEAST_SIDE = 32
 # In a folder an object is where the similarity is above this share of the mean of the highest ones: those of one image
-# in a hundred, ten at most.
-_FOLDER_SHARE = 0.75
-_IMAGES_OF_A_HIGHEST, _MOST_HIGHEST = 100, 10
-# Directions of a folder are those in which images deviate at least this share of their strongest deviation; so much
-# counts what they say.
+# in a hundred, ten at most. Images count more that resemble the most similar ones: one in fifty, twenty at most.
+_FOLDER_SHARE = 0.7
+_ONE_HIGHEST_IN, _MOST_HIGHEST = 100, 10
+_ONE_RESEMBLED_IN, _MOST_RESEMBLED = 50, 20
+# Directions of a folder are those in which images deviate at least this share of their strongest deviation.
 _LEAST_DEVIATION = 0.25
-_WEIGHT_OF_DIRECTIONS = 0.3
 # How fast the probability changes with the similarity where no calibration says it.
 _SLOPE = 20.0
 
@@ -102,41 +101,40 @@ def presence_in_folder(
         if len(query) == 1:
             whole.append(query)
     direct = torch.stack(columns, dim=1)
-    number = min(_MOST_HIGHEST, -(-len(columns) // _IMAGES_OF_A_HIGHEST))
-    values = direct if len(whole) < len(columns) else _in_folder(objects, torch.cat(whole), counted, number)
+    values = direct if len(whole) < len(columns) else _in_folder(objects, torch.cat(whole), counted)
     if threshold is None:
         return FolderPresence(values, torch.full_like(values[:, 0], -torch.inf))
+    number = min(_MOST_HIGHEST, -(-len(columns) // _ONE_HIGHEST_IN))
     surest = values.masked_fill(~counted, -torch.inf).topk(number, dim=1).values
     relative = _FOLDER_SHARE * _mean(surest, surest.isfinite())
     missing = threshold - direct.masked_fill(~counted, -torch.inf).amax(dim=1)
     return FolderPresence(values, torch.where(missing < 0, relative, surest[:, 0] + missing))
 
 
-def _in_folder(objects: Tensor, queries: Tensor, counted: Tensor, number: int) -> Tensor:
-    """(C, N) similarities of objects (C, D) and images (N, D), a mean: in all there is, and in the folder's directions.
+def _in_folder(objects: Tensor, queries: Tensor, counted: Tensor) -> Tensor:
+    """(C, N) similarities of objects (C, D) and images (N, D): the mean of those in all there is and in the directions.
 
-    These are the principal axes of the images, and in each the root of its deviation is the unit: the folder's main
-    subject outweighs the others less. ``number`` images are the most similar ones.
+    These are the principal axes of the folder's images. In each the root of its deviation is the unit, so that the
+    folder's main subject outweighs the others less.
     """
     objects, queries = F.normalize(objects, dim=-1), F.normalize(queries, dim=-1)
-    values = _with_resemblance(objects, queries, counted, number)
+    values = _with_resemblance(objects, queries, counted)
     mean = queries.mean(dim=0)
     _, deviations, directions = torch.linalg.svd(queries - mean, full_matrices=False)
     used = deviations > _LEAST_DEVIATION * deviations.amax().clamp(min=1e-6)
-    axes = directions[used].T / deviations[used].sqrt()
     if not used.any():  # a single image, or all are alike
         return values
-    in_directions = _with_resemblance(
-        F.normalize((objects - mean) @ axes, dim=-1), F.normalize((queries - mean) @ axes, dim=-1), counted, number
-    )
-    return torch.lerp(values, in_directions, _WEIGHT_OF_DIRECTIONS)
+    axes = directions[used].T / deviations[used].sqrt()
+    moved = (F.normalize((vectors - mean) @ axes, dim=-1) for vectors in (objects, queries))
+    return (values + _with_resemblance(*moved, counted)) / 2
 
 
-def _with_resemblance(objects: Tensor, queries: Tensor, counted: Tensor, number: int) -> Tensor:
-    """(C, N) from unit vectors (C, D) and (N, D): half the cosine to the object, half the mean cosine to the ``number``
-    most similar images, but itself; where there is no other, the cosine to the object.
+def _with_resemblance(objects: Tensor, queries: Tensor, counted: Tensor) -> Tensor:
+    """(C, N) of objects (C, D) and images (N, D), all of unit length: half the cosine of both, half the mean cosine of the
+    image and those most similar to the object, but itself; where there is no other, the cosine of both.
     """
     direct = objects @ queries.T
+    number = min(_MOST_RESEMBLED, -(-len(queries) // _ONE_RESEMBLED_IN))
     surest = direct.masked_fill(~counted, -torch.inf).topk(number, dim=1).indices  # (C, n)
     resemblance = (queries @ queries.T)[:, surest].permute(1, 0, 2)  # (C, N, n)
     others = surest[:, None] != torch.arange(len(queries), device=surest.device)[:, None]
