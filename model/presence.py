@@ -130,8 +130,8 @@ def _in_folder(objects: Tensor, queries: Tensor, counted: Tensor) -> Tensor:
 
 
 def _with_resemblance(objects: Tensor, queries: Tensor, counted: Tensor) -> Tensor:
-    """(C, N) of objects (C, D) and images (N, D), all of unit length: half the cosine of both, half the mean cosine of the
-    image and those most similar to the object, but itself; where there is no other, the cosine of both.
+    """(C, N) of objects (C, D) and images (N, D), all of unit length: half the cosine of both, half the mean cosine of
+    the image and those most similar to the object, but itself; where there is no other, the cosine of both.
     """
     direct = objects @ queries.T
     number = min(_MOST_RESEMBLED, -(-len(queries) // _ONE_RESEMBLED_IN))
