@@ -125,8 +125,8 @@ def _in_folder(objects: Tensor, queries: Tensor, counted: Tensor) -> Tensor:
     if not used.any():  # a single image, or all are alike
         return values
     axes = directions[used].T / deviations[used].sqrt()
-    moved = (F.normalize((vectors - mean) @ axes, dim=-1) for vectors in (objects, queries))
-    return (values + _with_resemblance(*moved, counted)) / 2
+    moved_objects, moved_queries = (F.normalize((vectors - mean) @ axes, dim=-1) for vectors in (objects, queries))
+    return (values + _with_resemblance(moved_objects, moved_queries, counted)) / 2
 
 
 def _with_resemblance(objects: Tensor, queries: Tensor, counted: Tensor) -> Tensor:
