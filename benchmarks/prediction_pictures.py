@@ -130,8 +130,9 @@ def _first_allowed(
             break
         if any(scores[number].slot == scores[other].slot for other in chosen):
             continue
-        images = {example.image for example in examples(number)}
-        if images & shown or any((read_label(example.label) == _PERSON).any() for example in examples(number)):
+        query_and_supports = examples(number)
+        images = {example.image for example in query_and_supports}
+        if images & shown or any((read_label(example.label) == _PERSON).any() for example in query_and_supports):
             continue
         shown |= images
         chosen.append(number)

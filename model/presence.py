@@ -104,7 +104,7 @@ def presence_in_folder(
     values = direct if len(whole) < len(columns) else _in_folder(objects, torch.cat(whole), counted)
     if threshold is None:
         return FolderPresence(values, torch.full_like(values[:, 0], -torch.inf))
-    number = min(_MOST_HIGHEST, -(-len(columns) // _ONE_HIGHEST_IN))
+    number = _one_in(_ONE_HIGHEST_IN, len(columns), most=_MOST_HIGHEST)
     surest = values.masked_fill(~counted, -torch.inf).topk(number, dim=1).values
     relative = _FOLDER_SHARE * _mean(surest, surest.isfinite())
     missing = threshold - direct.masked_fill(~counted, -torch.inf).amax(dim=1)
@@ -134,11 +134,16 @@ def _with_resemblance(objects: Tensor, queries: Tensor, counted: Tensor) -> Tens
     the image and those most similar to the object, but itself; where there is no other, the cosine of both.
     """
     direct = objects @ queries.T
-    number = min(_MOST_RESEMBLED, -(-len(queries) // _ONE_RESEMBLED_IN))
+    number = _one_in(_ONE_RESEMBLED_IN, len(queries), most=_MOST_RESEMBLED)
     surest = direct.masked_fill(~counted, -torch.inf).topk(number, dim=1).indices  # (C, n)
     resemblance = (queries @ queries.T)[:, surest].permute(1, 0, 2)  # (C, N, n)
     others = surest[:, None] != torch.arange(len(queries), device=surest.device)[:, None]
     return torch.where(others.any(dim=-1), (direct + _mean(resemblance, others)) / 2, direct)
+
+
+def _one_in(few: int, images: int, *, most: int) -> int:
+    """How many are one in ``few`` of the ``images``, rounded up, but not more than ``most``."""
+    return min(most, -(-images // few))
 
 
 def _mean(values: Tensor, counted: Tensor) -> Tensor:
