@@ -1,7 +1,8 @@
 """Which of two methods is better, and with what certainty: paired differences over the same episodes.
 
 ``python -m engine.compare FOLDER... --against FOLDER...`` takes the run folders of two methods, one for each fold. A
-folder that was tested with ``TRAIN.seeds`` stands for all of its seeds.
+folder that was tested with ``TRAIN.seeds`` stands for all of its seeds. Tests of every photograph are compared by the
+IoU of their folder, as the gate leaves it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import numpy as np
 
 from engine.bootstrap import DRAWS, LEVEL, Bootstrap, interval
 from engine.metrics import EpisodeScore
-from engine.scores import SCORES
 from engine.seed_results import RepeatedTest, read_repeated_test
 from util.arguments import Parser, whole_number
 from util.errors import UserError, run_command
@@ -95,8 +95,7 @@ def paired_test(first: RepeatedTest, second: RepeatedTest) -> PairedTest:
             f"{first.folder} and {second.folder} were not tested on the same episodes: {'; '.join(different)}"
         )
     if len({tuple(map(_episode, rows)) for rows in (*first.tables, *second.tables)}) > 1:
-        files = f"{first.folder / SCORES} and {second.folder / SCORES}"
-        raise UserError(f"{files} hold different episodes; test both again")
+        raise UserError(f"{first.folder} and {second.folder} hold different episodes; test both again")
     return PairedTest(f"fold {first.protocol.split}", first.tables, second.tables)
 
 

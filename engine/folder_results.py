@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import Field
 
 from engine.bootstrap import LEVEL, Bootstrap, interval, mean_over_classes
-from engine.metrics import EpisodeScore
+from engine.metrics import EpisodeMetrics, EpisodeScore
 from engine.results import RESULTS, Interval, Percent, ResultsPart, TestedAs
-from engine.scores import write_photographs
+from engine.scores import PHOTOGRAPHS, read_photographs, write_photographs
+from util.errors import UserError
 from util.files import read_json, write_json
 from util.settings import read_model
 
 _AGAIN = "run bash test.sh with --every-photograph again"
 
 
+class FolderClass(ResultsPart):
+    """What ``read_folder_test`` reads of a class; tests by earlier versions have no threshold."""
+
+    folder_iou: Percent | None
+    threshold: float | None = None
+
+
 class FolderResults(ResultsPart):
-    """What ``engine.report`` reads."""
+    """What ``engine.report`` and ``engine.compare`` read; ``per_class`` is by slot."""
 
     folder_iou: Percent
     folder_iou_interval: Interval
@@ -29,6 +39,7 @@ class FolderResults(ResultsPart):
     presence_auc: Percent | None
     presence_ap: Percent | None
     false_area: Percent | None
+    per_class: dict[str, FolderClass] = Field(min_length=1)
     protocol: TestedAs
 
 
@@ -42,13 +53,13 @@ def build_folder_results(
     ``folder_iou_perfect_gate`` where nothing is marked in images without the object. ``presence_auc`` and
     ``presence_ap`` tell how well the similarity separates images in which the class covers ``min_area`` pixels from
     those without it; images with less of it are in neither. ``false_area`` is the mean share that stays marked of an
-    image without it. Intervals are over images.
+    image without it. Intervals are over images. Each class has its ``threshold``, None where everything stays marked.
 
     A class for which a figure does not exist, because no image or every image holds it, is not in its mean; None where
     that is true of all.
     """
     bootstrap = Bootstrap(score.query for score in scores)
-    gated = [score if _similarity(score) > thresholds[score.slot] else _empty(score) for score in scores]
+    gated = _gated(scores, thresholds)
     ious, ungated = bootstrap.ious([gated]), bootstrap.ious([scores])
     perfect = bootstrap.ious([[score if score.areas.true else _empty(score) for score in scores]])
     of_class = defaultdict[int, list[EpisodeScore]](list)
@@ -71,7 +82,11 @@ def build_folder_results(
         "folder_iou_interval": _interval(ious),
         "presence_auc_interval": _interval(aucs),
         "per_class": {
-            str(slot): {name: _mean([value]) for name, value in row.items()} for slot, row in per_class.items()
+            str(slot): {
+                **{name: _mean([value]) for name, value in row.items()},
+                "threshold": thresholds[slot] if math.isfinite(thresholds[slot]) else None,
+            }
+            for slot, row in per_class.items()
         },
         "protocol": dict(protocol),
     }
@@ -87,6 +102,25 @@ def save_folder_test(folder: Path, results: Mapping[str, Any], scores: Sequence[
 def read_folder_results(folder: Path) -> FolderResults:
     """The results of such a test in a run folder. Raises ``UserError`` for a file that holds none."""
     return read_model(folder / RESULTS, FolderResults, "the results of a test of every photograph", _AGAIN)
+
+
+def read_folder_test(folder: Path) -> tuple[FolderResults, list[EpisodeScore]]:
+    """The results of such a test and the scores that they come from, empty where nothing stayed marked.
+
+    Raises ``UserError`` where they do not fit.
+    """
+    results = read_folder_results(folder)
+    thresholds = {
+        int(slot): -math.inf if of_class.threshold is None else of_class.threshold
+        for slot, of_class in results.per_class.items()
+    }
+    rows = read_photographs(folder)
+    gated = _gated(rows, thresholds) if {row.slot for row in rows} == thresholds.keys() else []
+    ious = EpisodeMetrics(gated).per_class()
+    known = {slot: of_class.folder_iou for slot, of_class in results.per_class.items()}
+    if not gated or not all(math.isclose(100 * ious[int(slot)], iou or 0) for slot, iou in known.items()):
+        raise UserError(f"{folder}: {PHOTOGRAPHS} and {RESULTS} are of different tests; {_AGAIN}")
+    return results, gated
 
 
 def holds_folder_test(folder: Path) -> bool:
@@ -126,6 +160,11 @@ def _line(name: str, row: Mapping[str, Any]) -> str:
 def percent(value: float | None, width: int) -> str:
     """A figure for a table, a dash where there is none."""
     return f"{'-':>{width}}" if value is None else f"{value:{width}.2f}"
+
+
+def _gated(scores: Sequence[EpisodeScore], thresholds: Mapping[int, float]) -> list[EpisodeScore]:
+    """Empty up to the threshold of their class."""
+    return [score if _similarity(score) > thresholds[score.slot] else _empty(score) for score in scores]
 
 
 def _similarity(score: EpisodeScore) -> float:

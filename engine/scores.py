@@ -15,7 +15,9 @@ from util.files import write_text
 SCORES = "episodes.csv"
 PHOTOGRAPHS = "photographs.csv"
 _COLUMNS = ("class", "query", *Areas._fields)
+_PHOTOGRAPH_COLUMNS = ("class", "query", "similarity", *Areas._fields)
 _COUNT = re.compile(r"[0-9]{1,12}")
+_NUMBER = re.compile(r"-?[0-9]{1,4}(\.[0-9]{1,20})?(e-?[0-9]{1,3})?")
 _AGAIN = "run bash test.sh again"
 
 
@@ -27,24 +29,17 @@ def write_scores(folder: Path, scores: Iterable[EpisodeScore]) -> None:
 def write_photographs(folder: Path, scores: Iterable[EpisodeScore]) -> None:
     """Write ``photographs.csv`` atomically: the same, with the similarity of query and supports."""
     rows = ((score.slot, score.query, score.similarity, *score.areas) for score in scores)
-    _write_rows(folder / PHOTOGRAPHS, ("class", "query", "similarity", *Areas._fields), rows)
+    _write_rows(folder / PHOTOGRAPHS, _PHOTOGRAPH_COLUMNS, rows)
 
 
 def read_scores(folder: Path) -> list[EpisodeScore]:
     """Read what ``write_scores`` wrote. Raises ``UserError`` for a missing file and one that names a wrong line."""
-    path = folder / SCORES
-    try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            header, *rows = csv.reader(stream)
-    except FileNotFoundError:
-        raise UserError(
-            f"{path}: file not found; run bash test.sh first (again, if the test was run by an older version)"
-        ) from None
-    except (ValueError, csv.Error):  # an empty file, or not text
-        header, rows = [], []
-    if tuple(header) != _COLUMNS or not rows:
-        raise UserError(f"{path}: not a table of scores ({', '.join(_COLUMNS)}); {_AGAIN}")
-    return [_read_row(row, f"{path}, line {number}") for number, row in enumerate(rows, start=2)]
+    return _read_rows(folder / SCORES, _COLUMNS)
+
+
+def read_photographs(folder: Path) -> list[EpisodeScore]:
+    """Read what ``write_photographs`` wrote. Raises ``UserError`` as ``read_scores``."""
+    return _read_rows(folder / PHOTOGRAPHS, _PHOTOGRAPH_COLUMNS)
 
 
 def _write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -55,10 +50,33 @@ def _write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[obje
     write_text(path, text.getvalue())
 
 
-def _read_row(row: list[str], place: str) -> EpisodeScore:
-    if len(row) != len(_COLUMNS) or not all(_COUNT.fullmatch(text) for text in (row[0], *row[2:])):
-        raise UserError(f"{place}: expected {', '.join(_COLUMNS)}, whole numbers but for the query; {_AGAIN}")
-    areas = Areas(*map(int, row[2:]))
-    if areas.overlap > min(areas.predicted, areas.true) or areas.union > areas.pixels or areas.true == 0:
+def _read_rows(path: Path, columns: Sequence[str]) -> list[EpisodeScore]:
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            header, *rows = csv.reader(stream)
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: file not found; run bash test.sh first (again, if the test was run by an older version)"
+        ) from None
+    except (ValueError, csv.Error):  # an empty file, or not text
+        header, rows = [], []
+    if tuple(header) != columns or not rows:
+        raise UserError(f"{path}: not a table of scores ({', '.join(columns)}); {_AGAIN}")
+    return [_read_row(row, columns, f"{path}, line {number}") for number, row in enumerate(rows, start=2)]
+
+
+def _read_row(row: list[str], columns: Sequence[str], place: str) -> EpisodeScore:
+    values = dict(zip(columns, row, strict=False))
+    query = values.pop("query", "")
+    similarity = values.pop("similarity", None)
+    is_number = similarity is None or _NUMBER.fullmatch(similarity)
+    if len(row) != len(columns) or not all(map(_COUNT.fullmatch, values.values())) or not is_number:
+        raise UserError(f"{place}: expected {', '.join(columns)}, numbers but for the query; {_AGAIN}")
+    slot, *pixels = map(int, values.values())
+    areas = Areas(*pixels)
+    # Only where every photograph is a query, there are some without the object.
+    needs_object = similarity is None
+    impossible = areas.overlap > min(areas.predicted, areas.true) or areas.union > areas.pixels
+    if impossible or (needs_object and areas.true == 0):
         raise UserError(f"{place}: areas that no prediction has ({areas}); {_AGAIN}")
-    return EpisodeScore(int(row[0]), row[1], areas)
+    return EpisodeScore(slot, query, areas, None if similarity is None else float(similarity))

@@ -10,8 +10,9 @@ from typing import NamedTuple
 from pydantic import Field
 
 from engine.bootstrap import LEVEL, miou_interval
+from engine.folder_results import FolderResults, holds_folder_test, read_folder_test
 from engine.metrics import EpisodeScore
-from engine.results import RESULTS, Interval, Percent, ResultsPart, TestedAs, read_test
+from engine.results import RESULTS, Interval, Percent, Results, ResultsPart, TestedAs, read_test
 from util.errors import UserError
 from util.files import write_json
 from util.settings import read_model
@@ -83,7 +84,7 @@ def read_repeated_test(folder: Path) -> RepeatedTest:
     Raises ``UserError`` for a folder without one, and where the seeds were not tested alike.
     """
     seeds = _seeds_in(folder)
-    tests = [read_test(place) for place in ([seed_folder(folder, seed) for seed in seeds] or [folder])]
+    tests = [_read_any_test(place) for place in ([seed_folder(folder, seed) for seed in seeds] or [folder])]
     _check_alike(folder, seeds, [results.protocol for results, _ in tests])
     return RepeatedTest(folder, seeds, tests[0][0].protocol, [scores for _, scores in tests])
 
@@ -100,6 +101,13 @@ def seeds_table(results: SeedResults) -> str:
     low, high = results.miou_interval
     lines.append(f"{'':>16}  {LEVEL} % interval of the mIoU {low:.2f} to {high:.2f}, over test images and seeds")
     return "\n".join(lines)
+
+
+def _read_any_test(folder: Path) -> tuple[Results | FolderResults, list[EpisodeScore]]:
+    """Of episodes, or of every photograph, then with what the gate left marked."""
+    if (folder / RESULTS).is_file() and holds_folder_test(folder):
+        return read_folder_test(folder)
+    return read_test(folder)
 
 
 def _seeds_in(folder: Path) -> list[int]:

@@ -11,7 +11,14 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from engine.bootstrap import Bootstrap
-from engine.folder_results import build_folder_results, folder_table, read_folder_results, save_folder_test
+from engine.compare import main
+from engine.folder_results import (
+    build_folder_results,
+    folder_table,
+    read_folder_results,
+    read_folder_test,
+    save_folder_test,
+)
 from engine.metrics import Areas, EpisodeScore
 from engine.report import comparison_table
 from engine.scores import PHOTOGRAPHS
@@ -133,6 +140,42 @@ def test_what_is_written_is_read_back_and_reported_in_a_table_of_its_own(tmp_pat
     assert len(tables) == 2 and "mIoU" in tables[0] and str(ordinary) in tables[0]
     assert "perfect gate" in tables[1] and f"{results['presence_auc']:.2f}" in tables[1]
     assert comparison_table([tmp_path / "folder"]).count("\n") == 2
+
+
+def test_the_scores_that_results_come_from_are_read_as_the_gate_left_them(tmp_path: Path) -> None:
+    thresholds = {1: 0.5, 2: -np.inf}
+    save_folder_test(
+        tmp_path, build_folder_results(scores(), PROTOCOL, min_area=MIN_AREA, thresholds=thresholds), scores()
+    )
+    results, gated = read_folder_test(tmp_path)
+    assert results.per_class["1"].threshold == 0.5 and results.per_class["2"].threshold is None
+    for before, after in zip(scores(), gated, strict=True):
+        is_kept = before.slot == 2 or (before.similarity or 0) > 0.5
+        assert after == (before if is_kept else before._replace(areas=before.areas._replace(overlap=0, predicted=0)))
+    save_folder_test(
+        tmp_path / "other", build_folder_results(scores()[:60], PROTOCOL, min_area=MIN_AREA, thresholds=NONE), scores()
+    )
+    with pytest.raises(
+        UserError, match=r"photographs\.csv and results\.json are of different tests; run .*--every-photo"
+    ):
+        read_folder_test(tmp_path / "other")
+
+
+def test_two_methods_are_compared_by_the_iou_of_their_folders(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tests = {"gated": {1: 0.5, 2: 0.5}, "all": NONE}
+    results = {}
+    for name, thresholds in tests.items():
+        results[name] = build_folder_results(scores(), PROTOCOL, min_area=MIN_AREA, thresholds=thresholds)
+        save_folder_test(tmp_path / name, results[name], scores())
+    main([str(tmp_path / "gated"), "--against", str(tmp_path / "all")])
+    lines = capsys.readouterr().out.splitlines()
+    gated, everything = (results[name]["folder_iou"] for name in tests)
+    assert lines[1].split()[2:5] == [f"{gated:.2f}", f"{everything:.2f}", f"{gated - everything:+.2f}"]
+    assert [line.split()[:2] for line in lines[3:5]] == [["class", "1"], ["class", "2"]]
+    with pytest.raises(UserError, match="hold different episodes"):
+        main([str(tmp_path / "gated"), "--against", str(run_folder(tmp_path / "ordinary", ordinary_scores(0)))])
 
 
 def test_a_table_for_the_terminal() -> None:

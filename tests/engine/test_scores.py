@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from engine.metrics import Areas, EpisodeScore
-from engine.scores import read_scores, write_scores
+from engine.scores import read_photographs, read_scores, write_photographs, write_scores
 from util.errors import UserError
 
 SCORES = [EpisodeScore(3, 'JPEGImages/a, "b".jpg', Areas(1, 2, 3, 9)), EpisodeScore(4, "c.jpg", Areas(0, 0, 5, 8))]
@@ -15,6 +15,23 @@ def test_scores_come_back(tmp_path: Path) -> None:
     write_scores(tmp_path, SCORES)
     assert (tmp_path / "episodes.csv").read_text().startswith("class,query,overlap,predicted,true,pixels\n3,")
     assert read_scores(tmp_path) == SCORES
+
+
+def test_scores_of_every_photograph_come_back(tmp_path: Path) -> None:
+    """Also those of photographs without the object, and similarities to the last bit."""
+    similarities = (0.1 + 0.2, -1e-9, 1.0, 0.0)
+    scores = [EpisodeScore(3, "a.jpg", Areas(0, 5, 0, 9), similarity) for similarity in similarities]
+    write_photographs(tmp_path, scores)
+    assert read_photographs(tmp_path) == scores
+
+
+@pytest.mark.parametrize("similarity", ["", "nan", "inf", "0x1", "1_0", "one", "1" * 300])
+def test_a_similarity_that_is_none_is_named(tmp_path: Path, similarity: str) -> None:
+    write_photographs(tmp_path, [EpisodeScore(3, "a.jpg", Areas(0, 5, 0, 9), 0.25)])
+    table = tmp_path / "photographs.csv"
+    table.write_text(table.read_text().replace("0.25", similarity))
+    with pytest.raises(UserError, match=r"photographs\.csv, line 2: expected class, query, similarity"):
+        read_photographs(tmp_path)
 
 
 def test_a_missing_table_is_named(tmp_path: Path) -> None:
