@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> None:
     queries = find_queries(words.query, leave_out=output.written() | {mask.resolve() for mask in paths[1::2]})
     names, supports = output_names(queries), read_supports(files, words.value)
     with importing():
-        from commands.prediction import predict_all, presence_of_all
+        from commands.prediction import extend, predict_all, presence_of_all
         from segmenter import Segmenter
     segmenter = Segmenter.load(words.checkpoint, method=words.method, backbone=words.backbone)
     marking = {"threshold": words.threshold, "presence": words.presence, "min_area": words.min_area}
@@ -56,6 +56,7 @@ def main(arguments: list[str]) -> None:
         for name, shots in supports.items():
             segmenter.describe(name, shots)
         presence = presence_of_all(segmenter.presence_in, names) if compared else {}
+        extend(segmenter.extend, presence)
         predict_all(lambda image, found: segmenter.predict(image, found=found, **marking), missing, output, presence)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from commands.onnx_export import ImageSegmentation, write_onnx
 from engine.evaluate import object_probability
+from engine.further_supports import FEW_PIXELS, as_support, further_supports
 from engine.predictions import Prediction, ProbabilityMaps
 from engine.run_folder import LATEST
 from engine.supports import Support, read_support
@@ -37,8 +38,6 @@ from util.images.given import Given, given_image
 from util.logging import logger
 from util.tensor_files import digest_tensors
 
-# An object of fewer pixels in the network's input may fall between the positions of its features, 8 x 8 pixels each.
-_FEW_PIXELS = 64
 # Fewer images do not tell on which scale they are similar.
 _FEWEST = 10
 
@@ -53,6 +52,7 @@ class Segmenter:
         """Photographs are brought to ``size``, the side of the model's input."""
         self._model: Any = model.eval()  # what it makes of supports, it alone understands
         self._size = size
+        self._transform = ValTransform(size=size)
         self._classes: dict[str, _DescribedClass] = {}
 
     @classmethod
@@ -117,12 +117,31 @@ class Segmenter:
         if name not in self._classes and len(self._classes) == MAX_CLASSES:
             raise UserError(f"class {name}: {MAX_CLASSES} classes are there already, the most that a mask can hold")
         views = [self._view_of(support) for support in supports]
-        arguments = [torch.stack(part)[None].to(self._device) for part in zip(*views, strict=True)]
-        images, masks, padding = arguments
-        described = self._model.describe_supports(images, masks, padding)
         tells = self._model.presence_threshold is not None
-        object_ = describe_objects(self._model.backbone, images, masks, padding) if tells else None
-        self._classes[name] = _DescribedClass(described, object_)
+        object_ = describe_objects(self._model.backbone, *self._joined(views)) if tells else None
+        self._classes[name] = _DescribedClass(views, self._supports(views), object_)
+
+    @torch.inference_mode()
+    def extend(self, images: Sequence[Given], found: Sequence[Mapping[str, float | None]]) -> dict[str, list[int]]:
+        """Take the surest of ``images`` as further supports of classes with fewer than five, as they are predicted now.
+
+        ``found`` is what ``presence_in`` says of each. Only what ``predict`` marks changes by that, not where a class
+        is taken to be. Returns for each class which images it has taken. Raises ``UserError``.
+        """
+        self._require_classes()
+        taken = {}
+        for name, described in self._classes.items():
+
+            def support(row: int, described: _DescribedClass = described) -> View | None:
+                return self._as_support(given_image(images[row], "the image"), described)
+
+            probabilities = {row: each[name] for row, each in enumerate(found)}
+            further = further_supports(probabilities, len(described.views), support)
+            taken[name] = [*further]
+            if further:
+                views = [*described.views, *further.values()]
+                self._classes[name] = described._replace(views=views, supports=self._supports(views))
+        return taken
 
     def compares(self, images: int) -> bool:
         """Whether ``presence_in`` of so many images judges them by each other, instead of one by one.
@@ -218,7 +237,7 @@ class Segmenter:
             raise UserError("Segmenter: no class yet; call fit with annotated images before")
 
     def _query_view(self, pixels: np.ndarray) -> View:
-        return ValTransform(size=self._size)(pixels, np.zeros(pixels.shape[:2], dtype=np.uint8))
+        return self._transform(pixels, np.zeros(pixels.shape[:2], dtype=np.uint8))
 
     def _batch_of(self, view: View) -> tuple[Tensor, Tensor]:
         """Image (1, 3, H, W) and padding (1, H, W), where the model is."""
@@ -226,15 +245,33 @@ class Segmenter:
 
     def _view_of(self, support: Support) -> View:
         """The support letterboxed, with a warning if little is left of its object."""
-        view = ValTransform(size=self._size)(support.image, support.mask)
+        view = self._transform(support.image, support.mask)
         pixels = int((view.mask == 1).sum())
-        if pixels < _FEW_PIXELS:
+        if pixels < FEW_PIXELS:
             logger.warning(
                 "WARNING: %s: %d pixels of the object are left in the network's input (%d x %d), too few for a feature "
                 "of 8 x 8 pixels; cut the image around the object",
                 *(support.name, pixels, self._size, self._size),
             )
         return view
+
+    def _joined(self, views: Sequence[View]) -> list[Tensor]:
+        """Images (1, K, 3, H, W), masks and padding (1, K, H, W) of K supports, where the model is."""
+        return [torch.stack(part)[None].to(self._device) for part in zip(*views, strict=True)]
+
+    def _supports(self, views: Sequence[View]) -> Any:
+        """What the model makes of supports."""
+        return self._model.describe_supports(*self._joined(views))
+
+    def _as_support(self, pixels: np.ndarray, described: _DescribedClass) -> View | None:
+        """An image with what is marked in it as a support; None where that is too little, and for a support."""
+        view = self._query_view(pixels)
+        if any(torch.equal(view.image, given.image) for given in described.views):
+            return None
+        images, padding = self._batch_of(view)
+        features = cache(lambda: Features(*self._model.backbone(images)))
+        probability = self._segmented(features, padding, described.supports, pixels)
+        return as_support(pixels, probability > 0.5, self._transform)
 
     @torch.inference_mode()
     def _segmented(
@@ -276,8 +313,9 @@ class Segmenter:
 
 
 class _DescribedClass(NamedTuple):
-    """What the model needs of a class; ``object_`` (1, D) for its presence, where that can be told."""
+    """What the model needs of a class: ``object_`` (1, D) for its presence, where that can be told, as it was given."""
 
+    views: Sequence[View]
     supports: Any
     object_: Tensor | None
 

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 
 from commands.equal_draws import require_equal_draws
-from engine.episode_presence import describe_queries_of, describe_supports_of
 from engine.evaluate import Refinement, evaluate
 from engine.folder_results import build_folder_results, folder_table, save_folder_test
+from engine.folder_test import score_every_photograph
 from engine.gallery import EXAMPLES, WORST, Gallery, episode_caption
 from engine.inspection_sheet import inspection_sheet
-from engine.metrics import EpisodeMetrics, EpisodeScore
+from engine.metrics import EpisodeMetrics
 from engine.report import results_table
 from engine.results import RESULTS, build_results, save_test
 from engine.run_folder import LATEST, check_run_folder
@@ -24,7 +24,6 @@ from engine.scores import PHOTOGRAPHS, SCORES
 from engine.single_episodes import PredictedEpisode, predict_episode
 from episodes.build import Evaluation, evaluation, folder_evaluation, known_classes
 from episodes.class_names import dataset_names
-from episodes.every_photograph import EveryPhotograph
 from episodes.lists import ImageList
 from episodes.supervised import SupervisedEpisodes
 from masks.superpixels.refinement import refined
@@ -34,10 +33,9 @@ from model.checkpoints import provenance, read_network
 from model.frozen.feature_cache import FeatureCache
 from model.fss_network import NetworkSettings, configured_backbone
 from model.hamming_clustering import PublishedHammingClustering
-from model.presence import presence_in_folder
 from util.config import Config
 from util.device import choose_device, memory_for
-from util.distributed import done_by_first, only_group_in, rank, world_size
+from util.distributed import only_group_in, rank, world_size
 from util.environment import describe_environment
 from util.errors import UserError
 from util.images import read_image, write_image
@@ -68,16 +66,20 @@ def score_folder(config: Config, method: str) -> None:
     test = folder_evaluation(config)
     suffixes = [*([] if method == "network" else [method]), "every_photograph"]
     with _test_folder(config, suffixes, (RESULTS, PHOTOGRAPHS)) as folder:
-        metrics = _scored(config, model, test)
-        threshold = model.presence_threshold
-        scores, thresholds = done_by_first(lambda: _with_presence(config, model, test.episodes, metrics, threshold))
-        protocol = {"method": method, **origin, **test_protocol(config, test.episodes.images, metrics.episodes)}
-        results = build_folder_results(
-            scores, {**protocol, "gate": _gate(threshold)}, min_area=config.DATA.min_area, thresholds=thresholds
-        )
+        options = _evaluation_options(config, model, test)
+        with memory_for(_MEMORY_KEYS):
+            scores, thresholds, further, seconds = score_every_photograph(model, test, options)
+        protocol = {
+            "method": method,
+            **origin,
+            **test_protocol(config, test.episodes.images, test.total),
+            "gate": _gate(model.presence_threshold),
+            "further_supports": f"{min(further.values())} to {max(further.values())} for a class",
+        }
+        results = build_folder_results(scores, protocol, min_area=config.DATA.min_area, thresholds=thresholds)
         if rank() == 0:
             save_folder_test(folder, results, scores)
-    table = folder_table(results, metrics.seconds / metrics.episodes, dataset_names(config.DATA.data_root))
+    table = folder_table(results, seconds / test.total, dataset_names(config.DATA.data_root))
     logger.info("results in %s\n%s", folder, table)
 
 
@@ -130,28 +132,6 @@ def _gate(threshold: float | None) -> str:
     if threshold is None:
         return "none"
     return "relative to the folder" + ("" if threshold == -math.inf else f"; similarity {threshold:.3f} expected in it")
-
-
-def _with_presence(
-    config: Config,
-    model: FSSModel | Baseline,
-    episodes: EveryPhotograph,
-    metrics: EpisodeMetrics,
-    threshold: float | None,
-) -> tuple[list[EpisodeScore], dict[int, float]]:
-    """The scores with similarities, and above which of these each class is taken to be in an image."""
-    backbone, device = model.backbone, choose_device(config.TRAIN.train_gpu)
-    objects = describe_supports_of(backbone, episodes.of_each_class(), device)
-    queries = describe_queries_of(backbone, episodes.of_each_query(), device)
-    presence = presence_in_folder(objects, queries, torch.from_numpy(episodes.asked).to(device), threshold)
-    names = [episodes.images.images[row] for row in episodes.queries]
-    similarities = {
-        (number, name): value
-        for number, row in zip(episodes.classes, presence.similarities.tolist(), strict=True)
-        for name, value in zip(names, row, strict=True)
-    }
-    scores = [score._replace(similarity=similarities[score.slot, score.query]) for score in metrics.scores]
-    return scores, dict(zip(episodes.classes, presence.thresholds.tolist(), strict=True))
 
 
 def build_method(config: Config, method: str) -> tuple[FSSModel | Baseline, dict[str, Any]]:
@@ -234,19 +214,21 @@ def _test_folder(config: Config, suffixes: Sequence[str], files: Sequence[str]) 
         yield folder
 
 
-def _scored(config: Config, model: FSSModel | Baseline, test: Evaluation[Any], **options: Any) -> EpisodeMetrics:
+def _scored(
+    config: Config, model: FSSModel | Baseline, test: Evaluation[SupervisedEpisodes], **options: Any
+) -> EpisodeMetrics:
     """The scores of ``model``; ``options`` as of ``evaluate``."""
     shared = _evaluation_options(config, model, test)
-    seed_everything(config.TRAIN.manual_seed, "test")  # the published clustering draws in tests too
     with memory_for(_MEMORY_KEYS):
         return evaluate(model, test.batches.numbered(), total=test.total, **shared, **options)
 
 
 def _evaluation_options(config: Config, model: FSSModel | Baseline, test: Evaluation[Any]) -> dict[str, Any]:
-    """What all and single episodes of a test are predicted and scored with; moves ``model`` to the device."""
+    """What all and single episodes of a test are predicted and scored with. Seeds; ``model`` goes to the device."""
     device, images = choose_device(config.TRAIN.train_gpu), test.episodes.images
     model.backbone = FeatureCache(model.backbone)
     model.to(device)
+    seed_everything(config.TRAIN.manual_seed, "test")  # the published clustering draws in tests too
     return {
         "device": device,
         "content_size": test.content_size,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
@@ -38,6 +38,16 @@ def presence_of_all(
 
     found = presence_in(images())
     return dict(zip(readable, found, strict=True))
+
+
+def extend(
+    extend_by: Callable[[Sequence[Path], Sequence[Presence]], dict[str, list[int]]], presence: Mapping[Path, Presence]
+) -> None:
+    """Take the surest queries as further supports (``Segmenter.extend``), and say which."""
+    queries = [*presence]
+    for name, taken in extend_by(queries, [*presence.values()]).items():
+        for row in taken:
+            logger.info("%s: surely shows %s, a further support as it is predicted", queries[row], name)
 
 
 def predict_all(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -13,7 +14,7 @@ from episodes.label_index import label_areas
 from episodes.lists import ImageList
 from episodes.protocols import SupportVoid
 from episodes.supervised import without_rare_classes
-from episodes.transforms import Transform
+from episodes.transforms import Transform, View
 from util.images import read_image
 from util.seed import python_random
 
@@ -55,7 +56,6 @@ class EveryPhotograph(Dataset[Episode]):
         )
         is_query = np.ones((len(images), len(self.classes)), dtype=bool)
         is_query[self._supports.T, np.arange(len(self.classes))] = False
-        self._is_query = is_query
         self._episodes = np.argwhere(is_query)  # row of the query, position of the class
 
     def __len__(self) -> int:
@@ -76,9 +76,16 @@ class EveryPhotograph(Dataset[Episode]):
         return np.unique(self._episodes[:, 0]).tolist()
 
     @property
+    def numbers(self) -> np.ndarray:
+        """(classes, queries) int64: the episode that asks for the class in the image, -1 where none does."""
+        numbers = np.full((len(self.images), len(self.classes)), -1)
+        numbers[tuple(self._episodes.T)] = np.arange(len(self))
+        return numbers[self.queries].T
+
+    @property
     def asked(self) -> np.ndarray:
         """(classes, queries) bool: whether the class is asked for in the image."""
-        return self._is_query[self.queries].T
+        return self.numbers >= 0
 
     def of_each_class(self) -> Iterator[Episode]:
         """An episode of each class, for its supports."""
@@ -92,6 +99,14 @@ class EveryPhotograph(Dataset[Episode]):
                 image, np.zeros(image.shape[:2], dtype=np.uint8), rng=python_random("no augmentation")
             )
             yield {"query_image": view.image, "query_padding": view.padding}
+
+    def extended(self, number: int, further: Sequence[View]) -> Episode:
+        """An episode by its number, with ``further`` supports."""
+        episode = self[0, number]
+        episode["support_images"] = torch.cat([episode["support_images"], *(view.image[None] for view in further)])
+        episode["support_masks"] = torch.cat([episode["support_masks"], *(view.mask[None] for view in further)])
+        episode["support_padding"] = torch.cat([episode["support_padding"], *(view.padding[None] for view in further)])
+        return episode
 
     def draw(self, key: EpisodeKey) -> Task:
         """The objects of an episode: number ``c * images + row`` is class ``classes[c]`` in the image of a row."""

@@ -1,0 +1,101 @@
+"""A test of every photograph: each is predicted, and again with the folder's surest as further supports.
+
+docs/method.md, section 12.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from engine.episode_presence import describe_queries_of, describe_supports_of
+from engine.evaluate import evaluate
+from engine.further_supports import as_support, further_supports
+from engine.metrics import EpisodeScore
+from engine.single_episodes import predict_episode
+from episodes.build import Evaluation
+from episodes.episode import Batch, collate, fit_mask
+from episodes.every_photograph import EveryPhotograph
+from episodes.transforms import View
+from model import FSSModel
+from model.baselines import Baseline
+from model.presence import FolderPresence, presence_in_folder
+from util.distributed import done_by_first, rank, world_size
+
+
+class FolderScores(NamedTuple):
+    """All episodes in their order, with similarities; by class, above which of these it is taken to be in an image, and
+    how many further supports it had; the time that all predictions took."""
+
+    scores: list[EpisodeScore]
+    thresholds: dict[int, float]
+    further: dict[int, int]
+    seconds: float
+
+
+def score_every_photograph(
+    model: FSSModel | Baseline, test: Evaluation[EveryPhotograph], options: Mapping[str, Any]
+) -> FolderScores:
+    """Score ``model``; ``options`` are those of ``engine.evaluate.evaluate``, the same for all episodes.
+
+    The surest images become further supports as they are predicted, and the images that a class is taken to be in are
+    predicted again. Where the model cannot tell presence, there is no second time.
+    """
+    episodes = test.episodes
+    first = evaluate(model, test.batches.numbered(), total=test.total, **options)
+    presence = done_by_first(lambda: _presence(model, episodes, options["device"]))
+    further = done_by_first(lambda: _further_supports(model, test, presence, options))
+    likely = (presence.probabilities().cpu().numpy() > 0.5) & episodes.asked
+    likely[[position for position, views in enumerate(further) if not views]] = False
+    numbers = sorted(episodes.numbers[likely].tolist())
+    again = evaluate(model, _extended(episodes, numbers, further), total=len(numbers), **options)
+    scores = dict(enumerate(first.scores)) | dict(zip(numbers, again.scores, strict=True))
+    similarities = presence.similarities.cpu().numpy()[episodes.asked].tolist()
+    for number, similarity in zip(episodes.numbers[episodes.asked].tolist(), similarities, strict=True):
+        scores[number] = scores[number]._replace(similarity=similarity)
+    thresholds = dict(zip(episodes.classes, presence.thresholds.tolist(), strict=True))
+    counts = dict(zip(episodes.classes, map(len, further), strict=True))
+    return FolderScores(
+        [scores[number] for number in range(test.total)], thresholds, counts, first.seconds + again.seconds
+    )
+
+
+def _presence(model: FSSModel | Baseline, episodes: EveryPhotograph, device: torch.device) -> FolderPresence:
+    objects = describe_supports_of(model.backbone, episodes.of_each_class(), device)
+    queries = describe_queries_of(model.backbone, episodes.of_each_query(), device)
+    asked = torch.from_numpy(episodes.asked).to(device)
+    return presence_in_folder(objects, queries, asked, model.presence_threshold)
+
+
+def _further_supports(
+    model: FSSModel | Baseline,
+    test: Evaluation[EveryPhotograph],
+    presence: FolderPresence,
+    options: Mapping[str, Any],
+) -> list[list[View]]:
+    """Those of each class."""
+    episodes = test.episodes
+    if model.presence_threshold is None:
+        return [[] for _ in episodes.classes]
+
+    def support(number: int) -> View | None:
+        predicted = predict_episode(model, number, test.batch_with(number), **options)
+        image = predicted.batch["original_image"][predicted.place].numpy()
+        return as_support(image, fit_mask(predicted.prediction.numpy(), image), episodes.transform)
+
+    of_classes = []
+    for probabilities, numbers in zip(presence.probabilities().tolist(), episodes.numbers.tolist(), strict=True):
+        asked = {number: each for number, each in zip(numbers, probabilities, strict=True) if number >= 0}
+        of_classes.append([*further_supports(asked, episodes.shots, support).values()])
+    return of_classes
+
+
+def _extended(
+    episodes: EveryPhotograph, numbers: Sequence[int], further: Sequence[Sequence[View]]
+) -> Iterator[tuple[int, Batch]]:
+    """This process's part of the episodes with these numbers, with the further supports of their class."""
+    for number in numbers[rank() :: world_size()]:
+        position = episodes.classes.index(episodes.draw((0, number)).class_id)
+        yield number, collate([episodes.extended(number, further[position])])
