@@ -47,7 +47,7 @@ def extend(
     queries = [*presence]
     for name, taken in extend_by(queries, [*presence.values()]).items():
         for row in taken:
-            logger.info("%s: surely shows %s, a further support as it is predicted", queries[row], name)
+            logger.info("%s: among the surest to show %s, a further support as it is predicted", queries[row], name)
 
 
 def predict_all(

@@ -212,8 +212,10 @@ def test_a_network_with_a_classifier_says_whether_the_object_is_there(
     assert "probability" not in capsys.readouterr().err
 
 
-def test_many_queries_are_judged_by_each_other(folder: Path, tmp_path: Path) -> None:
-    """Ten are; another one may change what is there in all of them, and none is left as it was."""
+def test_many_queries_are_judged_by_each_other(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ten are, and the surest become supports; another one may change what is in all, and none is left as it was."""
     queries = [str(tmp_path / f"{number}.png") for number in range(11)]
     random = np.random.default_rng(0)
     for query in queries:
@@ -227,11 +229,16 @@ def test_many_queries_are_judged_by_each_other(folder: Path, tmp_path: Path) -> 
     support = ("--support", folder / "support.png", folder / "mask.png")
     words = ("--method", "nearest", *backbone, *support, "--output", tmp_path / "out")
     predict(*words, "--query", *queries[:10])
-    assert all(0 < float(row["presence"]) < 1 for row in rows_of(tmp_path / "out"))
+    found = {row["query"]: float(row["presence"]) for row in rows_of(tmp_path / "out")}
+    assert all(0 < presence < 1 for presence in found.values())
+    taken = re.findall(r"(\S+): among the surest to show object, a further support", capsys.readouterr().err)
+    assert 0 < len(taken) <= 4 and taken == sorted(found, key=lambda query: -found[query])[: len(taken)]
     predict(*words, "--query", *queries)
     assert len(rows_of(tmp_path / "out")) == 11
+    capsys.readouterr()
     predict(*words, "--query", *queries[:9])
     assert [row["presence"] for row in rows_of(tmp_path / "out")] == [""] * 9
+    assert "further support" not in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -201,6 +201,36 @@ def test_what_is_found_among_other_images_counts() -> None:
     assert of_red.predict(BOTH, found={"red": 0.3}, presence=0.2).mask.any()
 
 
+def test_the_surest_images_are_further_supports_as_they_are_predicted() -> None:
+    """Those of each class by its own probability, but none that is a support already."""
+    colours = {"red": RED, "blue": BLUE}
+    supports = {name: scene(one=(60, colour)) for name, colour in colours.items()}
+    given = Segmenter(tiny_model(contrast_residual=True), SIZE)
+    for name, support in supports.items():
+        given.fit(support, square(60), name=name)
+    images = [scene(one=(left, colours[name])) for name in colours for left in (40, 50, 70)] + [supports["red"]]
+    red, blue = (0.7, 0.9, 0.8, 0.1, 0.5, 0.2, 0.95), (0.1, None, 0.5, 0.6, 0.9, 0.3, 0.2)
+    found: list[dict[str, float | None]] = [{"red": each, "blue": other} for each, other in zip(red, blue, strict=True)]
+    before = [given.predict(image).probabilities for image in images]
+    taken = given.extend(images, found)
+    assert taken == {"red": [1, 2, 0], "blue": [4, 3]}
+    for name, rows in taken.items():
+        expected = Segmenter(tiny_model(contrast_residual=True), SIZE)
+        masks = [square(60), *(before[row][name] > 0.5 for row in rows)]
+        expected.fit([supports[name], *(images[row] for row in rows)], masks, name=name)
+        after = given.predict(BOTH).probabilities[name]
+        assert np.array_equal(after, expected.predict(BOTH).probabilities[name])
+        assert not np.array_equal(given.predict(images[0]).probabilities[name], before[0][name])
+
+
+def test_five_supports_are_enough() -> None:
+    of_five = Segmenter(tiny_model(contrast_residual=True), SIZE)
+    of_five.fit([BOTH] * 5, [square(20)] * 5)
+    before = of_five.predict(scene(red=(60, RED))).probabilities["object"]
+    assert of_five.extend([scene(red=(60, RED))], [{"object": 1.0}]) == {"object": []}
+    assert np.array_equal(of_five.predict(scene(red=(60, RED))).probabilities["object"], before)
+
+
 @pytest.mark.parametrize("model", [tiny_model(contrast_residual=True), Baseline("nearest", tiny_backbone()).eval()])
 def test_without_calibration_every_class_marks(model: FSSModel | Baseline) -> None:
     prediction = segmenter(model).predict(BOTH, presence=0.99)

@@ -14,6 +14,7 @@ from episodes.lists import ImageList
 from episodes.transforms import ValTransform
 from tests.episodes.drawn_images import COUNT, draw_label, row_of_view
 from util.errors import UserError
+from util.images import read_image
 
 
 def make(images: ImageList, **options: Any) -> EveryPhotograph:
@@ -53,8 +54,26 @@ def test_an_episode_of_each_class_and_of_each_query(images: ImageList) -> None:
         assert torch.equal(view["query_image"], whole[row]["query_image"])
         assert torch.equal(view["query_padding"], whole[row]["query_padding"])
     asked = {_query_and_class(episodes[(0, index)]) for index in range(len(episodes))}
+    for position, row in np.argwhere(episodes.asked).tolist():
+        number = episodes.numbers[position, row]
+        assert _query_and_class(episodes[(0, number)]) == (row, episodes.classes[position])
+    assert (episodes.numbers[~episodes.asked] == -1).all()
     table = {(row, episodes.classes[position]) for position, row in np.argwhere(episodes.asked).tolist()}
     assert table == asked
+
+
+def test_further_supports_follow_those_of_the_class(images: ImageList) -> None:
+    episodes = make(images)
+    transform = ValTransform(size=65)
+    views = [transform(read_image(images.image_path(row)), draw_label(row) // 255) for row in (3, 7)]
+    plain, extended = episodes[0, 4], episodes.extended(4, views)
+    for before, after, added in (
+        (plain["support_images"], extended["support_images"], [view.image for view in views]),
+        (plain["support_masks"], extended["support_masks"], [view.mask for view in views]),
+        (plain["support_padding"], extended["support_padding"], [view.padding for view in views]),
+    ):
+        assert torch.equal(after, torch.cat([before, torch.stack(added)]))
+    assert torch.equal(extended["query_image"], plain["query_image"])
 
 
 def test_queries_hold_the_object_or_not(images: ImageList) -> None:

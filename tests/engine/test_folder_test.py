@@ -1,0 +1,125 @@
+"""A test of every photograph, against each of its steps done by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from engine.evaluate import evaluate
+from engine.folder_test import score_every_photograph
+from engine.further_supports import as_support
+from engine.metrics import EpisodeScore
+from episodes.build import Evaluation
+from episodes.every_photograph import EveryPhotograph
+from episodes.lists import read_list, write_list
+from episodes.loaders import make_loader
+from episodes.transforms import ValTransform, View
+from model.baselines import Baseline
+from model.frozen.backbone import build_backbone
+from model.presence import describe_objects, describe_queries, presence_in_folder
+from tests.model.networks import tiny_model
+from util.images import write_image, write_label
+
+COLOURS = {1: (230, 60, 40), 2: (30, 60, 230)}
+PHOTOGRAPHS = 16
+
+
+def photograph(row: int) -> tuple[np.ndarray, np.ndarray]:
+    """A green image (90, 120, 3), in two thirds with an object of class 1 or 2, another size each; and its label."""
+    image, label = np.full((90, 120, 3), (40, 90 + row, 40), dtype=np.uint8), np.zeros((90, 120), dtype=np.uint8)
+    if row % 3:
+        part = np.s_[20 : 50 + row, 5 * row : 5 * row + 40]
+        image[part], label[part] = COLOURS[row % 3], row % 3
+    return image, label
+
+
+@pytest.fixture
+def episodes(tmp_path: Path) -> EveryPhotograph:
+    pairs = [(f"images/{row:02d}.png", f"labels/{row:02d}.png") for row in range(PHOTOGRAPHS)]
+    for row, (image, label) in enumerate(pairs):
+        pixels, classes = photograph(row)
+        write_image(tmp_path / image, pixels)
+        write_label(tmp_path / label, classes)
+    write_list(tmp_path / "list.txt", pairs)
+    images = read_list(tmp_path / "list.txt", tmp_path, need_labels=True)
+    return EveryPhotograph(images, (1, 2), shots=2, seed=3, transform=ValTransform(size=129), min_area=300)
+
+
+def evaluation(episodes: EveryPhotograph) -> Evaluation[EveryPhotograph]:
+    batches = make_loader(episodes, epoch=0, episodes=len(episodes), batch_size=3, workers=0, drop_last=False)
+    return Evaluation(episodes, batches, total=len(episodes), content_size=None, slot=int, batch_size=3)
+
+
+def options() -> dict[str, Any]:
+    return {"device": torch.device("cpu"), "content_size": None, "slot": int, "query_name": str, "refine": None}
+
+
+def with_classifier() -> Baseline:
+    torch.manual_seed(0)
+    backbone = build_backbone("mobilenetv2_035", weights=None, normalize="imagenet", mid_stages=[-2], class_scores=True)
+    return Baseline("nearest", backbone).eval()
+
+
+def test_the_surest_photographs_are_supports_where_a_class_is_taken_to_be(episodes: EveryPhotograph) -> None:
+    model, test = with_classifier(), evaluation(episodes)
+    first: dict[int, tuple[Tensor, EpisodeScore]] = {}
+    evaluate(
+        model,
+        test.batches.numbered(),
+        on_prediction=lambda number, _, __, prediction, score: first.update({number: (prediction, score)}),
+        **options(),
+    )
+    supports = [
+        [episode[name][None] for name in ("support_images", "support_masks", "support_padding")]
+        for episode in episodes.of_each_class()
+    ]
+    objects = torch.cat([describe_objects(model.backbone, *each) for each in supports])
+    queries = [
+        describe_queries(model.backbone, each["query_image"][None], each["query_padding"][None])[0]
+        for each in episodes.of_each_query()
+    ]
+    presence = presence_in_folder(objects, queries, torch.from_numpy(episodes.asked), model.presence_threshold)
+    result = score_every_photograph(model, test, options())
+    assert result.thresholds == dict(zip((1, 2), presence.thresholds.tolist(), strict=True))
+    assert 0 < sum(result.further.values()) and result.seconds > 0
+    for position, of_class in enumerate(episodes.numbers):
+        asked = of_class >= 0
+        similarities = presence.similarities[position].tolist()
+        kept = [column for column in np.flatnonzero(asked) if similarities[column] > presence.thresholds[position]]
+        further: list[View] = []
+        for column in sorted(kept, key=lambda column: -similarities[column]):
+            image = photograph(episodes.queries[column])[0]
+            view = as_support(image, first[of_class[column]][0].numpy(), episodes.transform)
+            further += [] if view is None or len(further) == 3 else [view]
+        assert result.further[position + 1] == len(further)
+        changed = 0
+        for column in np.flatnonzero(asked):
+            number = int(of_class[column])
+            expected, episode = first[number][1], episodes[0, number]
+            if column in kept and further:
+                views = [torch.stack(part)[None] for part in zip(*further, strict=True)]
+                joined = [torch.cat(pair, dim=1) for pair in zip(supports[position], views, strict=True)]
+                batch: Any = {
+                    **{name: episode[name][None] for name in ("query_image", "query_padding")},
+                    **dict(zip(("support_images", "support_masks", "support_padding"), joined, strict=True)),
+                    "original_mask": [episode["original_mask"]],
+                    "class_id": [position + 1],
+                    "query_index": [episode["query_index"]],
+                }
+                (expected,) = evaluate(model, [(0, batch)], **options()).scores
+                changed += expected.areas != first[number][1].areas
+            assert result.scores[number] == expected._replace(similarity=similarities[column])
+        assert changed or not further
+
+
+def test_a_model_that_cannot_tell_presence_has_the_supports_it_was_given(episodes: EveryPhotograph) -> None:
+    model, test = tiny_model(contrast_residual=True), evaluation(episodes)
+    expected = evaluate(model, test.batches.numbered(), **options()).scores
+    result = score_every_photograph(model, test, options())
+    assert [score._replace(similarity=None) for score in result.scores] == expected
+    assert result.further == {1: 0, 2: 0} and {*result.thresholds.values()} == {-np.inf}
