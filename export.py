@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from commands.prediction_inputs import check_model, find_supports, read_supports
+from commands.prediction.inputs import check_model, find_supports, read_supports
 from engine.untrained import METHODS
 from util.arguments import Parser, whole_number
 from util.errors import UserError, importing, run_command

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from commands.prediction_inputs import (
+from commands.prediction.inputs import (
     check_model,
     files_digest,
     find_queries,
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> None:
     queries = find_queries(words.query, leave_out=output.written() | {mask.resolve() for mask in paths[1::2]})
     names, supports = output_names(queries), read_supports(files, words.value)
     with importing():
-        from commands.prediction import extend, predict_all, presence_of_all
+        from commands.prediction.queries import extend, predict_all, presence_of_all
         from segmenter import Segmenter
     segmenter = Segmenter.load(words.checkpoint, method=words.method, backbone=words.backbone)
     marking = {"threshold": words.threshold, "presence": words.presence, "min_area": words.min_area}

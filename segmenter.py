@@ -18,11 +18,11 @@ from torch import Tensor
 
 from commands.onnx_export import ImageSegmentation, write_onnx
 from engine.evaluate import object_probability
-from engine.further_supports import FEW_PIXELS, as_support, further_supports
 from engine.predictions import Prediction, ProbabilityMaps
 from engine.run_folder import LATEST
 from engine.supports import Support, read_support
 from engine.untrained import Untrained
+from episodes.further_supports import FEW_PIXELS, as_support, further_supports
 from episodes.transforms import ValTransform, View, content_size
 from masks.superpixels.refinement import refined
 from model import FSSModel, load_model

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from commands.equal_draws import require_equal_draws
+from commands.folder_test import score_every_photograph
 from engine.evaluate import Refinement, evaluate
 from engine.folder_results import build_folder_results, folder_table, save_folder_test
-from engine.folder_test import score_every_photograph
 from engine.gallery import EXAMPLES, WORST, Gallery, episode_caption
 from engine.inspection_sheet import inspection_sheet
 from engine.metrics import EpisodeMetrics

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 import predict as predict_command
-from commands.prediction_inputs import find_queries, find_supports, read_supports
+from commands.prediction.inputs import find_queries, find_supports, read_supports
 from engine.prediction_files import PredictionFolder
 from engine.predictions import Prediction
 from engine.run_folder import save_checkpoint

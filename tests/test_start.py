@@ -75,7 +75,7 @@ def test_words_and_configuration_are_read_before_torch_is_imported(name: str) ->
 def test_timm_is_imported_with_the_first_network() -> None:
     program = """
 import sys
-import commands.meta_test, commands.meta_training, commands.prediction, masks.creation, masks.report.measurement
+import commands.meta_test, commands.meta_training, commands.prediction.queries, masks.creation, masks.report.measurement
 import model.weights.foreign
 print("timm" in sys.modules, "torchvision" in sys.modules)
 from model.frozen.backbone import build_backbone

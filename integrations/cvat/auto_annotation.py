@@ -13,7 +13,7 @@ import numpy as np
 from cvat_sdk.masks import encode_mask
 from PIL import Image
 
-from commands.prediction_inputs import find_supports, read_supports
+from commands.prediction.inputs import find_supports, read_supports
 from segmenter import Segmenter
 from util.images.polygons import outline_polygons
 

@@ -17,7 +17,7 @@ import numpy as np
 from label_studio_ml.model import LabelStudioMLBase
 from label_studio_sdk.converter import brush
 
-from commands.prediction_inputs import find_supports, read_supports
+from commands.prediction.inputs import find_supports, read_supports
 from engine.predictions import Prediction
 from segmenter import Segmenter
 from util.errors import UserError

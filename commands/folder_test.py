@@ -12,12 +12,12 @@ import torch
 
 from engine.episode_presence import describe_queries_of, describe_supports_of
 from engine.evaluate import evaluate
-from engine.further_supports import as_support, further_supports
 from engine.metrics import EpisodeScore
 from engine.single_episodes import predict_episode
 from episodes.build import Evaluation
 from episodes.episode import Batch, collate, fit_mask
 from episodes.every_photograph import EveryPhotograph
+from episodes.further_supports import as_support, further_supports
 from episodes.transforms import View
 from model import FSSModel
 from model.baselines import Baseline

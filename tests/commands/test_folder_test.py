@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from commands.folder_test import score_every_photograph
 from engine.evaluate import evaluate
-from engine.folder_test import score_every_photograph
-from engine.further_supports import as_support
 from engine.metrics import EpisodeScore
 from episodes.build import Evaluation
 from episodes.every_photograph import EveryPhotograph
+from episodes.further_supports import as_support
 from episodes.lists import read_list, write_list
 from episodes.loaders import make_loader
 from episodes.transforms import ValTransform, View

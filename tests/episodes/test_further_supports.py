@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.further_supports import FEW_PIXELS, as_support, further_supports
+from episodes.further_supports import FEW_PIXELS, as_support, further_supports
 from episodes.transforms import ValTransform, View
 
 VIEW = View(torch.zeros(3, 9, 9), torch.ones(9, 9, dtype=torch.int64), torch.zeros(9, 9, dtype=torch.bool))

@@ -1,0 +1,1 @@
+"""What ``predict.py`` does once its words are right."""
