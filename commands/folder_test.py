@@ -26,13 +26,12 @@ from util.distributed import done_by_first, rank, world_size
 
 
 class FolderScores(NamedTuple):
-    """All episodes in their order, with similarities; by class, above which of these it is taken to be in an image, and
-    how many further supports it had; the time that all predictions took."""
+    """What all episodes scored, in their order."""
 
-    scores: list[EpisodeScore]
-    thresholds: dict[int, float]
-    further: dict[int, int]
-    seconds: float
+    scores: list[EpisodeScore]  # with similarities
+    thresholds: dict[int, float]  # by class, above which of these it is taken to be in an image
+    further: dict[int, int]  # by class, how many further supports it had
+    seconds: float  # that all predictions took
 
 
 def score_every_photograph(
@@ -47,12 +46,12 @@ def score_every_photograph(
     first = evaluate(model, test.batches.numbered(), total=test.total, **options)
     presence = done_by_first(lambda: _presence(model, episodes, options["device"]))
     further = done_by_first(lambda: _further_supports(model, test, presence, options))
-    likely = (presence.probabilities().cpu().numpy() > 0.5) & episodes.asked
+    likely = (presence.similarities > presence.thresholds[:, None]).numpy() & episodes.asked
     likely[[position for position, views in enumerate(further) if not views]] = False
     numbers = sorted(episodes.numbers[likely].tolist())
     again = evaluate(model, _extended(episodes, numbers, further), total=len(numbers), **options)
     scores = dict(enumerate(first.scores)) | dict(zip(numbers, again.scores, strict=True))
-    similarities = presence.similarities.cpu().numpy()[episodes.asked].tolist()
+    similarities = presence.similarities.numpy()[episodes.asked].tolist()
     for number, similarity in zip(episodes.numbers[episodes.asked].tolist(), similarities, strict=True):
         scores[number] = scores[number]._replace(similarity=similarity)
     thresholds = dict(zip(episodes.classes, presence.thresholds.tolist(), strict=True))
@@ -66,7 +65,8 @@ def _presence(model: FSSModel | Baseline, episodes: EveryPhotograph, device: tor
     objects = describe_supports_of(model.backbone, episodes.of_each_class(), device)
     queries = describe_queries_of(model.backbone, episodes.of_each_query(), device)
     asked = torch.from_numpy(episodes.asked).to(device)
-    return presence_in_folder(objects, queries, asked, model.presence_threshold)
+    presence = presence_in_folder(objects, queries, asked, model.presence_threshold)
+    return FolderPresence(*(part.cpu() for part in presence))
 
 
 def _further_supports(

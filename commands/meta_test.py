@@ -74,7 +74,7 @@ def score_folder(config: Config, method: str) -> None:
             **origin,
             **test_protocol(config, test.episodes.images, test.total),
             "gate": _gate(model.presence_threshold),
-            "further_supports": f"{min(further.values())} to {max(further.values())} for a class",
+            "further_supports": [*further.values()],
         }
         results = build_folder_results(scores, protocol, min_area=config.DATA.min_area, thresholds=thresholds)
         if rank() == 0:
