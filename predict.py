@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> None:
     queries = find_queries(words.query, leave_out=output.written() | {mask.resolve() for mask in paths[1::2]})
     names, supports = output_names(queries), read_supports(files, words.value)
     with importing():
-        from commands.prediction.queries import extend, predict_all, presence_of_all
+        from commands.prediction.queries import predict_all, presence_of_all
         from segmenter import Segmenter
     segmenter = Segmenter.load(words.checkpoint, method=words.method, backbone=words.backbone)
     marking = {"threshold": words.threshold, "presence": words.presence, "min_area": words.min_area}
@@ -55,8 +55,7 @@ def main(arguments: list[str]) -> None:
     if missing:
         for name, shots in supports.items():
             segmenter.describe(name, shots)
-        presence = presence_of_all(segmenter.presence_in, names) if compared else {}
-        extend(segmenter.extend, presence)
+        presence = presence_of_all(segmenter, names) if compared else {}
         predict_all(lambda image, found: segmenter.predict(image, found=found, **marking), missing, output, presence)
 
 

@@ -7,7 +7,7 @@ mask = segmenter.predict("c.jpg").mask
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -116,32 +116,7 @@ class Segmenter:
         """``fit`` with supports that have been read, one or more."""
         if name not in self._classes and len(self._classes) == MAX_CLASSES:
             raise UserError(f"class {name}: {MAX_CLASSES} classes are there already, the most that a mask can hold")
-        views = [self._view_of(support) for support in supports]
-        tells = self._model.presence_threshold is not None
-        object_ = describe_objects(self._model.backbone, *self._joined(views)) if tells else None
-        self._classes[name] = _DescribedClass(views, self._supports(views), object_)
-
-    @torch.inference_mode()
-    def extend(self, images: Sequence[Given], found: Sequence[Mapping[str, float | None]]) -> dict[str, list[int]]:
-        """Take the surest of ``images`` as further supports of classes with fewer than five, as they are predicted now.
-
-        ``found`` is what ``presence_in`` says of each. Only what ``predict`` marks changes by that, not where a class
-        is taken to be. Returns for each class which images it has taken. Raises ``UserError``.
-        """
-        self._require_classes()
-        taken = {}
-        for name, described in self._classes.items():
-
-            def support(row: int, described: _DescribedClass = described) -> View | None:
-                return self._as_support(given_image(images[row], "the image"), described)
-
-            probabilities = {row: each[name] for row, each in enumerate(found)}
-            further = further_supports(probabilities, len(described.views), support)
-            taken[name] = [*further]
-            if further:
-                views = [*described.views, *further.values()]
-                self._classes[name] = described._replace(views=views, supports=self._supports(views))
-        return taken
+        self._classes[name] = self._described([self._view_of(support) for support in supports])
 
     def compares(self, images: int) -> bool:
         """Whether ``presence_in`` of so many images judges them by each other, instead of one by one.
@@ -151,26 +126,55 @@ class Segmenter:
         return self._model.presence_threshold is not None and images >= _FEWEST
 
     @torch.inference_mode()
-    def presence_in(self, images: Iterable[Given]) -> list[dict[str, float | None]]:
+    def look(self, image: Given) -> Tensor:
+        """What an image shows, for ``presence_in``: (P, D), the same whatever the classes. Raises ``UserError``."""
+        images, padding = self._batch_of(self._query_view(given_image(image, "the image")))
+        return describe_queries(self._model.backbone, images, padding)[0]
+
+    @torch.inference_mode()
+    def presence_in(self, looks: Sequence[Tensor]) -> list[dict[str, float | None]]:
         """For each image and class the probability that it shows the class, judged by all of them together.
 
-        Other images tell how similar to the supports an image has to be, so this is surer than what ``predict`` sees in
-        one image. Raises ``UserError``.
+        ``looks`` are what ``look`` says of each image. Other images tell how similar to the supports an image has to
+        be, so this is surer than what ``predict`` sees in one image.
         """
         self._require_classes()
-        batches = (self._batch_of(self._query_view(given_image(image, "the image"))) for image in images)
         if self._model.presence_threshold is None:
-            return [dict.fromkeys(self._classes) for _ in batches]
-        queries = [describe_queries(self._model.backbone, *batch)[0] for batch in batches]
-        if not self.compares(len(queries)):
-            return [self._presence_in_one(query) for query in queries]
+            return [dict.fromkeys(self._classes) for _ in looks]
+        if not self.compares(len(looks)):
+            return [self._presence_in_one(look) for look in looks]
         objects = torch.cat(
             [described.object_ for described in self._classes.values() if described.object_ is not None]
         )
-        asked = torch.ones(len(objects), len(queries), dtype=torch.bool, device=self._device)
-        found = presence_in_folder(objects, queries, asked, self._model.presence_threshold)
+        asked = torch.ones(len(objects), len(looks), dtype=torch.bool, device=self._device)
+        found = presence_in_folder(objects, looks, asked, self._model.presence_threshold)
         table = found.probabilities() if self._calibration is None else found.probabilities(float(self._calibration[0]))
         return [dict(zip(self._classes, column, strict=True)) for column in table.T.tolist()]
+
+    @torch.inference_mode()
+    def extend(
+        self, found: Sequence[Mapping[str, float | None]], image: Callable[[int], Given | None]
+    ) -> dict[str, list[int]]:
+        """Take the surest images as further supports of the classes with fewer than five, as they are predicted now.
+
+        ``found`` is what ``presence_in`` says of each, ``image(number)`` gives those that are needed, None for one that
+        is not to be had. Afterwards ``presence_in`` and ``predict`` go by all supports. Returns for each class which
+        images it has taken. Raises ``UserError``.
+        """
+        self._require_classes()
+        taken = {}
+        for name, described in self._classes.items():
+
+            def support(number: int, described: _DescribedClass = described) -> View | None:
+                given = image(number)
+                return None if given is None else self._as_support(given_image(given, "the image"), described)
+
+            probabilities = {number: each[name] for number, each in enumerate(found)}
+            further = further_supports(probabilities, len(described.views), support)
+            taken[name] = [*further]
+            if further:
+                self._classes[name] = self._described([*described.views, *further.values()])
+        return taken
 
     @torch.inference_mode()
     def predict(
@@ -255,13 +259,11 @@ class Segmenter:
             )
         return view
 
-    def _joined(self, views: Sequence[View]) -> list[Tensor]:
-        """Images (1, K, 3, H, W), masks and padding (1, K, H, W) of K supports, where the model is."""
-        return [torch.stack(part)[None].to(self._device) for part in zip(*views, strict=True)]
-
-    def _supports(self, views: Sequence[View]) -> Any:
-        """What the model makes of supports."""
-        return self._model.describe_supports(*self._joined(views))
+    def _described(self, views: Sequence[View]) -> _DescribedClass:
+        arguments = [torch.stack(part)[None].to(self._device) for part in zip(*views, strict=True)]
+        supports = self._model.describe_supports(*arguments)
+        tells = self._model.presence_threshold is not None
+        return _DescribedClass(views, supports, describe_objects(self._model.backbone, *arguments) if tells else None)
 
     def _as_support(self, pixels: np.ndarray, described: _DescribedClass) -> View | None:
         """An image with what is marked in it as a support; None where that is too little, and for a support."""
@@ -313,7 +315,7 @@ class Segmenter:
 
 
 class _DescribedClass(NamedTuple):
-    """What the model needs of a class: ``object_`` (1, D) for its presence, where that can be told, as it was given."""
+    """What the model needs of a class, from its supports; ``object_`` (1, D) for presence, where that can be told."""
 
     views: Sequence[View]
     supports: Any

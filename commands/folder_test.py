@@ -5,10 +5,11 @@ docs/method.md, section 12.2.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from engine.episode_presence import describe_queries_of, describe_supports_of
 from engine.evaluate import evaluate
@@ -39,13 +40,13 @@ def score_every_photograph(
 ) -> FolderScores:
     """Score ``model``; ``options`` are those of ``engine.evaluate.evaluate``, the same for all episodes.
 
-    The surest images become further supports as they are predicted, and the images that a class is taken to be in are
-    predicted again. Where the model cannot tell presence, there is no second time.
+    The surest images become further supports as they are predicted. By all supports presence is judged again, and
+    the images that a class is then taken to be in are predicted again. Where the model cannot tell presence, there are
+    no further supports.
     """
     episodes = test.episodes
     first = evaluate(model, test.batches.numbered(), total=test.total, **options)
-    presence = done_by_first(lambda: _presence(model, episodes, options["device"]))
-    further = done_by_first(lambda: _further_supports(model, test, presence, options))
+    presence, further = done_by_first(lambda: _judged(model, test, options))
     likely = (presence.similarities > presence.thresholds[:, None]).numpy() & episodes.asked
     likely[[position for position, views in enumerate(further) if not views]] = False
     numbers = sorted(episodes.numbers[likely].tolist())
@@ -61,9 +62,27 @@ def score_every_photograph(
     )
 
 
-def _presence(model: FSSModel | Baseline, episodes: EveryPhotograph, device: torch.device) -> FolderPresence:
-    objects = describe_supports_of(model.backbone, episodes.of_each_class(), device)
-    queries = describe_queries_of(model.backbone, episodes.of_each_query(), device)
+def _judged(
+    model: FSSModel | Baseline, test: Evaluation[EveryPhotograph], options: Mapping[str, Any]
+) -> tuple[FolderPresence, list[list[View]]]:
+    """Where each class is, by all of its supports, and the further ones among these."""
+    episodes, device = test.episodes, options["device"]
+    queries: Iterable[Tensor] = describe_queries_of(model.backbone, episodes.of_each_query(), device)
+    if model.presence_threshold is None:
+        return _presence(model, episodes, queries, device), [[] for _ in episodes.classes]
+    queries = [*queries]
+    further = _further_supports(model, test, _presence(model, episodes, queries, device), options)
+    return _presence(model, episodes, queries, device, further), further
+
+
+def _presence(
+    model: FSSModel | Baseline,
+    episodes: EveryPhotograph,
+    queries: Iterable[Tensor],
+    device: torch.device,
+    further: Sequence[Sequence[View]] | None = None,
+) -> FolderPresence:
+    objects = describe_supports_of(model.backbone, episodes.of_each_class(further), device)
     asked = torch.from_numpy(episodes.asked).to(device)
     presence = presence_in_folder(objects, queries, asked, model.presence_threshold)
     return FolderPresence(*(part.cpu() for part in presence))
@@ -77,8 +96,6 @@ def _further_supports(
 ) -> list[list[View]]:
     """Those of each class."""
     episodes = test.episodes
-    if model.presence_threshold is None:
-        return [[] for _ in episodes.classes]
 
     def support(number: int) -> View | None:
         predicted = predict_episode(model, number, test.batch_with(number), **options)

@@ -20,6 +20,7 @@ from engine.predictions import Prediction
 from engine.run_folder import save_checkpoint
 from model.checkpoints import CHECKPOINT_VERSION
 from model.frozen.backbone import build_backbone
+from segmenter import Segmenter
 from tests.masks.small_images import write_extractor
 from tests.model.networks import tiny_model
 from util.config import load_config
@@ -229,10 +230,14 @@ def test_many_queries_are_judged_by_each_other(
     support = ("--support", folder / "support.png", folder / "mask.png")
     words = ("--method", "nearest", *backbone, *support, "--output", tmp_path / "out")
     predict(*words, "--query", *queries[:10])
-    found = {row["query"]: float(row["presence"]) for row in rows_of(tmp_path / "out")}
-    assert all(0 < presence < 1 for presence in found.values())
-    taken = re.findall(r"(\S+): among the surest to show object, a further support", capsys.readouterr().err)
-    assert 0 < len(taken) <= 4 and taken == sorted(found, key=lambda query: -found[query])[: len(taken)]
+    of_object = Segmenter.load(method="nearest", backbone=backbone[1:])
+    of_object.fit(folder / "support.png", folder / "mask.png")
+    looks = [of_object.look(query) for query in queries[:10]]
+    taken = of_object.extend(of_object.presence_in(looks), queries.__getitem__)["object"]
+    said = re.findall(r"(\S+): among the surest to show object, a further support", capsys.readouterr().err)
+    assert said == [queries[number] for number in taken] and len(said) == 4
+    for row, found in zip(rows_of(tmp_path / "out"), of_object.presence_in(looks), strict=True):
+        assert float(row["presence"]) == pytest.approx(found["object"], abs=1e-3)
     predict(*words, "--query", *queries)
     assert len(rows_of(tmp_path / "out")) == 11
     capsys.readouterr()

@@ -175,7 +175,8 @@ def test_ten_images_are_judged_by_each_other() -> None:
     images = [scene(red=(10 * number, RED), blue=(110 - 10 * number, BLUE)) for number in range(10)]
     of_both = segmenter(Baseline("nearest", backbone))
     of_both.fit(BOTH, square(100), name="blue")
-    assert of_both.presence_in(images[:9]) == [{"red": None, "blue": None}] * 9
+    looks = [of_both.look(image) for image in images]
+    assert of_both.presence_in(looks[:9]) == [{"red": None, "blue": None}] * 9
     assert not of_both.compares(9) and of_both.compares(10)
     objects = []
     for image, left in ((scene(red=(60, RED)), 60), (BOTH, 100)):
@@ -188,7 +189,7 @@ def test_ten_images_are_judged_by_each_other() -> None:
     asked = torch.ones(2, 10, dtype=torch.bool)
     expected = presence_in_folder(torch.cat(objects), queries, asked, threshold=-math.inf)
     probabilities = torch.sigmoid(20 * (expected.similarities - expected.thresholds[:, None]))
-    found = of_both.presence_in(images)
+    found = of_both.presence_in(looks)
     for name, row in zip(("red", "blue"), probabilities, strict=True):
         assert [there[name] for there in found] == pytest.approx(row.tolist(), abs=1e-5)
 
@@ -202,17 +203,17 @@ def test_what_is_found_among_other_images_counts() -> None:
 
 
 def test_the_surest_images_are_further_supports_as_they_are_predicted() -> None:
-    """Those of each class by its own probability, but none that is a support already."""
+    """Those of each class by its own probability, but none that is a support already, and none that is gone."""
     colours = {"red": RED, "blue": BLUE}
     supports = {name: scene(one=(60, colour)) for name, colour in colours.items()}
     given = Segmenter(tiny_model(contrast_residual=True), SIZE)
     for name, support in supports.items():
         given.fit(support, square(60), name=name)
     images = [scene(one=(left, colours[name])) for name in colours for left in (40, 50, 70)] + [supports["red"]]
-    red, blue = (0.7, 0.9, 0.8, 0.1, 0.5, 0.2, 0.95), (0.1, None, 0.5, 0.6, 0.9, 0.3, 0.2)
+    red, blue = (0.7, 0.9, 0.8, 0.1, 0.5, 0.2, 0.95), (0.1, None, 0.5, 0.6, 0.9, 0.99, 0.2)
     found: list[dict[str, float | None]] = [{"red": each, "blue": other} for each, other in zip(red, blue, strict=True)]
     before = [given.predict(image).probabilities for image in images]
-    taken = given.extend(images, found)
+    taken = given.extend(found, lambda number: None if number == 5 else images[number])
     assert taken == {"red": [1, 2, 0], "blue": [4, 3]}
     for name, rows in taken.items():
         expected = Segmenter(tiny_model(contrast_residual=True), SIZE)
@@ -227,7 +228,7 @@ def test_five_supports_are_enough() -> None:
     of_five = Segmenter(tiny_model(contrast_residual=True), SIZE)
     of_five.fit([BOTH] * 5, [square(20)] * 5)
     before = of_five.predict(scene(red=(60, RED))).probabilities["object"]
-    assert of_five.extend([scene(red=(60, RED))], [{"object": 1.0}]) == {"object": []}
+    assert of_five.extend([{"object": 1.0}], lambda _: scene(red=(60, RED))) == {"object": []}
     assert np.array_equal(of_five.predict(scene(red=(60, RED))).probabilities["object"], before)
 
 

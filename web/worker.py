@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache
@@ -90,26 +90,27 @@ class Worker:
         for name, shots in supports.items():
             segmenter.describe(name, shots)
         is_compared = segmenter.compares(len(waiting))
-        made_with = run.key, is_compared, supports_key
-        outdated = [photograph for photograph in waiting if photograph.made_with != made_with]
-        run.total = is_compared * len(waiting) + len(outdated)
+        run.total = (1 + is_compared) * len(waiting)
         presence: dict[int, dict[str, float | None]] = {}
+        further: dict[str, list[int]] = {}
         if is_compared:
-            yield
-            looked_at: list[int] = []
-            found = segmenter.presence_in(_images(run, waiting, looked_at))
-            presence = dict(zip(looked_at, found, strict=True))
-            with session.lock:
-                for photograph in waiting:
-                    if photograph.made_with == made_with and photograph.number in presence:
-                        photograph.judge(presence[photograph.number])
+            presence, further = yield from _judge_together(run, segmenter, waiting)
+        made_with = run.key, is_compared, supports_key, repr(further)
+        outdated = [photograph for photograph in waiting if photograph.made_with != made_with]
+        run.total -= len(waiting) - len(outdated)
+        with session.lock:
+            for photograph in waiting:
+                if photograph.made_with == made_with and photograph.number in presence:
+                    photograph.judge(presence[photograph.number])
         for photograph in outdated:
             yield
-            for image in _images(run, [photograph], []):
+            image = _image(run, photograph)
+            if image is not None:
                 prediction = segmenter.predict(image, found=presence.get(photograph.number))
                 with session.lock:
                     if _is_wanted(run, photograph):
                         photograph.predict(prediction, made_with)
+            run.done += 1
 
     def _load(self, key: str) -> Segmenter:
         choice = self._choices.all().get(key)
@@ -118,15 +119,32 @@ class Worker:
         return choice.load()
 
 
-def _images(run: SessionRun, photographs: Sequence[Photograph], numbers: list[int]) -> Iterator[np.ndarray]:
-    """The images of those that are still wanted; ``numbers`` takes theirs. Counts what is done."""
+def _judge_together(
+    run: SessionRun, segmenter: Segmenter, photographs: Sequence[Photograph]
+) -> Generator[None, None, tuple[dict[int, dict[str, float | None]], dict[str, list[int]]]]:
+    """What is there in each, by its number, and the numbers of those that become further supports of each class."""
+    looks = {}
     for photograph in photographs:
-        with run.session.lock:
-            image = photograph.image() if _is_wanted(run, photograph) else None
+        yield
+        image = _image(run, photograph)
         if image is not None:
-            numbers.append(photograph.number)
-            yield image
+            looks[photograph] = segmenter.look(image)
         run.done += 1
+    yield
+    seen = [*looks]
+    found = segmenter.presence_in([*looks.values()])
+    taken = segmenter.extend(found, lambda number: _image(run, seen[number]))
+    presence = segmenter.presence_in([*looks.values()])
+    return (
+        {photograph.number: each for photograph, each in zip(seen, presence, strict=True)},
+        {name: [seen[number].number for number in numbers] for name, numbers in taken.items()},
+    )
+
+
+def _image(run: SessionRun, photograph: Photograph) -> np.ndarray | None:
+    """None where it is not wanted any more."""
+    with run.session.lock:
+        return photograph.image() if _is_wanted(run, photograph) else None
 
 
 def _is_wanted(run: SessionRun, photograph: Photograph) -> bool:

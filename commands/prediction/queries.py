@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
+from torch import Tensor
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -20,34 +21,31 @@ from util.logging import logger
 Presence: TypeAlias = "dict[str, float | None]"
 
 
-def presence_of_all(
-    presence_in: Callable[[Iterable[np.ndarray]], list[Presence]], queries: Collection[Path]
-) -> dict[Path, Presence]:
+class Judge(Protocol):
+    """What ``presence_of_all`` needs of ``segmenter.Segmenter``."""
+
+    def look(self, image: np.ndarray) -> Tensor: ...
+
+    def presence_in(self, looks: Sequence[Tensor]) -> list[Presence]: ...
+
+    def extend(self, found: Sequence[Presence], image: Callable[[int], np.ndarray]) -> dict[str, list[int]]: ...
+
+
+def presence_of_all(judge: Judge, queries: Collection[Path]) -> dict[Path, Presence]:
     """For each query that can be read the probability that it shows a class, judged by all of them together.
 
-    ``presence_in`` takes images RGB uint8 (H, W, 3).
+    The surest become further supports of ``judge``, which is said; it judges, and will predict, by them too.
     """
-    readable: list[Path] = []
-
-    def images() -> Iterator[np.ndarray]:
-        for path in tqdm(queries, unit="image", desc="look for what is there", disable=None):
-            with suppress(UserError):  # said when it is to be predicted
-                image = _read(path)
-                readable.append(path)
-                yield image
-
-    found = presence_in(images())
-    return dict(zip(readable, found, strict=True))
-
-
-def extend(
-    extend_by: Callable[[Sequence[Path], Sequence[Presence]], dict[str, list[int]]], presence: Mapping[Path, Presence]
-) -> None:
-    """Take the surest queries as further supports (``Segmenter.extend``), and say which."""
-    queries = [*presence]
-    for name, taken in extend_by(queries, [*presence.values()]).items():
-        for row in taken:
-            logger.info("%s: among the surest to show %s, a further support as it is predicted", queries[row], name)
+    looks: dict[Path, Tensor] = {}
+    for path in tqdm(queries, unit="image", desc="look for what is there", disable=None):
+        with suppress(UserError):  # said when it is to be predicted
+            looks[path] = judge.look(_read(path))
+    readable = [*looks]
+    taken = judge.extend(judge.presence_in([*looks.values()]), lambda number: _read(readable[number]))
+    for name, numbers in taken.items():
+        for number in numbers:
+            logger.info("%s: among the surest to show %s, a further support as it is predicted", readable[number], name)
+    return dict(zip(readable, judge.presence_in([*looks.values()]), strict=True))
 
 
 def predict_all(

@@ -18,15 +18,16 @@ from episodes.every_photograph import EveryPhotograph
 from episodes.further_supports import as_support
 from episodes.lists import read_list, write_list
 from episodes.loaders import make_loader
-from episodes.transforms import ValTransform, View
+from episodes.transforms import ValTransform
 from model.baselines import Baseline
 from model.frozen.backbone import build_backbone
-from model.presence import describe_objects, describe_queries, presence_in_folder
+from model.presence import FolderPresence, describe_objects, describe_queries, presence_in_folder
 from tests.model.networks import tiny_model
 from util.images import write_image, write_label
 
 COLOURS = {1: (230, 60, 40), 2: (30, 60, 230)}
 PHOTOGRAPHS = 16
+SUPPORTS = ("support_images", "support_masks", "support_padding")
 
 
 def photograph(row: int) -> tuple[np.ndarray, np.ndarray]:
@@ -75,46 +76,58 @@ def test_the_surest_photographs_are_supports_where_a_class_is_taken_to_be(episod
         **options(),
     )
     supports = [
-        [episode[name][None] for name in ("support_images", "support_masks", "support_padding")]
+        [episode["support_images"][None], episode["support_masks"][None], episode["support_padding"][None]]
         for episode in episodes.of_each_class()
     ]
-    objects = torch.cat([describe_objects(model.backbone, *each) for each in supports])
     queries = [
         describe_queries(model.backbone, each["query_image"][None], each["query_padding"][None])[0]
         for each in episodes.of_each_query()
     ]
-    presence = presence_in_folder(objects, queries, torch.from_numpy(episodes.asked), model.presence_threshold)
+
+    def presence_by(supports: list[list[Tensor]]) -> FolderPresence:
+        objects = torch.cat([describe_objects(model.backbone, *each) for each in supports])
+        return presence_in_folder(objects, queries, torch.from_numpy(episodes.asked), model.presence_threshold)
+
+    def kept_by(presence: FolderPresence, position: int) -> list[int]:
+        """The queries in which a class is, the surest first."""
+        above = presence.similarities[position] - presence.thresholds[position]
+        asked = np.flatnonzero(episodes.asked[position]).tolist()
+        return sorted((column for column in asked if above[column] > 0), key=lambda column: -float(above[column]))
+
+    of_given, joined, counts = presence_by(supports), [], []
+    for position, of_class in enumerate(episodes.numbers):
+        views = [
+            as_support(photograph(episodes.queries[column])[0], first[of_class[column]][0].numpy(), episodes.transform)
+            for column in kept_by(of_given, position)
+        ]
+        further = [view for view in views if view is not None][:3]
+        parts = [torch.stack(part)[None] for part in zip(*further, strict=True)]
+        joined.append([torch.cat(pair, dim=1) for pair in zip(supports[position], parts, strict=True)])
+        counts.append(len(further))
+    presence = presence_by(joined)
     result = score_every_photograph(model, test, options())
     assert result.thresholds == dict(zip((1, 2), presence.thresholds.tolist(), strict=True))
-    assert 0 < sum(result.further.values()) and result.seconds > 0
+    assert [*result.further.values()] == counts and min(counts) > 0 and result.seconds > 0
+    assert not torch.equal(presence.similarities, of_given.similarities)
     for position, of_class in enumerate(episodes.numbers):
-        asked = of_class >= 0
-        similarities = presence.similarities[position].tolist()
-        kept = [column for column in np.flatnonzero(asked) if similarities[column] > presence.thresholds[position]]
-        further: list[View] = []
-        for column in sorted(kept, key=lambda column: -similarities[column]):
-            image = photograph(episodes.queries[column])[0]
-            view = as_support(image, first[of_class[column]][0].numpy(), episodes.transform)
-            further += [] if view is None or len(further) == 3 else [view]
-        assert result.further[position + 1] == len(further)
+        kept = kept_by(presence, position)
         changed = 0
-        for column in np.flatnonzero(asked):
+        for column in np.flatnonzero(episodes.asked[position]).tolist():
             number = int(of_class[column])
             expected, episode = first[number][1], episodes[0, number]
-            if column in kept and further:
-                views = [torch.stack(part)[None] for part in zip(*further, strict=True)]
-                joined = [torch.cat(pair, dim=1) for pair in zip(supports[position], views, strict=True)]
+            if column in kept:
                 batch: Any = {
                     **{name: episode[name][None] for name in ("query_image", "query_padding")},
-                    **dict(zip(("support_images", "support_masks", "support_padding"), joined, strict=True)),
+                    **dict(zip(SUPPORTS, joined[position], strict=True)),
                     "original_mask": [episode["original_mask"]],
                     "class_id": [position + 1],
                     "query_index": [episode["query_index"]],
                 }
                 (expected,) = evaluate(model, [(0, batch)], **options()).scores
                 changed += expected.areas != first[number][1].areas
-            assert result.scores[number] == expected._replace(similarity=similarities[column])
-        assert changed or not further
+            similarity = float(presence.similarities[position, column])
+            assert result.scores[number] == expected._replace(similarity=similarity)
+        assert changed
 
 
 def test_a_model_that_cannot_tell_presence_has_the_supports_it_was_given(episodes: EveryPhotograph) -> None:
