@@ -22,7 +22,7 @@ from engine.predictions import Prediction, ProbabilityMaps
 from engine.run_folder import LATEST
 from engine.supports import Support, read_support
 from engine.untrained import Untrained
-from episodes.further_supports import FEW_PIXELS, as_support, further_supports
+from episodes.further_supports import FEW_PIXELS, ROUNDS, as_support, further_supports
 from episodes.transforms import ValTransform, View, content_size
 from masks.superpixels.refinement import refined
 from model import FSSModel, load_model
@@ -152,28 +152,16 @@ class Segmenter:
         return [dict(zip(self._classes, column, strict=True)) for column in table.T.tolist()]
 
     @torch.inference_mode()
-    def extend(
-        self, found: Sequence[Mapping[str, float | None]], image: Callable[[int], Given | None]
-    ) -> dict[str, list[int]]:
-        """Take the surest images as further supports of the classes with fewer than five, as they are predicted now.
+    def extend(self, looks: Sequence[Tensor], image: Callable[[int], Given | None]) -> dict[str, list[int]]:
+        """Take the surest of many images as further supports of classes with fewer than five, as they are predicted.
 
-        ``found`` is what ``presence_in`` says of each, ``image(number)`` gives those that are needed, None for one that
-        is not to be had. Afterwards ``presence_in`` and ``predict`` go by all supports. Returns for each class which
-        images it has taken. Raises ``UserError``.
+        ``looks`` are what ``look`` says of each, ``image(number)`` gives those that are needed, None for one that is
+        not to be had. Afterwards ``presence_in`` and ``predict`` go by all supports. Returns for each class which
+        images it has taken; they replace those of an earlier time. Raises ``UserError``.
         """
-        self._require_classes()
-        taken = {}
-        for name, described in self._classes.items():
-
-            def support(number: int, described: _DescribedClass = described) -> View | None:
-                given = image(number)
-                return None if given is None else self._as_support(given_image(given, "the image"), described)
-
-            probabilities = {number: each[name] for number, each in enumerate(found)}
-            further = further_supports(probabilities, len(described.views), support)
-            taken[name] = [*further]
-            if further:
-                self._classes[name] = self._described([*described.views, *further.values()])
+        taken: dict[str, list[int]] = {}
+        for _ in range(ROUNDS):
+            taken = self._extend(self.presence_in(looks), image)
         return taken
 
     @torch.inference_mode()
@@ -259,16 +247,35 @@ class Segmenter:
             )
         return view
 
-    def _described(self, views: Sequence[View]) -> _DescribedClass:
-        arguments = [torch.stack(part)[None].to(self._device) for part in zip(*views, strict=True)]
+    def _extend(
+        self, found: Sequence[Mapping[str, float | None]], image: Callable[[int], Given | None]
+    ) -> dict[str, list[int]]:
+        """``extend`` once, by what ``presence_in`` has ``found``."""
+        taken = {}
+        for name, described in self._classes.items():
+
+            def support(number: int, described: _DescribedClass = described) -> View | None:
+                given = image(number)
+                return None if given is None else self._as_support(given_image(given, "the image"), described)
+
+            probabilities = {number: each[name] for number, each in enumerate(found)}
+            further = further_supports(probabilities, len(described.given), support)
+            taken[name] = [*further]
+            if further or described.further:
+                self._classes[name] = self._described(described.given, [*further.values()])
+        return taken
+
+    def _described(self, given: Sequence[View], further: Sequence[View] = ()) -> _DescribedClass:
+        arguments = [torch.stack(part)[None].to(self._device) for part in zip(*given, *further, strict=True)]
         supports = self._model.describe_supports(*arguments)
         tells = self._model.presence_threshold is not None
-        return _DescribedClass(views, supports, describe_objects(self._model.backbone, *arguments) if tells else None)
+        object_ = describe_objects(self._model.backbone, *arguments) if tells else None
+        return _DescribedClass(given, further, supports, object_)
 
     def _as_support(self, pixels: np.ndarray, described: _DescribedClass) -> View | None:
         """An image with what is marked in it as a support; None where that is too little, and for a support."""
         view = self._query_view(pixels)
-        if any(torch.equal(view.image, given.image) for given in described.views):
+        if any(torch.equal(view.image, given.image) for given in described.given):
             return None
         images, padding = self._batch_of(view)
         features = cache(lambda: Features(*self._model.backbone(images)))
@@ -315,9 +322,10 @@ class Segmenter:
 
 
 class _DescribedClass(NamedTuple):
-    """What the model needs of a class, from its supports; ``object_`` (1, D) for presence, where that can be told."""
+    """A class: its supports, and what the model makes of both kinds; ``object_`` (1, D) where presence can be told."""
 
-    views: Sequence[View]
+    given: Sequence[View]
+    further: Sequence[View]
     supports: Any
     object_: Tensor | None
 

@@ -18,7 +18,7 @@ from engine.single_episodes import predict_episode
 from episodes.build import Evaluation
 from episodes.episode import Batch, collate, fit_mask
 from episodes.every_photograph import EveryPhotograph
-from episodes.further_supports import as_support, further_supports
+from episodes.further_supports import ROUNDS, as_support, further_supports
 from episodes.transforms import View
 from model import FSSModel
 from model.baselines import Baseline
@@ -40,17 +40,18 @@ def score_every_photograph(
 ) -> FolderScores:
     """Score ``model``; ``options`` are those of ``engine.evaluate.evaluate``, the same for all episodes.
 
-    The surest images become further supports as they are predicted. By all supports presence is judged again, and
-    the images that a class is then taken to be in are predicted again. Where the model cannot tell presence, there are
-    no further supports.
+    The surest images become further supports as they are predicted, by which presence is judged anew, and that again.
+    The images that a class is taken to be in at the end are predicted with all supports. Where the model cannot tell
+    presence, there are no further ones.
     """
     episodes = test.episodes
     first = evaluate(model, test.batches.numbered(), total=test.total, **options)
-    presence, further = done_by_first(lambda: _judged(model, test, options))
+    presence, further = done_by_first(lambda: _judged(model, episodes, options))
     likely = (presence.similarities > presence.thresholds[:, None]).numpy() & episodes.asked
     likely[[position for position, views in enumerate(further) if not views]] = False
     numbers = sorted(episodes.numbers[likely].tolist())
-    again = evaluate(model, _extended(episodes, numbers, further), total=len(numbers), **options)
+    own_part = numbers[rank() :: world_size()]
+    again = evaluate(model, _extended(episodes, own_part, further), total=len(numbers), **options)
     scores = dict(enumerate(first.scores)) | dict(zip(numbers, again.scores, strict=True))
     similarities = presence.similarities.numpy()[episodes.asked].tolist()
     for number, similarity in zip(episodes.numbers[episodes.asked].tolist(), similarities, strict=True):
@@ -63,24 +64,27 @@ def score_every_photograph(
 
 
 def _judged(
-    model: FSSModel | Baseline, test: Evaluation[EveryPhotograph], options: Mapping[str, Any]
+    model: FSSModel | Baseline, episodes: EveryPhotograph, options: Mapping[str, Any]
 ) -> tuple[FolderPresence, list[list[View]]]:
     """Where each class is, by all of its supports, and the further ones among these."""
-    episodes, device = test.episodes, options["device"]
+    device = options["device"]
     queries: Iterable[Tensor] = describe_queries_of(model.backbone, episodes.of_each_query(), device)
+    further: list[list[View]] = [[] for _ in episodes.classes]
     if model.presence_threshold is None:
-        return _presence(model, episodes, queries, device), [[] for _ in episodes.classes]
+        return _presence(model, episodes, queries, further, device), further
     queries = [*queries]
-    further = _further_supports(model, test, _presence(model, episodes, queries, device), options)
-    return _presence(model, episodes, queries, device, further), further
+    for _ in range(ROUNDS):
+        presence = _presence(model, episodes, queries, further, device)
+        further = _further_supports(model, episodes, presence, further, options)
+    return _presence(model, episodes, queries, further, device), further
 
 
 def _presence(
     model: FSSModel | Baseline,
     episodes: EveryPhotograph,
     queries: Iterable[Tensor],
+    further: Sequence[Sequence[View]],
     device: torch.device,
-    further: Sequence[Sequence[View]] | None = None,
 ) -> FolderPresence:
     objects = describe_supports_of(model.backbone, episodes.of_each_class(further), device)
     asked = torch.from_numpy(episodes.asked).to(device)
@@ -90,16 +94,17 @@ def _presence(
 
 def _further_supports(
     model: FSSModel | Baseline,
-    test: Evaluation[EveryPhotograph],
+    episodes: EveryPhotograph,
     presence: FolderPresence,
+    further: Sequence[Sequence[View]],
     options: Mapping[str, Any],
 ) -> list[list[View]]:
-    """Those of each class."""
-    episodes = test.episodes
+    """Those of each class, as they are predicted with the ``further`` ones of before."""
 
     def support(number: int) -> View | None:
-        predicted = predict_episode(model, number, test.batch_with(number), **options)
-        image = predicted.batch["original_image"][predicted.place].numpy()
+        ((_, batch),) = _extended(episodes, [number], further)
+        predicted = predict_episode(model, number, (number, batch), **options)
+        image = batch["original_image"][0].numpy()
         return as_support(image, fit_mask(predicted.prediction.numpy(), image), episodes.transform)
 
     of_classes = []
@@ -112,7 +117,7 @@ def _further_supports(
 def _extended(
     episodes: EveryPhotograph, numbers: Sequence[int], further: Sequence[Sequence[View]]
 ) -> Iterator[tuple[int, Batch]]:
-    """This process's part of the episodes with these numbers, with the further supports of their class."""
-    for number in numbers[rank() :: world_size()]:
+    """The episodes with these numbers, each alone, with the further supports of their class."""
+    for number in numbers:
         position = episodes.classes.index(episodes.draw((0, number)).class_id)
         yield number, collate([episodes.extended(number, further[position])])

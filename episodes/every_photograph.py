@@ -87,11 +87,10 @@ class EveryPhotograph(Dataset[Episode]):
         """(classes, queries) bool: whether the class is asked for in the image."""
         return self.numbers >= 0
 
-    def of_each_class(self, further: Sequence[Sequence[View]] | None = None) -> Iterator[Episode]:
+    def of_each_class(self, further: Sequence[Sequence[View]]) -> Iterator[Episode]:
         """An episode of each class, for its supports, with the ``further`` ones of each."""
         numbers = np.unique(self._episodes[:, 1], return_index=True)[1].tolist()
-        views_of_classes = [()] * len(numbers) if further is None else further
-        return (self.extended(number, views) for number, views in zip(numbers, views_of_classes, strict=True))
+        return (self.extended(number, views) for number, views in zip(numbers, further, strict=True))
 
     def of_each_query(self) -> Iterator[dict[str, Tensor]]:
         """``query_image`` and ``query_padding`` of each of the ``queries``, as an episode has them."""

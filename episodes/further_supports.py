@@ -9,6 +9,8 @@ import numpy as np
 from episodes.transforms import Transform, View
 from util.seed import python_random
 
+# So often the surest images are taken, each time by what was learnt from those of the time before.
+ROUNDS = 3
 # So many supports a class has with those that are taken from the folder. More gained nothing.
 _ENOUGH = 5
 # An object of fewer pixels in the network's input may fall between the positions of its features, 8 x 8 pixels each.

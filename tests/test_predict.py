@@ -233,9 +233,9 @@ def test_many_queries_are_judged_by_each_other(
     of_object = Segmenter.load(method="nearest", backbone=backbone[1:])
     of_object.fit(folder / "support.png", folder / "mask.png")
     looks = [of_object.look(query) for query in queries[:10]]
-    taken = of_object.extend(of_object.presence_in(looks), queries.__getitem__)["object"]
+    taken = of_object.extend(looks, queries.__getitem__)["object"]
     said = re.findall(r"(\S+): among the surest to show object, a further support", capsys.readouterr().err)
-    assert said == [queries[number] for number in taken] and len(said) == 4
+    assert said == [queries[number] for number in taken] and 0 < len(said) < 5
     for row, found in zip(rows_of(tmp_path / "out"), of_object.presence_in(looks), strict=True):
         assert float(row["presence"]) == pytest.approx(found["object"], abs=1e-3)
     predict(*words, "--query", *queries)

@@ -132,8 +132,7 @@ def _judge_together(
         run.done += 1
     yield
     seen = [*looks]
-    found = segmenter.presence_in([*looks.values()])
-    taken = segmenter.extend(found, lambda number: _image(run, seen[number]))
+    taken = segmenter.extend([*looks.values()], lambda number: _image(run, seen[number]))
     presence = segmenter.presence_in([*looks.values()])
     return (
         {photograph.number: each for photograph, each in zip(seen, presence, strict=True)},

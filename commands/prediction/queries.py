@@ -28,7 +28,7 @@ class Judge(Protocol):
 
     def presence_in(self, looks: Sequence[Tensor]) -> list[Presence]: ...
 
-    def extend(self, found: Sequence[Presence], image: Callable[[int], np.ndarray]) -> dict[str, list[int]]: ...
+    def extend(self, looks: Sequence[Tensor], image: Callable[[int], np.ndarray]) -> dict[str, list[int]]: ...
 
 
 def presence_of_all(judge: Judge, queries: Collection[Path]) -> dict[Path, Presence]:
@@ -41,7 +41,7 @@ def presence_of_all(judge: Judge, queries: Collection[Path]) -> dict[Path, Prese
         with suppress(UserError):  # said when it is to be predicted
             looks[path] = judge.look(_read(path))
     readable = [*looks]
-    taken = judge.extend(judge.presence_in([*looks.values()]), lambda number: _read(readable[number]))
+    taken = judge.extend([*looks.values()], lambda number: _read(readable[number]))
     for name, numbers in taken.items():
         for number in numbers:
             logger.info("%s: among the surest to show %s, a further support as it is predicted", readable[number], name)

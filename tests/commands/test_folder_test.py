@@ -27,7 +27,6 @@ from util.images import write_image, write_label
 
 COLOURS = {1: (230, 60, 40), 2: (30, 60, 230)}
 PHOTOGRAPHS = 16
-SUPPORTS = ("support_images", "support_masks", "support_padding")
 
 
 def photograph(row: int) -> tuple[np.ndarray, np.ndarray]:
@@ -68,16 +67,10 @@ def with_classifier() -> Baseline:
 
 def test_the_surest_photographs_are_supports_where_a_class_is_taken_to_be(episodes: EveryPhotograph) -> None:
     model, test = with_classifier(), evaluation(episodes)
-    first: dict[int, tuple[Tensor, EpisodeScore]] = {}
-    evaluate(
-        model,
-        test.batches.numbered(),
-        on_prediction=lambda number, _, __, prediction, score: first.update({number: (prediction, score)}),
-        **options(),
-    )
+    first = evaluate(model, test.batches.numbered(), **options()).scores
     supports = [
         [episode["support_images"][None], episode["support_masks"][None], episode["support_padding"][None]]
-        for episode in episodes.of_each_class()
+        for episode in episodes.of_each_class([(), ()])
     ]
     queries = [
         describe_queries(model.backbone, each["query_image"][None], each["query_padding"][None])[0]
@@ -94,37 +87,48 @@ def test_the_surest_photographs_are_supports_where_a_class_is_taken_to_be(episod
         asked = np.flatnonzero(episodes.asked[position]).tolist()
         return sorted((column for column in asked if above[column] > 0), key=lambda column: -float(above[column]))
 
-    of_given, joined, counts = presence_by(supports), [], []
-    for position, of_class in enumerate(episodes.numbers):
-        views = [
-            as_support(photograph(episodes.queries[column])[0], first[of_class[column]][0].numpy(), episodes.transform)
-            for column in kept_by(of_given, position)
-        ]
-        further = [view for view in views if view is not None][:3]
-        parts = [torch.stack(part)[None] for part in zip(*further, strict=True)]
-        joined.append([torch.cat(pair, dim=1) for pair in zip(supports[position], parts, strict=True)])
-        counts.append(len(further))
-    presence = presence_by(joined)
+    def predicted(number: int, supports: list[Tensor]) -> tuple[np.ndarray, EpisodeScore]:
+        """An episode alone, with these supports."""
+        episode = episodes[0, number]
+        batch: Any = {
+            **{name: episode[name][None] for name in ("query_image", "query_padding")},
+            **dict(zip(("support_images", "support_masks", "support_padding"), supports, strict=True)),
+            "original_mask": [episode["original_mask"]],
+            "class_id": [episode["class_id"]],
+            "query_index": [episode["query_index"]],
+        }
+        seen: list[np.ndarray] = []
+        scores = evaluate(
+            model, [(0, batch)], on_prediction=lambda *each: seen.append(each[3].numpy()), **options()
+        ).scores
+        return seen[0], scores[0]
+
+    joined, presences = supports, [presence_by(supports)]
+    for _ in range(3):
+        extended, counts = [], []
+        for position, of_class in enumerate(episodes.numbers):
+            kept = kept_by(presences[-1], position)
+            masks = [predicted(int(of_class[column]), joined[position])[0] for column in kept]
+            images = [photograph(episodes.queries[column])[0] for column in kept]
+            views = [as_support(*each, episodes.transform) for each in zip(images, masks, strict=True)]
+            further = [view for view in views if view is not None][:3]
+            parts = [torch.stack(part)[None] for part in zip(*further, strict=True)]
+            extended.append([torch.cat(pair, dim=1) for pair in zip(supports[position], parts, strict=True)])
+            counts.append(len(further))
+        joined = extended
+        presences.append(presence_by(joined))
+    presence = presences[-1]
+    assert not torch.equal(presence.similarities, presences[-2].similarities)
     result = score_every_photograph(model, test, options())
     assert result.thresholds == dict(zip((1, 2), presence.thresholds.tolist(), strict=True))
     assert [*result.further.values()] == counts and min(counts) > 0 and result.seconds > 0
-    assert not torch.equal(presence.similarities, of_given.similarities)
     for position, of_class in enumerate(episodes.numbers):
         kept = kept_by(presence, position)
         changed = 0
         for column in np.flatnonzero(episodes.asked[position]).tolist():
             number = int(of_class[column])
-            expected, episode = first[number][1], episodes[0, number]
-            if column in kept:
-                batch: Any = {
-                    **{name: episode[name][None] for name in ("query_image", "query_padding")},
-                    **dict(zip(SUPPORTS, joined[position], strict=True)),
-                    "original_mask": [episode["original_mask"]],
-                    "class_id": [position + 1],
-                    "query_index": [episode["query_index"]],
-                }
-                (expected,) = evaluate(model, [(0, batch)], **options()).scores
-                changed += expected.areas != first[number][1].areas
+            expected = predicted(number, joined[position])[1] if column in kept else first[number]
+            changed += expected.areas != first[number].areas
             similarity = float(presence.similarities[position, column])
             assert result.scores[number] == expected._replace(similarity=similarity)
         assert changed

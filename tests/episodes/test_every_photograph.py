@@ -47,7 +47,7 @@ def test_every_image_but_the_supports_is_a_query_of_every_class(images: ImageLis
 
 def test_an_episode_of_each_class_and_of_each_query(images: ImageList) -> None:
     episodes = make(images)
-    assert [episode["class_id"] for episode in episodes.of_each_class()] == list(episodes.classes)
+    assert [episode["class_id"] for episode in episodes.of_each_class([(), ()])] == list(episodes.classes)
     assert episodes.queries == [*range(COUNT)]
     whole = {episode["query_index"]: episode for episode in (episodes[(0, index)] for index in range(len(episodes)))}
     for row, view in zip(episodes.queries, episodes.of_each_query(), strict=True):

@@ -104,7 +104,7 @@ def check_many_photographs(served: Served) -> None:
 def judged(segmenter: Segmenter, images: list[np.ndarray]) -> tuple[list[dict[str, float | None]], list[int]]:
     """What is there in each, and which are further supports of the class."""
     looks = [segmenter.look(image) for image in images]
-    taken = segmenter.extend(segmenter.presence_in(looks), images.__getitem__)
+    taken = segmenter.extend(looks, images.__getitem__)
     return segmenter.presence_in(looks), taken["object"]
 
 
