@@ -22,7 +22,7 @@ from engine.predictions import Prediction, ProbabilityMaps
 from engine.run_folder import LATEST
 from engine.supports import Support, read_support
 from engine.untrained import Untrained
-from episodes.further_supports import FEW_PIXELS, ROUNDS, as_support, further_supports
+from episodes.further_supports import ENOUGH, FEW_PIXELS, ROUNDS, as_support, further_supports
 from episodes.transforms import ValTransform, View, content_size
 from masks.superpixels.refinement import refined
 from model import FSSModel, load_model
@@ -159,9 +159,10 @@ class Segmenter:
         not to be had. Afterwards ``presence_in`` and ``predict`` go by all supports. Returns for each class which
         images it has taken; they replace those of an earlier time. Raises ``UserError``.
         """
-        taken: dict[str, list[int]] = {}
-        for _ in range(ROUNDS):
-            taken = self._extend(self.presence_in(looks), image)
+        taken: dict[str, list[int]] = {name: [] for name in self._classes}
+        if any(len(described.given) < ENOUGH for described in self._classes.values()):
+            for _ in range(ROUNDS):
+                taken = self._extend(self.presence_in(looks), image)
         return taken
 
     @torch.inference_mode()

@@ -18,7 +18,7 @@ from engine.single_episodes import predict_episode
 from episodes.build import Evaluation
 from episodes.episode import Batch, collate, fit_mask
 from episodes.every_photograph import EveryPhotograph
-from episodes.further_supports import ROUNDS, as_support, further_supports
+from episodes.further_supports import ENOUGH, ROUNDS, as_support, further_supports
 from episodes.transforms import View
 from model import FSSModel
 from model.baselines import Baseline
@@ -73,7 +73,7 @@ def _judged(
     if model.presence_threshold is None:
         return _presence(model, episodes, queries, further, device), further
     queries = [*queries]
-    for _ in range(ROUNDS):
+    for _ in range(ROUNDS if episodes.shots < ENOUGH else 0):
         presence = _presence(model, episodes, queries, further, device)
         further = _further_supports(model, episodes, presence, further, options)
     return _presence(model, episodes, queries, further, device), further

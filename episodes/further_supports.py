@@ -12,7 +12,7 @@ from util.seed import python_random
 # So often the surest images are taken, each time by what was learnt from those of the time before.
 ROUNDS = 3
 # So many supports a class has with those that are taken from the folder. More gained nothing.
-_ENOUGH = 5
+ENOUGH = 5
 # An object of fewer pixels in the network's input may fall between the positions of its features, 8 x 8 pixels each.
 FEW_PIXELS = 64
 
@@ -28,7 +28,7 @@ def further_supports(
     likely = {number: each for number, each in probabilities.items() if each is not None and each > 0.5}
     taken: dict[int, View] = {}
     for number in sorted(likely, key=lambda number: -likely[number]):
-        if shots + len(taken) >= _ENOUGH:
+        if shots + len(taken) >= ENOUGH:
             break
         view = support(number)
         if view is not None:
