@@ -22,7 +22,7 @@ from engine.predictions import Prediction, ProbabilityMaps
 from engine.run_folder import LATEST
 from engine.supports import Support, read_support
 from engine.untrained import Untrained
-from episodes.further_supports import ENOUGH, FEW_PIXELS, ROUNDS, as_support, further_supports
+from episodes.further_supports import FEW_PIXELS, as_support, further_supports, rounds
 from episodes.transforms import ValTransform, View, content_size
 from masks.superpixels.refinement import refined
 from model import FSSModel, load_model
@@ -153,15 +153,16 @@ class Segmenter:
 
     @torch.inference_mode()
     def extend(self, looks: Sequence[Tensor], image: Callable[[int], Given | None]) -> dict[str, list[int]]:
-        """Take the surest of many images as further supports of classes with fewer than five, as they are predicted.
+        """Take the surest of 100 images or more as further supports of classes with fewer than five, as predicted now.
 
         ``looks`` are what ``look`` says of each, ``image(number)`` gives those that are needed, None for one that is
         not to be had. Afterwards ``presence_in`` and ``predict`` go by all supports. Returns for each class which
         images it has taken; they replace those of an earlier time. Raises ``UserError``.
         """
         taken: dict[str, list[int]] = {name: [] for name in self._classes}
-        if any(len(described.given) < ENOUGH for described in self._classes.values()):
-            for _ in range(ROUNDS):
+        if self._calibration is not None:  # the untrained lose by it
+            fewest = min((len(described.given) for described in self._classes.values()), default=0)
+            for _ in range(rounds(len(looks), fewest)):
                 taken = self._extend(self.presence_in(looks), image)
         return taken
 

@@ -18,7 +18,7 @@ from engine.single_episodes import predict_episode
 from episodes.build import Evaluation
 from episodes.episode import Batch, collate, fit_mask
 from episodes.every_photograph import EveryPhotograph
-from episodes.further_supports import ENOUGH, ROUNDS, as_support, further_supports
+from episodes.further_supports import as_support, further_supports, rounds
 from episodes.transforms import View
 from model import FSSModel
 from model.baselines import Baseline
@@ -41,8 +41,8 @@ def score_every_photograph(
     """Score ``model``; ``options`` are those of ``engine.evaluate.evaluate``, the same for all episodes.
 
     The surest images become further supports as they are predicted, by which presence is judged anew, and that again.
-    The images that a class is taken to be in at the end are predicted with all supports. Where the model cannot tell
-    presence, there are no further ones.
+    The images that a class is taken to be in at the end are predicted with all supports. In a small folder, without
+    training, and where the model cannot tell presence, there are no further ones.
     """
     episodes = test.episodes
     first = evaluate(model, test.batches.numbered(), total=test.total, **options)
@@ -73,7 +73,8 @@ def _judged(
     if model.presence_threshold is None:
         return _presence(model, episodes, queries, further, device), further
     queries = [*queries]
-    for _ in range(ROUNDS if episodes.shots < ENOUGH else 0):
+    is_trained = isinstance(model, FSSModel)  # the untrained lose by further supports
+    for _ in range(rounds(len(queries), episodes.shots) if is_trained else 0):
         presence = _presence(model, episodes, queries, further, device)
         further = _further_supports(model, episodes, presence, further, options)
     return _presence(model, episodes, queries, further, device), further

@@ -10,11 +10,18 @@ from episodes.transforms import Transform, View
 from util.seed import python_random
 
 # So often the surest images are taken, each time by what was learnt from those of the time before.
-ROUNDS = 3
+_ROUNDS = 3
 # So many supports a class has with those that are taken from the folder. More gained nothing.
-ENOUGH = 5
+_ENOUGH = 5
+# In a folder of fewer images a class is in too few of them, and the surest are often wrong.
+_FEWEST_IMAGES = 100
 # An object of fewer pixels in the network's input may fall between the positions of its features, 8 x 8 pixels each.
 FEW_PIXELS = 64
+
+
+def rounds(images: int, shots: int) -> int:
+    """How often further supports are taken from a folder of so many images, where a class has so many ``shots``."""
+    return _ROUNDS if images >= _FEWEST_IMAGES and shots < _ENOUGH else 0
 
 
 def further_supports(
@@ -28,7 +35,7 @@ def further_supports(
     likely = {number: each for number, each in probabilities.items() if each is not None and each > 0.5}
     taken: dict[int, View] = {}
     for number in sorted(likely, key=lambda number: -likely[number]):
-        if shots + len(taken) >= ENOUGH:
+        if shots + len(taken) >= _ENOUGH:
             break
         view = support(number)
         if view is not None:

@@ -224,8 +224,11 @@ def test_the_surest_images_are_further_supports_as_they_are_predicted(monkeypatc
     taken = [{"red": [1, 2, 0], "blue": [4, 3]}, {"red": [1, 0], "blue": [4]}, {"red": [2, 0], "blue": []}]
     found = [[dict(zip(colours, each, strict=True)) for each in zip(*both, strict=True)] for both in rounds]
     given = of_both_with({name: [] for name in colours})
+    monkeypatch.setattr(Segmenter, "_calibration", torch.tensor([1.0, 0.0]))
     monkeypatch.setattr(given, "presence_in", lambda _: found.pop(0))
-    assert given.extend([], lambda number: None if number == 5 else images[number]) == taken[-1] and not found
+    looks = [torch.zeros(1, 1)] * 100
+    assert given.extend(looks[1:], images.__getitem__) == {"red": [], "blue": []}
+    assert given.extend(looks, lambda number: None if number == 5 else images[number]) == taken[-1] and not found
     first = expected = of_both_with({name: [] for name in colours})
     for numbers in taken:
         expected = of_both_with(numbers, expected)
@@ -238,8 +241,9 @@ def test_five_supports_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     of_five = Segmenter(tiny_model(contrast_residual=True), SIZE)
     of_five.fit([BOTH] * 5, [square(20)] * 5)
     before = of_five.predict(scene(red=(60, RED))).probabilities["object"]
+    monkeypatch.setattr(Segmenter, "_calibration", torch.tensor([1.0, 0.0]))
     monkeypatch.setattr(of_five, "presence_in", lambda _: [{"object": 1.0}])
-    assert of_five.extend([], lambda _: scene(red=(60, RED))) == {"object": []}
+    assert of_five.extend([torch.zeros(1, 1)] * 100, lambda _: scene(red=(60, RED))) == {"object": []}
     assert np.array_equal(of_five.predict(scene(red=(60, RED))).probabilities["object"], before)
 
 

@@ -84,7 +84,6 @@ def test_processes_test_as_one(workspace: Workspace) -> None:
 
 
 def test_processes_test_every_photograph_as_one(workspace: Workspace) -> None:
-    """Also those that are predicted again, with further supports."""
     lines = (workspace.root / "lists" / "val.txt").read_text().splitlines()[:16]
     (workspace.root / "lists" / "sixteen.txt").write_text("\n".join(lines) + "\n")
     words = [f"DATA.val_list={workspace.root}/lists/sixteen.txt", "TRAIN.class_scores=true"]
@@ -95,7 +94,6 @@ def test_processes_test_every_photograph_as_one(workspace: Workspace) -> None:
         run("test.sh", ["split0_demo", *workspace.overrides(folder.name, *words)], number)
         files.append({path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".test.lock"})
     assert {*files[0]} == {"results.json", "photographs.csv"} and files[0] == files[1]
-    assert sum(json.loads(files[0]["results.json"])["protocol"]["further_supports"]) > 0
 
 
 def test_a_run_goes_on_with_another_number_of_processes(workspace: Workspace) -> None:

@@ -19,6 +19,7 @@ from episodes.further_supports import as_support
 from episodes.lists import read_list, write_list
 from episodes.loaders import make_loader
 from episodes.transforms import ValTransform
+from model import FSSModel
 from model.baselines import Baseline
 from model.frozen.backbone import build_backbone
 from model.presence import FolderPresence, describe_objects, describe_queries, presence_in_folder
@@ -59,13 +60,19 @@ def options() -> dict[str, Any]:
     return {"device": torch.device("cpu"), "content_size": None, "slot": int, "query_name": str, "refine": None}
 
 
-def with_classifier() -> Baseline:
+def with_classifier() -> FSSModel:
+    """A network that takes some photograph to hold each class."""
     torch.manual_seed(0)
     backbone = build_backbone("mobilenetv2_035", weights=None, normalize="imagenet", mid_stages=[-2], class_scores=True)
-    return Baseline("nearest", backbone).eval()
+    model = FSSModel(backbone, channels=16, contrast_residual=True).eval()
+    model.presence_calibration = torch.tensor([1.0, 10.0])
+    return model
 
 
-def test_the_surest_photographs_are_supports_where_a_class_is_taken_to_be(episodes: EveryPhotograph) -> None:
+def test_the_surest_photographs_are_supports_where_a_class_is_taken_to_be(
+    episodes: EveryPhotograph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("episodes.further_supports._FEWEST_IMAGES", PHOTOGRAPHS)
     model, test = with_classifier(), evaluation(episodes)
     first = evaluate(model, test.batches.numbered(), **options()).scores
     supports = [
@@ -134,9 +141,19 @@ def test_the_surest_photographs_are_supports_where_a_class_is_taken_to_be(episod
         assert changed
 
 
-def test_a_model_that_cannot_tell_presence_has_the_supports_it_was_given(episodes: EveryPhotograph) -> None:
-    model, test = tiny_model(contrast_residual=True), evaluation(episodes)
+@pytest.mark.parametrize("why", ["small", "untrained", "cannot tell presence"])
+def test_there_are_the_supports_that_were_given(
+    episodes: EveryPhotograph, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("episodes.further_supports._FEWEST_IMAGES", PHOTOGRAPHS + (why == "small"))
+    model: FSSModel | Baseline = tiny_model(contrast_residual=True)
+    if why != "cannot tell presence":
+        model = with_classifier()
+    if why == "untrained":
+        model = Baseline("nearest", model.backbone).eval()  # type: ignore[arg-type]
+    test = evaluation(episodes)
     expected = evaluate(model, test.batches.numbered(), **options()).scores
     result = score_every_photograph(model, test, options())
     assert [score._replace(similarity=None) for score in result.scores] == expected
-    assert result.further == {1: 0, 2: 0} and {*result.thresholds.values()} == {-np.inf}
+    assert result.further == {1: 0, 2: 0}
+    assert ({*result.thresholds.values()} == {-np.inf}) == (why == "cannot tell presence")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from episodes.further_supports import FEW_PIXELS, as_support, further_supports
+from episodes.further_supports import FEW_PIXELS, as_support, further_supports, rounds
 from episodes.transforms import ValTransform, View
 
 VIEW = View(torch.zeros(3, 9, 9), torch.ones(9, 9, dtype=torch.int64), torch.zeros(9, 9, dtype=torch.bool))
@@ -23,6 +23,10 @@ def test_the_surest_fill_up_to_five(shots: int, taken: list[int]) -> None:
         return VIEW
 
     assert [*further_supports(probabilities, shots, support)] == taken == asked
+
+
+def test_small_folders_and_five_supports_take_none() -> None:
+    assert rounds(100, 4) == rounds(5000, 1) > 0 == rounds(99, 1) == rounds(5000, 5)
 
 
 def test_what_shows_too_little_leaves_its_place_to_the_next() -> None:
