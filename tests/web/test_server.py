@@ -95,6 +95,21 @@ def check_many_photographs(served: Served) -> None:
     assert shown["presence"] == pytest.approx([judged_anew["object"]])
 
 
+def test_other_further_supports_segment_all_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Further supports by their place among what is looked at."""
+    weights = write_extractor(tmp_path / "backbone.pth", "mobilenetv2_035")
+    backbone = ["TRAIN.backbone=mobilenetv2_035", f"TRAIN.backbone_weights={weights}", "TRAIN.val_size=129"]
+    taken = [[1], [1], [2]]
+    monkeypatch.setattr(Segmenter, "extend", lambda *_: {"object": taken.pop(0)})
+    with serving(tmp_path, backbone) as served:
+        browser = served.browser()
+        browser.paint(browser.add(scene(60)), square(60))
+        for left in range(5, 105, 10):
+            browser.add(scene(left))
+        totals = [browser.segment()["run"]["total"] for _ in range(3)]
+    assert totals == [20, 10, 20] and not taken
+
+
 def judged(segmenter: Segmenter, images: list[np.ndarray]) -> list[dict[str, float | None]]:
     """What is there in each."""
     return segmenter.presence_in([segmenter.look(image) for image in images])
