@@ -280,8 +280,8 @@ class Segmenter:
         if any(torch.equal(view.image, given.image) for given in described.given):
             return None
         images, padding = self._batch_of(view)
-        features = cache(lambda: Features(*self._model.backbone(images)))
-        probability = self._segmented(features, padding, described.supports, pixels)
+        features = Features(*self._model.backbone(images))
+        probability = self._segmented(lambda: features, padding, described.supports, pixels)
         return as_support(pixels, probability > 0.5, self._transform)
 
     @torch.inference_mode()

@@ -70,7 +70,7 @@ def _judged(
     device = options["device"]
     queries: Iterable[Tensor] = describe_queries_of(model.backbone, episodes.of_each_query(), device)
     further: list[list[View]] = [[] for _ in episodes.classes]
-    if model.presence_threshold is None:
+    if model.presence_threshold is None:  # many vectors of each query, which would fill the memory
         return _presence(model, episodes, queries, further, device), further
     queries = [*queries]
     is_trained = isinstance(model, FSSModel)  # the untrained lose by further supports
